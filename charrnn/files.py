@@ -1,0 +1,92 @@
+"""The one place that writes files: atomically, or not at all.
+
+A file is written beside its place under a temporary name, synced, renamed over the old one, and
+its folder is synced. Whoever reads sees the old file or the new one, never a part of either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+# name of the target, process, nanoseconds: unique, and recognised by the sweep
+_TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for the file to be, in the same folder (a rename must not cross file systems)."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` durable, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears at ``path`` when the block ends well, and not at all otherwise.
+
+    Raises:
+        OSError: a write, sync or rename failed; ``path`` is then as it was.
+
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:
+    """Write ``chunks`` one after the other to ``path``, atomically.
+
+    Raises:
+        OSError: as ``atomic_file``.
+
+    """
+    with atomic_file(path) as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+def process_lives(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it lives, and is somebody else's
+        return True
+    return True
+
+
+def sweep_temporaries(folder: Path) -> list[Path]:
+    """Remove what killed processes left half written in ``folder``; say what that was."""
+    if not folder.is_dir():
+        return []
+    found = [(path, _TEMPORARY.match(path.name)) for path in folder.iterdir()]
+    left = [path for path, match in found if match and not process_lives(int(match[1]))]
+    for path in left:
+        with suppress(OSError):
+            path.unlink()
+    return left

@@ -1,0 +1,71 @@
+"""Where things lie: the bundled corpus and checkpoint, the user's own runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from charrnn.errors import CheckpointError, CorpusError
+
+CHECKPOINTS = Path("checkpoints")
+CORPUS_NAME = "lipyagi.txt"
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _bundled(folder: str) -> Path:
+    """A folder of bundled files: inside an installed package, beside it in a source tree."""
+    inside = _PACKAGE / folder
+    return inside if inside.is_dir() else _PACKAGE.parent / folder
+
+
+def bundled_corpus() -> Path:
+    """The corpus that comes with charrnn.
+
+    Raises:
+        CorpusError: the installation lacks it.
+
+    """
+    path = _bundled("data") / CORPUS_NAME
+    if not path.is_file():
+        raise CorpusError(f"the bundled corpus is missing at {path}: reinstall charrnn")
+    return path
+
+
+def bundled_checkpoints() -> list[Path]:
+    """The checkpoints that come with charrnn, by name."""
+    return sorted(_bundled("checkpoints").glob(f"*/{BEST}"))
+
+
+def own_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
+    """Every best checkpoint under ``folder``, newest first."""
+    found = [path for path in folder.glob(f"*/{BEST}") if path.is_file()]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def find_checkpoint(path: Path | None) -> Path:
+    """The checkpoint file that ``path`` (a file, its folder, a run's name or nothing) means.
+
+    Without a path: the newest under ``./checkpoints``, else the bundled one.
+
+    Raises:
+        CheckpointError: there is none.
+
+    """
+    if path is None:
+        for candidate in [*own_checkpoints(), *bundled_checkpoints()]:
+            return candidate
+        raise CheckpointError("there is no checkpoint yet: charrnn train makes one")
+    for candidate in _meant_by(path):
+        if candidate.is_file():
+            return candidate
+    raise CheckpointError(f"no checkpoint at {path}: charrnn ls shows what there is")
+
+
+def _meant_by(path: Path) -> Iterator[Path]:
+    yield path
+    yield path / BEST
+    if len(path.parts) == 1:
+        yield CHECKPOINTS / path / BEST
+        yield _bundled("checkpoints") / path / BEST
