@@ -1,0 +1,1 @@
+"""Text in: characters to ids, corpora to memory-mapped files, ids to training windows."""

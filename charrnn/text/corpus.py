@@ -1,0 +1,190 @@
+"""Text → memory-mapped ids and a JSON note, kept in a cache under the hash of the source.
+
+The source is read in blocks, three times at the most (hash, count, encode), so that memory does
+not grow with it. What cannot be read twice (standard input, a FIFO) is first copied to the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn import interrupts
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.files import atomic_file, sweep_temporaries, write_atomic
+from charrnn.text.sources import Source, blocks, code_blocks, open_sources
+from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
+
+NOTE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """An encoded text: ``ids (N,)`` memory-mapped, their alphabet, and where they came from."""
+
+    ids: Ids
+    vocab: Vocab
+    name: str
+    sha256: str
+    encoding: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def cache_folder() -> Path:
+    """Where encoded corpora are kept: ``CHARRNN_CACHE``, else the user's cache folder."""
+    named = os.environ.get("CHARRNN_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
+
+
+def encode_corpus(
+    paths: Sequence[str | Path],
+    *,
+    is_bytes: bool = False,
+    encoding: str = "utf-8",
+    max_bytes: int | None = None,
+    cache: Path | None = None,
+) -> Corpus:
+    """The corpus in ``paths`` one after the other (``-`` is standard input), encoded once.
+
+    A text whose bytes were encoded before comes from the cache. ``max_bytes`` takes the beginning
+    of the text only.
+
+    Raises:
+        CorpusError: a path is missing, a folder or a device without end; the text is empty.
+        DecodingError: the text is not ``encoding``; names the byte offset.
+
+    """
+    cache = cache or cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(cache)
+        with open_sources(paths, cache, max_bytes) as sources:
+            return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        raise CorpusError(
+            f"cannot encode the corpus:{place}: {error.strerror or error}; "
+            "CHARRNN_CACHE names a folder that has room"
+        ) from error
+
+
+def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Path) -> Corpus:
+    name = " + ".join(source.name for source in sources)
+    digest = _hash(sources)
+    stem = _stem(cache, digest, encoding)
+    found = _from_cache(stem, digest, name, encoding)
+    if found is not None:
+        return found
+    vocab = _count(sources, is_bytes, encoding)
+    _write(sources, encoding, vocab, digest, stem)
+    written = _from_cache(stem, digest, name, encoding)
+    if written is None:
+        raise CorpusError(f"the encoded corpus cannot be read back from {cache}; try another disk")
+    return written
+
+
+def cached_corpus(
+    digest: str, name: str, encoding: str, cache: Path | None = None
+) -> Corpus | None:
+    """The corpus whose source has the sha256 ``digest``, if it was encoded before."""
+    return _from_cache(_stem(cache or cache_folder(), digest, encoding), digest, name, encoding)
+
+
+def _stem(cache: Path, digest: str, encoding: str) -> Path:
+    return cache / f"{digest[:40]}-{re.sub('[^a-z0-9]+', '_', encoding.lower())}"
+
+
+def _hash(sources: Sequence[Source]) -> str:
+    digest = hashlib.sha256()
+    size = 0
+    for source in sources:
+        for block in blocks(source):
+            interrupts.check()
+            digest.update(block)
+            size += len(block)
+    if size == 0:
+        raise CorpusError(f"{sources[0].name} is empty: a corpus needs at least a few characters")
+    return digest.hexdigest()
+
+
+def _count(sources: Sequence[Source], is_bytes: bool, encoding: str) -> Vocab:
+    histogram = np.zeros(256 if is_bytes else CODE_POINTS, np.int64)
+    for _, codes in code_blocks(sources, encoding):
+        interrupts.check()
+        counted = np.bincount(codes)
+        histogram[: len(counted)] += counted
+    try:
+        return Vocab.from_counts(histogram, is_bytes)
+    except ConfigError as error:
+        raise CorpusError(f"{sources[0].name} does not make an alphabet: {error}") from None
+
+
+def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, stem: Path) -> None:
+    """Write ids, then the note that declares them whole."""
+    again, of_ids = hashlib.sha256(), hashlib.sha256()
+    table = vocab.table.astype(id_dtype(len(vocab)))
+    length = 0
+    with atomic_file(stem.with_suffix(".ids")) as file:
+        for raw, codes in code_blocks(sources, encoding):
+            interrupts.check()
+            again.update(raw)
+            ids = np.take(table, codes, mode="clip")
+            of_ids.update(ids.data)
+            file.write(ids.data)
+            length += len(ids)
+        if again.hexdigest() != digest:
+            raise CorpusError(f"{sources[0].name} changed while it was being read: start again")
+    note = {
+        "version": NOTE_VERSION,
+        "sha256": digest,
+        "ids_sha256": of_ids.hexdigest(),
+        "encoding": encoding,
+        "length": length,
+        "vocab": vocab.to_dict(),
+    }
+    write_atomic(stem.with_suffix(".json"), [json.dumps(note).encode()])
+
+
+def _from_cache(stem: Path, digest: str, name: str, encoding: str) -> Corpus | None:
+    """The corpus as cached; None where there is none or it is not whole."""
+    note = _read_note(stem.with_suffix(".json"), digest)
+    if note is None:
+        return None
+    try:
+        vocab = Vocab.from_dict(note["vocab"])
+        dtype = id_dtype(len(vocab))
+        ids = np.memmap(stem.with_suffix(".ids"), dtype, "r", shape=(int(note["length"]),))
+        whole = ids.nbytes == stem.with_suffix(".ids").stat().st_size
+        whole = whole and _hash_array(ids) == note["ids_sha256"]
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return None
+    return Corpus(ids, vocab, name, digest, encoding) if whole else None
+
+
+def _read_note(path: Path, digest: str) -> dict[str, Any] | None:
+    try:
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    good = isinstance(note, dict) and note.get("version") == NOTE_VERSION
+    return note if good and note.get("sha256") == digest else None
+
+
+def _hash_array(ids: Ids, block: int = 1 << 22) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(ids), block):
+        interrupts.check()
+        digest.update(ids[start : start + block].data)
+    return digest.hexdigest()

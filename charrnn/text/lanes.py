@@ -1,0 +1,78 @@
+"""Texts to score, laid side by side: every character a target exactly once.
+
+A range ``(start, stop)`` of a text is one lane that begins with the zero state. A long range is cut
+into several lanes that run at the same time; each but the first begins ``warmup`` characters early,
+uncounted, so that its state is the carried one but for what the network forgets over that
+distance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.text.splits import Range
+from charrnn.text.vocab import Ids
+
+WARMUP = 512
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Targets ``[first, stop)``, of which those from ``counted`` on are counted."""
+
+    first: int
+    counted: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """``x, y (K, T)`` inputs and targets of all lanes, ``mask (K, T)`` where a target counts."""
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+
+
+def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lane]:
+    """At least one lane a range, about ``lanes`` in all, longest first.
+
+    A range's first target is the character at its start, read after the one before it; the first
+    character of the whole text has none before it and is not counted.
+    """
+    total = sum(stop - start for start, stop in ranges)
+    if total == 0:
+        return []
+    longest = max(math.ceil(total / lanes), warmup, 1)
+    result = []
+    for start, stop in ranges:
+        start = max(start, 1)
+        pieces = max(1, math.ceil((stop - start) / longest))
+        cuts = [start + (stop - start) * k // pieces for k in range(pieces + 1)]
+        result += [Lane(max(start, a - warmup), a, b) for a, b in pairwise(cuts)]
+    kept = [lane for lane in result if lane.stop > lane.counted]
+    return sorted(kept, key=lambda lane: lane.first - lane.stop)
+
+
+def count(lanes: list[Lane]) -> int:
+    """Characters that ``lanes`` count."""
+    return sum(lane.stop - lane.counted for lane in lanes)
+
+
+def blocks(ids: Ids, lanes: list[Lane], window: int) -> Iterator[Block]:
+    """``window`` steps of all lanes at a time; lanes that have ended are padded, uncounted."""
+    first = np.array([lane.first for lane in lanes])[:, None]
+    counted = np.array([lane.counted for lane in lanes])[:, None]
+    stop = np.array([lane.stop for lane in lanes])[:, None]
+    for begin in range(0, int((stop - first).max()), window):
+        last = min(begin + window, int((stop - first).max()))
+        target = first + np.arange(begin, last)  # (K, T)
+        mask = (target >= counted) & (target < stop)
+        inside = np.minimum(target, stop - 1)
+        yield Block(ids[inside - 1].astype(np.int64), ids[inside].astype(np.int64), mask)

@@ -1,0 +1,174 @@
+"""Where text comes from: files, standard input, pipes – as blocks of bytes and of code points."""
+
+from __future__ import annotations
+
+import codecs
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import interrupts
+from charrnn.errors import CorpusError, DecodingError
+from charrnn.files import temporary_beside
+
+BLOCK = 1 << 20
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that can be read again: its path, what the user calls it, how much of it to take.
+
+    ``limit`` None takes all of it.
+    """
+
+    path: Path
+    name: str
+    limit: int | None = None
+
+
+@contextmanager
+def open_sources(
+    paths: Sequence[str | Path], spool: Path, max_bytes: int | None
+) -> Iterator[list[Source]]:
+    """Sources for ``paths``; what can be read only once lies in ``spool`` while the block runs.
+
+    Raises:
+        CorpusError: a path is missing, a folder, unreadable, or a device without ``max_bytes``.
+
+    """
+    left = max_bytes
+    with ExitStack() as stack:
+        sources = []
+        for path in paths:
+            source = _open(path, spool, left, stack)
+            if left is not None:
+                left -= min(left, source.path.stat().st_size)
+            sources.append(source)
+        yield sources
+
+
+def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) -> Source:
+    if str(path) == STDIN:
+        return Source(_copy(sys.stdin.buffer, spool, limit, stack), "standard input", limit)
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise CorpusError(f"{path} is a folder: name the text files in it")
+        if stat.S_ISREG(mode):
+            with open(path, "rb"):
+                return Source(path, path.name, limit)
+        if not stat.S_ISFIFO(mode) and limit is None:
+            raise CorpusError(f"{path} is a device that may never end: give --max-bytes")
+        with open(path, "rb") as pipe:
+            return Source(_copy(pipe, spool, limit, stack), path.name, limit)
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> Path:
+    """Copy what cannot be read twice into a file that goes away with ``stack``."""
+    copy = temporary_beside(spool / "pipe")
+    stack.callback(copy.unlink, missing_ok=True)
+    with open(copy, "xb") as file:
+        for block in _read(pipe, limit):
+            interrupts.check()
+            file.write(block)
+    return copy
+
+
+def _read(file: IO[bytes], limit: int | None) -> Iterator[bytes]:
+    left = limit
+    while left is None or left > 0:
+        block = file.read(BLOCK if left is None else min(BLOCK, left))
+        if not block:
+            return
+        if left is not None:
+            left -= len(block)
+        yield block
+
+
+def blocks(source: Source) -> Iterator[bytes]:
+    """The bytes of a source, at most ``BLOCK`` at a time."""
+    try:
+        with open(source.path, "rb") as file:
+            yield from _read(file, source.limit)
+    except OSError as error:
+        raise CorpusError(f"cannot read {source.name}: {error.strerror or error}") from None
+
+
+def code_blocks(
+    sources: Sequence[Source], encoding: str
+) -> Iterator[tuple[bytes, NDArray[np.unsignedinteger[Any]]]]:
+    """Each block's raw bytes and its code points (the bytes themselves for encoding ``bytes``).
+
+    Raises:
+        DecodingError: a source is not ``encoding``; offsets count from that source's first byte.
+
+    """
+    for source in sources:
+        reader = BlockDecoder(encoding, source.name, truncated=source.limit is not None)
+        for raw in blocks(source):
+            yield raw, reader.codes(raw)
+        yield b"", reader.end()
+
+
+class BlockDecoder:
+    """Code points from blocks of bytes, cut wherever they may be. Strict.
+
+    ``truncated`` forgives an unfinished character at the very end (the text was cut there).
+    """
+
+    def __init__(self, encoding: str, name: str, truncated: bool = False) -> None:
+        self._raw = encoding == "bytes"
+        try:
+            canonical = "ascii" if self._raw else codecs.lookup(encoding).name
+            self._decoder = codecs.getincrementaldecoder(canonical)("strict")
+        except LookupError:
+            raise CorpusError(
+                f"unknown encoding {encoding!r}: try utf-8, latin-1, cp1252, or --bytes"
+            ) from None
+        self._ascii_inside = canonical in ("utf-8", "ascii", "iso8859-1")
+        self._encoding, self._name, self._truncated = encoding, name, truncated
+        self._done = 0  # bytes decoded
+        self._pending = 0  # bytes taken that wait for the rest of their character
+
+    def codes(self, raw: bytes) -> NDArray[np.unsignedinteger[Any]]:
+        """The code points of one more block."""
+        # an ASCII block's bytes are its code points already: no decoding, a quarter of the memory
+        if self._raw or (self._ascii_inside and not self._pending and raw.isascii()):
+            self._done += len(raw)
+            return np.frombuffer(raw, np.uint8)
+        return self._decode(raw, final=False)
+
+    def end(self) -> NDArray[np.unsignedinteger[Any]]:
+        """What is left at the end of the source."""
+        if self._raw or (self._truncated and self._pending):
+            return np.empty(0, np.uint8)
+        return self._decode(b"", final=True)
+
+    def _decode(self, raw: bytes, final: bool) -> NDArray[np.unsignedinteger[Any]]:
+        try:
+            text = self._decoder.decode(raw, final)
+        except UnicodeDecodeError as error:
+            # the decoder sees what was pending followed by this block
+            offset = self._done + error.start
+            raise DecodingError(
+                f"{self._name} is not {self._encoding} at byte {offset}: "
+                "name its --encoding, or read it with --bytes",
+                offset,
+            ) from None
+        except UnicodeError as error:
+            raise DecodingError(f"{self._name} is not {self._encoding}: {error}", 0) from None
+        waiting = self._decoder.getstate()[0]
+        self._done += self._pending + len(raw) - len(waiting)
+        self._pending = len(waiting)
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

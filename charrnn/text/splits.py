@@ -1,0 +1,109 @@
+"""Which parts of a corpus train, validate and test: ranges of positions, cut once.
+
+``contiguous``: the first part trains, the next validates, the last tests.
+``interleaved``: as char-rnn and the 2015 paper cut: the text is reshaped into 100 rows of whole
+windows of 100, and each row is cut so. What does not fill the rows is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import Split, check_real
+from charrnn.errors import CorpusError
+
+ROWS = 100
+ROW_WINDOW = 100
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Ranges ``(start, stop)`` of positions in the corpus, in reading order, never overlapping."""
+
+    train: tuple[Range, ...]
+    val: tuple[Range, ...]
+    test: tuple[Range, ...]
+
+    def named(self, name: str) -> tuple[Range, ...]:
+        """The ranges of ``train``, ``val`` or ``test``."""
+        parts: dict[str, tuple[Range, ...]] = {
+            "train": self.train,
+            "val": self.val,
+            "test": self.test,
+        }
+        return parts[name]
+
+
+def length(ranges: tuple[Range, ...]) -> int:
+    """Characters in ``ranges``."""
+    return sum(stop - start for start, stop in ranges)
+
+
+def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
+    """Where validation and test begin in ``whole`` items.
+
+    Exact decimal fractions: 0.9 of 10 is 9, whatever the nearest doubles say.
+    """
+    val, test = Fraction(str(val_frac)), Fraction(str(test_frac))
+    return math.floor(whole * (1 - val - test)), math.floor(whole * (1 - test))
+
+
+def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
+    """Cut ``n`` positions into training, validation and test parts.
+
+    Raises:
+        ConfigError: the fractions are negative or leave nothing to train on.
+        CorpusError: ``interleaved`` needs at least 100 rows of a few windows.
+
+    """
+    for name, value in (("val-frac", val_frac), ("test-frac", test_frac)):
+        check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
+    check_real("val-frac + test-frac", val_frac + test_frac, val_frac + test_frac < 1, "below 1")
+    if kind == "contiguous":
+        a, b = _cuts(n, val_frac, test_frac)
+        return Parts(_ranges((0, a)), _ranges((a, b)), _ranges((b, n)))
+    windows = n // (ROWS * ROW_WINDOW)
+    a, b = (cut * ROW_WINDOW for cut in _cuts(windows, val_frac, test_frac))
+    row = windows * ROW_WINDOW
+    if a == 0:
+        least = ROWS * ROW_WINDOW * math.ceil(1 / (1 - val_frac - test_frac))
+        raise CorpusError(
+            f"an interleaved split needs at least {least:,} characters and the corpus has {n:,}: "
+            "use --split contiguous"
+        )
+    starts = range(0, ROWS * row, row)
+    return Parts(
+        _ranges(*((s, s + a) for s in starts)),
+        _ranges(*((s + a, s + b) for s in starts)),
+        _ranges(*((s + b, s + row) for s in starts)),
+    )
+
+
+def _ranges(*ranges: Range) -> tuple[Range, ...]:
+    return tuple(r for r in ranges if r[1] > r[0])
+
+
+class RangeMap:
+    """The characters of some ranges as one line of positions ``0 … length − 1``."""
+
+    def __init__(self, ranges: tuple[Range, ...]) -> None:
+        starts = np.array([start for start, _ in ranges], np.int64)
+        lengths = np.array([stop - start for start, stop in ranges], np.int64)
+        self._before = np.concatenate(([0], np.cumsum(lengths)))
+        # position in the corpus = position on the line + shift of its range
+        self._shift = starts - self._before[:-1]
+        self.length = int(self._before[-1])
+
+    def positions(self, line: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Corpus positions of line positions (any shape), which wrap round at the end."""
+        line = line % self.length
+        owner = np.searchsorted(self._before, line, side="right") - 1 if len(self._shift) > 1 else 0
+        shift: NDArray[np.int64] = self._shift[owner]
+        return line + shift

@@ -1,0 +1,124 @@
+"""Training windows: B contiguous streams through the training part, T characters at a time.
+
+Stream b reads the b-th of B equal stretches. Everything about a window follows from the seed, the
+epoch and the window's number, so a position is two numbers and resuming needs no replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import check_whole
+from charrnn.errors import CorpusError
+from charrnn.text.splits import Range, RangeMap
+from charrnn.text.vocab import Ids
+
+LEAST_CORPUS = 3  # a character, the next one, and one to spare
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next window to train on."""
+
+    epoch: int = 0
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """``x, y (B, T)`` inputs and next characters; ``fresh``: the state must restart here."""
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    fresh: bool
+    position: Position
+
+
+class Streams:
+    """Windows for this rank's rows of B streams over ``ranges`` of ``ids``.
+
+    With ``shuffle_offset`` each epoch turns the text by a random offset, so that streams and
+    windows are cut elsewhere every time; without it epochs are alike. With ``lines`` the order of
+    the records (lines) is drawn anew each epoch.
+
+    Raises:
+        CorpusError: the training part is too short for one window of B × T.
+        ConfigError: ``batch`` does not divide among the ranks.
+
+    """
+
+    def __init__(
+        self,
+        ids: Ids,
+        ranges: tuple[Range, ...],
+        batch: int,
+        window: int,
+        *,
+        seed: int = 0,
+        shuffle_offset: bool = True,
+        line_end: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        check_whole("batch / world size", batch // world if batch % world == 0 else None, 1)
+        self._ids, self._map = ids, RangeMap(ranges)
+        self.batch, self.window, self._seed = batch, window, seed
+        self._shuffle_offset = shuffle_offset
+        self._line_end = line_end
+        self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
+        self.stretch = (self._map.length - (not shuffle_offset)) // batch
+        self.windows = self.stretch // window
+        if self.windows < 1:
+            raise CorpusError(
+                f"{batch} streams of {window} need {batch * window + 1:,} characters to train on "
+                f"and there are {self._map.length:,}: make --batch or --window smaller"
+            )
+        self._epoch_text: tuple[int, Ids] | None = None
+
+    def _rng(self, epoch: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, epoch, purpose])
+
+    def offset(self, epoch: int) -> int:
+        """How far the text is turned in an epoch."""
+        if not self._shuffle_offset:
+            return 0
+        return int(self._rng(epoch, 0).integers(self._map.length))
+
+    def at(self, position: Position) -> Window:
+        """The window at ``position``; ``position.window`` must be below ``windows``."""
+        start = self.offset(position.epoch) + position.window * self.window
+        line = start + (self._rows * self.stretch)[:, None] + np.arange(self.window + 1)  # (B, T+1)
+        text = self._gather(line, position.epoch).astype(np.int64)
+        x, y = np.ascontiguousarray(text[:, :-1]), np.ascontiguousarray(text[:, 1:])
+        return Window(x, y, position.window == 0, position)
+
+    def _gather(self, line: NDArray[np.int64], epoch: int) -> Ids:
+        if self._line_end is None:
+            return self._ids[self._map.positions(line)]
+        if self._epoch_text is None or self._epoch_text[0] != epoch:
+            self._epoch_text = (epoch, self._shuffled_lines(epoch, self._line_end))
+        return self._epoch_text[1][line % self._map.length]
+
+    def _shuffled_lines(self, epoch: int, line_end: int) -> Ids:
+        """The training part with its lines in this epoch's order (a copy in memory)."""
+        text = self._ids[self._map.positions(np.arange(self._map.length))]
+        ends = np.flatnonzero(text == line_end) + 1
+        lines = np.split(text, ends)
+        order = self._rng(epoch, 1).permutation(len(lines))
+        return np.concatenate([lines[i] for i in order])
+
+    def after(self, position: Position) -> Position:
+        """The position that follows."""
+        if position.window + 1 < self.windows:
+            return Position(position.epoch, position.window + 1)
+        return Position(position.epoch + 1, 0)
+
+    def iterate(self, position: Position) -> Iterator[Window]:
+        """Windows from ``position`` on, without end."""
+        while True:
+            yield self.at(position)
+            position = self.after(position)

@@ -1,0 +1,179 @@
+"""Character ⇄ id.
+
+The order is fixed and documented: ids count up through the symbols' code points (or byte
+values), so the same alphabet always gives the same ids, whatever order a text shows it in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import MAX_VOCABULARY, Unknown, check
+from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
+
+Ids = NDArray[np.integer[Any]]
+
+CODE_POINTS = 0x110000
+REPLACEMENT = 0xFFFD
+
+
+def id_dtype(size: int) -> np.dtype[Any]:
+    """The smallest unsigned integer type that holds ``size`` different ids."""
+    return np.dtype(np.uint8 if size <= 256 else np.uint16)
+
+
+@dataclass(frozen=True)
+class Vocab:
+    """An alphabet: ``codes`` ascending code points (byte values if ``is_bytes``), with ``counts``.
+
+    ``counts[i]`` says how often symbol ``i`` stood in the corpus, all of its parts together.
+    """
+
+    codes: tuple[int, ...]
+    counts: tuple[int, ...]
+    is_bytes: bool = False
+
+    def __post_init__(self) -> None:
+        top = 256 if self.is_bytes else CODE_POINTS
+        check(
+            1 <= len(self.codes) <= MAX_VOCABULARY,
+            "vocabulary",
+            len(self.codes),
+            f"1 to {MAX_VOCABULARY} symbols",
+        )
+        good = all(isinstance(code, int) and 0 <= code < top for code in self.codes)
+        rising = good and all(a < b for a, b in zip(self.codes, self.codes[1:], strict=False))
+        check(rising, "vocabulary", "…", f"different code points below {top}, ascending")
+        if not self.is_bytes and any(0xD800 <= code < 0xE000 for code in self.codes):
+            raise ConfigError("the vocabulary holds surrogates: they are not characters")
+        counted = len(self.counts) == len(self.codes) and all(
+            isinstance(n, int) and n >= 0 for n in self.counts
+        )
+        check(counted, "vocabulary counts", "…", "one whole number a symbol")
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @classmethod
+    def from_counts(cls, histogram: NDArray[np.int64], is_bytes: bool) -> Vocab:
+        """The alphabet of a text whose code point (or byte) ``c`` stands ``histogram[c]`` times."""
+        codes = np.flatnonzero(histogram)
+        return cls(tuple(codes.tolist()), tuple(histogram[codes].tolist()), is_bytes)
+
+    @cached_property
+    def table(self) -> NDArray[np.int32]:
+        """Code point → id, −1 where there is none; as long as the highest code needs."""
+        table = np.full(self.codes[-1] + 1, -1, np.int32)
+        table[list(self.codes)] = np.arange(len(self.codes), dtype=np.int32)
+        return table
+
+    def lookup(self, codes: NDArray[Any]) -> NDArray[np.int32]:
+        """Ids of an array of code points, −1 for those the vocabulary lacks."""
+        known = codes < len(self.table)
+        ids: NDArray[np.int32] = self.table[np.where(known, codes, 0)]
+        return ids if known.all() else np.where(known, ids, np.int32(-1))
+
+    def encode(self, text: str | bytes, unknown: Unknown = "error") -> Ids:
+        """Ids ``(len(text),)`` of a text; a byte vocabulary takes a ``str`` as its UTF-8 bytes.
+
+        ``unknown``: ``error`` raises, ``skip`` leaves such characters out, ``replace`` puts the
+        space (else U+FFFD, else the most frequent symbol) in their place.
+
+        Raises:
+            UnknownCharacterError: names the character, its U+XXXX and its place.
+            DecodingError: ``text`` is bytes, the vocabulary has characters and it is not UTF-8.
+
+        """
+        codes = self._codes_of(text)
+        ids = self.lookup(codes)
+        missing = ids < 0
+        if missing.any():
+            if unknown == "error":
+                place = int(np.argmax(missing))
+                raise UnknownCharacterError(self._missing(int(codes[place]), place))
+            if unknown == "skip":
+                ids = ids[~missing]
+            else:
+                ids = np.where(missing, np.int32(self.substitute), ids)
+        return ids.astype(id_dtype(len(self)))
+
+    def _codes_of(self, text: str | bytes) -> NDArray[Any]:
+        if self.is_bytes:
+            raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            return np.frombuffer(raw, np.uint8)
+        if isinstance(text, bytes):
+            try:
+                text = text.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise DecodingError(
+                    f"the text is not UTF-8 at byte {error.start}", error.start
+                ) from None
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+    def _missing(self, code: int, place: int) -> str:
+        if self.is_bytes:
+            return f"byte 0x{code:02X} at {place} is not in the vocabulary"
+        return (
+            f"character {ascii(chr(code)) if not chr(code).isprintable() else repr(chr(code))} "
+            f"(U+{code:04X}) at {place} is not in the vocabulary of {len(self)} characters; "
+            "--unknown skip or replace goes on without it"
+        )
+
+    @cached_property
+    def substitute(self) -> int:
+        """The id that stands for what the vocabulary lacks."""
+        for code in (0x20, REPLACEMENT):
+            if code in self.codes:
+                return self.codes.index(code)
+        return int(np.argmax(self.counts))
+
+    def id_of(self, character: str) -> int | None:
+        """The id of one character or (byte vocabulary) one ASCII byte; None where it is not."""
+        code = ord(character)
+        return self.codes.index(code) if code in self.codes else None
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """The text of ``ids``; bytes that are not UTF-8 come out as U+FFFD."""
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Sequence[int] | Ids) -> bytes:
+        """The text of ``ids`` as UTF-8, or the very bytes of a byte vocabulary."""
+        codes = np.asarray(self.codes, np.uint32)[np.asarray(ids, np.intp)]
+        if self.is_bytes:
+            return codes.astype(np.uint8).tobytes()
+        return codes.astype("<u4").tobytes().decode("utf-32-le").encode("utf-8")
+
+    @cached_property
+    def pieces(self) -> tuple[bytes, ...]:
+        """What each id puts into a file: a character's UTF-8, or the byte."""
+        return tuple(bytes([c]) if self.is_bytes else chr(c).encode() for c in self.codes)
+
+    def symbols(self) -> Iterator[str]:
+        r"""Each symbol as it can be shown: the character, or ``\xNN`` for a byte over 0x7F."""
+        for code in self.codes:
+            yield f"\\x{code:02x}" if self.is_bytes and code > 0x7F else chr(code)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"codes": list(self.codes), "counts": list(self.counts), "bytes": self.is_bytes}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Vocab:
+        """The vocabulary in ``values``.
+
+        Raises:
+            ConfigError: it is none.
+
+        """
+        try:
+            codes, counts = tuple(values["codes"]), tuple(values["counts"])
+            is_bytes = values["bytes"] is True
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"no vocabulary: {error}") from None
+        return cls(codes, counts, is_bytes)
