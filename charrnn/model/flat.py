@@ -1,0 +1,38 @@
+"""All weights as one vector, and all gradients as another: clipping, AdamW and averaging are then
+single passes over memory, and a checkpoint's optimizer state is a handful of tensors whatever the
+depth.
+
+Order: matrices first, in ``ModelConfig.shapes`` order, then biases; weight decay touches the first
+stretch alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FlatParameters:
+    """``values (P,)`` and ``grads (P,)``: a network's parameters and their ``grad`` are views.
+
+    ``decayed`` is the length of the stretch that weight decay applies to.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        named = list(network.named_parameters())
+        ordered = [p for _, p in named if p.dim() > 1] + [p for _, p in named if p.dim() <= 1]
+        self.decayed = sum(p.numel() for p in ordered if p.dim() > 1)
+        self.values = torch.cat([p.detach().flatten() for p in ordered])
+        self.grads = torch.zeros_like(self.values)
+        self._parameters = ordered
+        start = 0
+        for parameter in ordered:
+            stop = start + parameter.numel()
+            parameter.data = self.values[start:stop].view(parameter.shape)
+            parameter.grad = self.grads[start:stop].view(parameter.shape)
+            start = stop
+
+    def groups(self) -> list[tuple[Tensor, Tensor]]:
+        """Views of values and gradients: those that decay, those that do not."""
+        n = self.decayed
+        return [(self.values[:n], self.grads[:n]), (self.values[n:], self.grads[n:])]

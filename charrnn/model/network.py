@@ -1,0 +1,156 @@
+"""Embedding → recurrent stack → head. State goes in and comes out; the module remembers nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from charrnn.config import ModelConfig
+from charrnn.model.cells import LayerWeights
+from charrnn.model.fused import run_layer
+
+State = tuple[Tensor, Tensor]
+
+
+class RecurrentLayer(nn.Module):
+    """A layer's weights, under torch's names."""
+
+    def __init__(self, rows: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(rows, width))
+        self.weight_hh = nn.Parameter(torch.empty(rows, hidden))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(rows))
+
+    @property
+    def weights(self) -> LayerWeights:
+        """The four weights together."""
+        return LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+
+
+@dataclass
+class Dropout:
+    """Variational dropout (Gal & Ghahramani 2016): one mask a window, the same at every step.
+
+    Masks come from ``generator``, which the caller seeds for each step, so that no generator
+    state need ever be saved. ``rate`` 0 does nothing.
+    """
+
+    rate: float
+    generator: torch.Generator | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``x (B, T, width)`` with whole columns of each stream dropped and the rest scaled up."""
+        if self.rate == 0:
+            return x
+        B, _, width = x.shape
+        kept = torch.empty(B, 1, width, device=x.device).bernoulli_(
+            1 - self.rate, generator=self.generator
+        )
+        return x * (kept / (1 - self.rate)).to(x.dtype)
+
+
+NO_DROPOUT = Dropout(0.0)
+
+
+class CharNetwork(nn.Module):
+    """A character-level language model of ``config``'s shape, initialised from ``seed``."""
+
+    def __init__(self, config: ModelConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
+        self.layers = nn.ModuleList()
+        width = config.embedding
+        for _ in range(config.layers):
+            self.layers.append(RecurrentLayer(config.gates * config.hidden, width, config.hidden))
+            width = config.hidden
+        self.head = nn.Linear(config.hidden, config.vocab_size)
+        self.reset(seed)
+
+    @torch.no_grad()
+    def reset(self, seed: int) -> None:
+        """Fresh weights: U(±1/√H) as torch's own, N(0, 1)·0.1 embeddings, forget-gate bias 1.
+
+        A forget gate that starts open keeps gradients alive over a window (Jozefowicz et al.
+        2015).
+        """
+        rng = torch.Generator().manual_seed(seed)
+        bound = self.config.hidden**-0.5
+        for name, parameter in self.named_parameters():
+            if name.startswith("embedding"):
+                parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
+            else:
+                parameter.copy_((torch.rand(parameter.shape, generator=rng) * 2 - 1) * bound)
+            if self.config.cell == "lstm" and name.endswith(("bias_ih", "bias_hh")):
+                H = self.config.hidden
+                parameter[H : 2 * H] = 1.0 if name.endswith("ih") else 0.0
+
+    def zero_state(self, B: int) -> State:
+        """``(hx, cx)`` of zeros for ``B`` streams: ``(L, B, H)`` and ``(L, B, H or 0)``."""
+        device, L = self.head.weight.device, self.config.layers
+        dtype = self.head.weight.dtype
+        return (
+            torch.zeros(L, B, self.config.hidden, device=device, dtype=dtype),
+            torch.zeros(L, B, self.config.cell_width, device=device, dtype=dtype),
+        )
+
+    def features(
+        self,
+        x: Tensor,
+        state: State,
+        *,
+        dtype: torch.dtype | None = None,
+        dropout: Dropout = NO_DROPOUT,
+    ) -> tuple[Tensor, State]:
+        """What the head reads, ``(B, T, H)`` for ids ``x (B, T)``, and the state after them.
+
+        ``dtype`` is that of the matrix products (None: the weights' own); states stay in theirs.
+        """
+        hx, cx = state
+        y = dropout(self.embedding(x))  # (B, T, E)
+        total: Tensor | None = None
+        hs, cs = [], []
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, RecurrentLayer)
+            y, h, c = run_layer(self.config.cell, y, hx[index], cx[index], layer.weights, dtype)
+            y = dropout(y)
+            hs.append(h)
+            cs.append(c)
+            if self.config.sum_layers:
+                total = y if total is None else total + y
+        return (y if total is None else total), (torch.stack(hs), torch.stack(cs))
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        *,
+        dtype: torch.dtype | None = None,
+        dropout: Dropout = NO_DROPOUT,
+    ) -> tuple[Tensor, State]:
+        """``logits (B, T, V)`` in the weights' type, and the state after the window."""
+        features, state = self.features(x, state, dtype=dtype, dropout=dropout)
+        own = self.head.weight.dtype
+        features, weight, bias = (
+            t.to(dtype or own) for t in (features, self.head.weight, self.head.bias)
+        )
+        return F.linear(features, weight, bias).to(own), state
+
+    def to_numpy(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all weights, float32, under the names of ``ModelConfig.shapes``."""
+        return {
+            name: value.detach().to("cpu", torch.float32, copy=True).numpy()
+            for name, value in self.named_parameters()
+        }
+
+    @torch.no_grad()
+    def load_numpy(self, weights: dict[str, NDArray[np.float32]]) -> None:
+        """Take over ``weights``, which must have the names and shapes of ``config.shapes()``."""
+        for name, parameter in self.named_parameters():
+            parameter.copy_(torch.from_numpy(np.array(weights[name], np.float32)))
