@@ -1,0 +1,1 @@
+"""Training: recipes, the schedule, one step, the loop around it, and evaluation."""

@@ -1,0 +1,79 @@
+"""Which device, which number format and how many threads a run uses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from charrnn.config import TrainConfig
+from charrnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device and the type of its matrix products (None: float32 throughout)."""
+
+    device: torch.device
+    dtype: torch.dtype | None
+    threads: int
+
+    def describe(self) -> str:
+        """Words for a report: ``cpu, bfloat16, 2 threads``."""
+        name = str(self.device)
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        precision = str(self.dtype or torch.float32).removeprefix("torch.")
+        threads = f", {self.threads} threads" if self.device.type == "cpu" else ""
+        return f"{name}, {precision}{threads}"
+
+
+def choose_place(config: TrainConfig) -> Place:
+    """The place for ``config``: what it names, or for ``auto`` the best that there is.
+
+    Raises:
+        ConfigError: the device is not there, or cannot do that precision.
+
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = _device(config.device)
+    return Place(device, _dtype(config.precision, device), torch.get_num_threads())
+
+
+def _device(name: str) -> torch.device:
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, here in there.items() if here))
+    if not there[name]:
+        raise ConfigError(f"--device {name}: this machine or this torch has none; try auto")
+    return torch.device(name)
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    if precision == "float32":
+        return None
+    if precision == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+        return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else None
+    if precision == "float16" and device.type != "cuda":
+        raise ConfigError(f"--precision float16 needs a CUDA GPU, not {device.type}; try bfloat16")
+    return torch.bfloat16 if precision == "bfloat16" else torch.float16
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices natively (AMX or AVX512-BF16)."""
+    if os.environ.get("CHARRNN_NO_BF16"):
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return " amx_bf16" in flags or " avx512_bf16" in flags

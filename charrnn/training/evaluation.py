@@ -1,0 +1,90 @@
+"""How well a network predicts a part of a corpus: nats summed in float64, divided once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charrnn import interrupts
+from charrnn.model.network import State
+from charrnn.text import lanes as lane_layout
+from charrnn.text.splits import Range
+from charrnn.text.vocab import Ids
+
+WINDOW = 128
+LANES = 64
+
+
+class Predictor(Protocol):
+    """What can be evaluated: next-character logits and a state that goes in and out."""
+
+    def zero_state(self, B: int) -> State:
+        """The state before a text."""
+        ...
+
+    def __call__(
+        self, x: Tensor, state: State, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, State]:
+        """``logits (B, T, V)`` for ids ``x (B, T)``, and the state after them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Summed nats over ``chars`` characters, each counted once."""
+
+    nats: float
+    chars: int
+
+    @property
+    def nats_per_char(self) -> float:
+        """Cross-entropy in nats a character."""
+        return self.nats / self.chars
+
+    @property
+    def bits_per_char(self) -> float:
+        """Cross-entropy in bits a character."""
+        return self.nats_per_char / math.log(2)
+
+
+@torch.no_grad()
+def evaluate(
+    predictor: Predictor,
+    ids: Ids,
+    ranges: tuple[Range, ...],
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    lanes: int = LANES,
+) -> Evaluation:
+    """Score ``ranges`` of ``ids`` with a state of its own, carried through each range.
+
+    Long ranges are cut into warmed-up lanes (``charrnn.text.lanes``); the log-softmax is float32,
+    the sum float64. Nothing of a training run is touched: no gradients, no generator.
+
+    Raises:
+        ValueError: there is nothing to count.
+
+    """
+    layout = lane_layout.lay(ranges, lanes)
+    if not layout:
+        raise ValueError("nothing to evaluate: the ranges are empty")
+    state = predictor.zero_state(len(layout))
+    nats, chars = torch.zeros((), dtype=torch.float64), 0
+    for block in lane_layout.blocks(ids, layout, WINDOW):
+        interrupts.check()
+        x, y = (torch.from_numpy(a).to(device) for a in (block.x, block.y))
+        logits, state = predictor(x, state, dtype=dtype)
+        losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none")
+        kept = torch.from_numpy(np.flatnonzero(block.mask)).to(device)
+        nats += losses[kept].sum(dtype=torch.float64).cpu()
+        chars += len(kept)
+    expected = sum(stop - max(start, 1) for start, stop in ranges)
+    assert chars == expected, f"counted {chars} of {expected} characters"
+    return Evaluation(float(nats), chars)

@@ -1,0 +1,122 @@
+"""What a run tells whoever listens. The console implements ``Listener``; tests and the API may."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from charrnn.config import ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Report:
+    """A line of ``metrics.jsonl``; None where a thing was not measured.
+
+    ``chars`` trained on so far, ``elapsed_s`` of the whole run, losses in nats a character.
+    """
+
+    step: int
+    epoch: int
+    chars: int
+    elapsed_s: float
+    lr: float
+    train_nats: float | None
+    val_nats: float | None
+    grad_norm: float | None
+    chars_per_second: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be done."""
+
+    folder: Path
+    model: ModelConfig
+    training: TrainConfig
+    corpus: str
+    chars: dict[str, int]  # of the parts train, val and test
+    place: str
+    resumed_at: int  # step
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended. ``best_val`` and ``test`` are nats a character, None where not measured."""
+
+    folder: Path
+    steps: int
+    chars: int
+    elapsed_s: float
+    train: float | None
+    best_val: float | None
+    test: float | None
+    seed: int
+    early: bool
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint to use."""
+        return self.folder / "best.safetensors"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the last line of ``metrics.jsonl``."""
+        return {
+            "final": True,
+            "step": self.steps,
+            "chars": self.chars,
+            "elapsed_s": self.elapsed_s,
+            "train_nats": self.train,
+            "val_nats": self.best_val,
+            "test_nats": self.test,
+            "seed": self.seed,
+        }
+
+
+class Listener(Protocol):
+    """What happens in a run, as it happens."""
+
+    def on_plan(self, plan: Plan) -> None:
+        """Training is about to begin."""
+
+    def on_note(self, text: str) -> None:
+        """Something worth a line."""
+
+    def on_step(self, progress: float, chars: int, loss: float | None) -> None:
+        """A step is done; ``loss`` only now and then."""
+
+    def on_report(self, report: Report) -> None:
+        """A line went to the metrics."""
+
+    def on_sample(self, text: str) -> None:
+        """What the network writes by now."""
+
+
+class Silence:
+    """A listener that does nothing."""
+
+    def on_plan(self, plan: Plan) -> None:
+        """Nothing."""
+
+    def on_note(self, text: str) -> None:
+        """Nothing."""
+
+    def on_step(self, progress: float, chars: int, loss: float | None) -> None:
+        """Nothing."""
+
+    def on_report(self, report: Report) -> None:
+        """Nothing."""
+
+    def on_sample(self, text: str) -> None:
+        """Nothing."""
+
+
+def bits(nats: float) -> float:
+    """Nats in bits."""
+    return nats / math.log(2)

@@ -1,0 +1,326 @@
+"""``train``: from the names of texts to a folder of checkpoints. The command line calls this."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from charrnn import interrupts
+from charrnn.checkpoint import Checkpoint, load
+from charrnn.config import Split, TrainConfig
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.library import BEST, bundled_corpus, find_checkpoint
+from charrnn.model.network import CharNetwork
+from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
+from charrnn.text.splits import Parts, length, split
+from charrnn.text.streams import Streams
+from charrnn.training.device import choose_place
+from charrnn.training.evaluation import evaluate
+from charrnn.training.folder import RunFolder, new_folder, occupied, old_folder
+from charrnn.training.loop import Trainer
+from charrnn.training.recipes import choose
+from charrnn.training.records import Listener, Plan, Result, Silence
+from charrnn.training.snapshot import Cut, Setting, Tally, environment, restore
+from charrnn.training.step import Stepper
+
+# what may change when a run goes on; everything else is part of what the run is
+CHANGEABLE = frozenset(
+    {"epochs", "steps", "seconds", "patience", "lr", "device", "precision", "threads"}
+)
+BUDGETS = ("epochs", "steps", "seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextChoice:
+    """Which text trains, how it is read and how it is cut; None: as the split's kind has it."""
+
+    paths: tuple[str | Path, ...] = ()
+    is_bytes: bool = False
+    encoding: str = "utf-8"
+    max_bytes: int | None = None
+    split: Split = "contiguous"
+    val_frac: float | None = None
+    test_frac: float | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """0.1 validates; an interleaved split, which exists for comparisons, also tests on 0.1."""
+        test_frac = 0.1 if self.split == "interleaved" else 0.0
+        return Cut(
+            self.split,
+            0.1 if self.val_frac is None else self.val_frac,
+            test_frac if self.test_frac is None else self.test_frac,
+        )
+
+
+def train(
+    *corpus: str | Path,
+    out: str | Path | None = None,
+    resume: bool = False,
+    start_from: str | Path | None = None,
+    preset: str | None = None,
+    is_bytes: bool = False,
+    encoding: str = "utf-8",
+    max_bytes: int | None = None,
+    split: Split = "contiguous",
+    val_frac: float | None = None,
+    test_frac: float | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> Result:
+    """Train a network on the texts in ``corpus`` (none: the bundled one) and keep it in a folder.
+
+    Args:
+        corpus: paths, one after the other; ``-`` is standard input.
+        out: the folder; by default a new one under ``./checkpoints`` named after the corpus.
+        resume: go on with the run in ``out``, or the newest one of this corpus.
+        start_from: a checkpoint whose weights to begin with.
+        preset: a recipe of ``charrnn.training.recipes``.
+        is_bytes: bytes in place of characters.
+        encoding: how the texts are encoded.
+        max_bytes: take the beginning of the text only.
+        split: how validation and test parts are cut.
+        val_frac: part that validates.
+        test_frac: part that tests, scored once at the end.
+        listener: is told what happens.
+        **settings: fields of ``ModelConfig`` and ``TrainConfig``; what is left out is chosen.
+
+    Raises:
+        UserError: something asked for cannot be had.
+        TrainingError: the run had to stop.
+        Interrupted: a signal came; the run is saved.
+
+    """
+    listener = listener or Silence()
+    out = Path(out) if out is not None else None
+    text = TextChoice(corpus, is_bytes, encoding, max_bytes, split, val_frac, test_frac)
+    settings = {name: value for name, value in settings.items() if value is not None}
+    with interrupts.graceful():
+        if resume:
+            if start_from is not None or preset is not None:
+                raise ConfigError("--resume goes on with a run as it is: without --from, --preset")
+            return _resume(text, out, settings, listener)
+        return _start(text, out, start_from, preset, settings, listener)
+
+
+def _start(
+    text: TextChoice,
+    out: Path | None,
+    start_from: str | Path | None,
+    preset: str | None,
+    settings: dict[str, Any],
+    listener: Listener,
+) -> Result:
+    origin = load(find_checkpoint(Path(start_from))) if start_from is not None else None
+    if origin is not None:
+        settings = _shape_of(origin, settings)
+        text = dataclasses.replace(text, is_bytes=origin.vocab.is_bytes)
+    corpus = _encode(text)
+    parts = _cut(corpus, text.cut)
+    gpu = choose_place(TrainConfig(steps=1, device=settings.get("device", "auto"))).device
+    model, config = choose(
+        settings,
+        preset=preset,
+        vocab_size=len(corpus.vocab),
+        train_chars=length(parts.train),
+        fast=gpu.type != "cpu",
+    )
+    setting = Setting(model, config, corpus, text.cut, parts)
+    network = CharNetwork(model, config.seed)
+    if origin is not None:
+        listener.on_note(adopt(network, origin, corpus))
+    with occupied(new_folder(_stem(corpus), out), listener) as folder:
+        stepper = Stepper(network, config, choose_place(config))
+        return _run(setting, stepper, folder, listener, None)
+
+
+def _resume(
+    text: TextChoice, out: Path | None, settings: dict[str, Any], listener: Listener
+) -> Result:
+    fixed = sorted(settings.keys() - CHANGEABLE)
+    if fixed:
+        raise ConfigError(
+            f"a resumed run keeps its {', '.join(fixed)}: start a new one to change it"
+        )
+    stem = _stem_of(" + ".join(Path(p).name for p in text.paths)) if text.paths else None
+    with occupied(old_folder(stem, out), listener) as folder:
+        last = folder.read_last()
+        setting = _setting_of(last, text, settings)
+        stepper = Stepper(
+            CharNetwork(setting.model), setting.training, choose_place(setting.training)
+        )
+        tally, state = restore(last, stepper)
+        _warn_of_changes(last, stepper, listener)
+        folder.cut_metrics(tally.step)
+        return _run(setting, stepper, folder, listener, (tally, state))
+
+
+def _run(
+    setting: Setting,
+    stepper: Stepper,
+    folder: RunFolder,
+    listener: Listener,
+    resumed: tuple[Tally, tuple[torch.Tensor, torch.Tensor]] | None,
+) -> Result:
+    config = setting.training
+    streams = Streams(
+        setting.corpus.ids,
+        setting.parts.train,
+        config.batch,
+        config.window,
+        seed=config.seed,
+        shuffle_offset=config.shuffle_offset,
+        line_end=setting.corpus.vocab.id_of("\n") if config.lines else None,
+    )
+    trainer = Trainer(setting, stepper, streams, folder, listener)
+    if resumed is not None:
+        trainer.continue_from(*resumed)
+    listener.on_plan(_plan(setting, stepper, folder, trainer.tally.step))
+    early = trainer.train()
+    return _finish(trainer, early)
+
+
+def _finish(trainer: Trainer, early: bool) -> Result:
+    """Score the test part once, with the best weights, and write the last line."""
+    setting, tally = trainer.setting, trainer.tally
+    test = None
+    if setting.parts.test:
+        place, network = trainer.stepper.place, trainer.stepper.network
+        best = load(trainer.folder.path / BEST)
+        network.load_numpy(best.weights)
+        scored = evaluate(
+            network, setting.corpus.ids, setting.parts.test, device=place.device, dtype=place.dtype
+        )
+        test = scored.nats_per_char
+        losses = best.meta["losses"] | {"test": test}
+        card = best.meta | {"losses": losses}
+        trainer.folder.save(BEST, dataclasses.replace(best, meta=card))
+    result = Result(
+        folder=trainer.folder.path,
+        steps=tally.step,
+        chars=tally.chars,
+        elapsed_s=round(tally.elapsed_s, 1),
+        train=tally.train_nats,
+        best_val=tally.best_val,
+        test=test,
+        seed=setting.training.seed,
+        early=early,
+    )
+    trainer.folder.append_metrics(result.to_dict())
+    return result
+
+
+def _encode(text: TextChoice) -> Corpus:
+    return encode_corpus(
+        text.paths or (bundled_corpus(),),
+        is_bytes=text.is_bytes,
+        encoding=text.encoding,
+        max_bytes=text.max_bytes,
+    )
+
+
+def _cut(corpus: Corpus, cut: Cut) -> Parts:
+    parts = split(len(corpus), cut.kind, cut.val_frac, cut.test_frac)
+    if length(parts.train) < 2:
+        raise CorpusError(
+            f"{corpus.name} has {len(corpus)} characters, {length(parts.train)} of them to train "
+            "on: at least 2 are needed"
+        )
+    return parts
+
+
+def _stem_of(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.\w{1,5}$", "", name.split(" + ")[0])).strip("-.")
+
+
+def _stem(corpus: Corpus) -> str:
+    return _stem_of(corpus.name) or "corpus"
+
+
+def _plan(setting: Setting, stepper: Stepper, folder: RunFolder, step: int) -> Plan:
+    parts = setting.parts
+    return Plan(
+        folder=folder.path,
+        model=setting.model,
+        training=setting.training,
+        corpus=setting.corpus.name,
+        chars={name: length(parts.named(name)) for name in ("train", "val", "test")},
+        place=stepper.place.describe(),
+        resumed_at=step,
+    )
+
+
+def _shape_of(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with the shape of the checkpoint to start from.
+
+    Raises:
+        ConfigError: another shape was asked for.
+
+    """
+    shape = {k: v for k, v in origin.config.to_dict().items() if k != "vocab_size"}
+    other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
+    if other:
+        raise ConfigError(f"--from keeps the checkpoint's {', '.join(other)}: leave that away")
+    return settings | shape
+
+
+@torch.no_grad()
+def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
+    """Take over ``origin``'s weights; rows of characters go by character, not by number.
+
+    Characters that only the new corpus has keep their fresh rows. Says what was done.
+    """
+    places = [
+        (i, origin.vocab.codes.index(code))
+        for i, code in enumerate(corpus.vocab.codes)
+        if code in origin.vocab.codes
+    ]
+    new, old = (list(side) for side in zip(*places, strict=True)) if places else ([], [])
+    for name, parameter in network.named_parameters():
+        weight = torch.from_numpy(origin.weights[name].copy())
+        if name.startswith(("embedding", "head")):
+            parameter[new] = weight[old]
+        else:
+            parameter.copy_(weight)
+    fresh = len(corpus.vocab) - len(new)
+    return (
+        f"weights from {origin.meta.get('corpus', {}).get('name', 'the checkpoint')}: "
+        f"{len(new)} characters known, {fresh} new, {len(origin.vocab) - len(new)} left behind"
+    )
+
+
+def _setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Setting:
+    """The setting of the run in ``last``, with what may change changed."""
+    card = last.meta
+    try:
+        named, cut = card["corpus"], Cut(**card["corpus"]["split"])
+        config = card["training"]
+        name, digest, encoding = named["name"], named["sha256"], named["encoding"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
+    if any(budget in settings for budget in BUDGETS):
+        config = config | dict.fromkeys(BUDGETS, 0)
+    if text.paths:
+        raw = encoding == "bytes"
+        text = dataclasses.replace(text, is_bytes=raw, encoding="utf-8" if raw else encoding)
+        corpus: Corpus | None = _encode(text)
+    else:
+        corpus = cached_corpus(digest, name, encoding)
+    if corpus is None:
+        raise CorpusError(f"the encoded {name} is no longer in the cache: name the corpus again")
+    if corpus.sha256 != digest:
+        raise CorpusError(f"{corpus.name} is not the text of that run: its sha256 differs")
+    config = TrainConfig.from_dict(config | settings)
+    return Setting(last.config, config, corpus, cut, _cut(corpus, cut))
+
+
+def _warn_of_changes(last: Checkpoint, stepper: Stepper, listener: Listener) -> None:
+    """One warning that names whatever keeps the continuation from being exact."""
+    before, now = last.meta["resume"].get("environment", {}), environment(stepper)
+    changes = [f"{k} {before.get(k)} → {v}" for k, v in now.items() if before.get(k) != v]
+    if changes:
+        listener.on_note(f"not an exact continuation: {', '.join(changes)}")

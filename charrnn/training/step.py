@@ -1,0 +1,110 @@
+"""One training step: forward, loss, backward, clip, update, average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charrnn.config import TrainConfig
+from charrnn.model.flat import FlatParameters
+from charrnn.model.network import CharNetwork, Dropout, State
+from charrnn.training.device import Place
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """``loss`` mean nats a character (0-dim), ``grad_norm`` before clipping, the detached state.
+
+    Both numbers stay on the device: reading them is for whoever reports.
+    """
+
+    loss: Tensor
+    grad_norm: Tensor
+    state: State
+
+
+class Stepper:
+    """A network with its optimizer and its averaged weights; ``step`` advances all three.
+
+    The average is ``average ← average + (1 − d)(weights − average)`` with the decay ``d`` of
+    ``config.ema``, lower in the beginning so that the first weights do not linger; without
+    averaging ``averaged`` is the weights themselves.
+    """
+
+    def __init__(self, network: CharNetwork, config: TrainConfig, place: Place) -> None:
+        self.network = network.to(place.device)
+        self.config, self.place = config, place
+        self.flat = FlatParameters(self.network)
+        self.averaged = self.flat.values.clone() if config.ema else self.flat.values
+        self.exp_avg = torch.zeros_like(self.flat.values)
+        self.exp_avg_sq = torch.zeros_like(self.flat.values)
+        self.dropout = Dropout(config.dropout, torch.Generator(place.device))
+        self.done = 0
+
+    def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
+        """Train on ``x, y (B, T)`` from ``state``, which is detached: gradients stay in the window.
+
+        The caller must check that ``loss`` is finite before it keeps anything; a step whose loss
+        or gradient is not finite leaves weights and optimizer as they were.
+        """
+        assert self.dropout.generator is not None
+        # dropout follows from seed and step alone, so a resumed run draws the same masks
+        self.dropout.generator.manual_seed((self.config.seed * 1_000_003 + self.done) % 2**63)
+        loss, state = self.loss(x, y, state)
+        self.flat.grads.zero_()
+        torch.autograd.backward(loss)
+        norm = torch.linalg.vector_norm(self.flat.grads)
+        self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
+        self._update(lr, norm)
+        return StepResult(loss.detach(), norm, (state[0].detach(), state[1].detach()))
+
+    def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
+        """Mean nats a character over the window, with dropout, and the state after it."""
+        logits, state = self.network(x, state, dtype=self.place.dtype, dropout=self.dropout)
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten()), state
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The network with its averaged weights within the block, and its own again after it."""
+        if not self.config.ema:
+            yield
+            return
+        own = self.flat.values.clone()
+        self.flat.values.copy_(self.averaged)
+        try:
+            yield
+        finally:
+            self.flat.values.copy_(own)
+
+    @torch.no_grad()
+    def _update(self, lr: float, norm: Tensor) -> None:
+        """AdamW (Loshchilov & Hutter 2019) on the flat vectors."""
+        self.done += 1
+        config, n = self.config, self.flat.decayed
+        # torch's kernel skips the update where found_inf is not 0: NaN never reaches a weight
+        skip = (~torch.isfinite(norm)).to(torch.float32)
+        for piece, decay in ((slice(None, n), config.weight_decay), (slice(n, None), 0.0)):
+            torch._fused_adamw_(
+                [self.flat.values[piece]],
+                [self.flat.grads[piece]],
+                [self.exp_avg[piece]],
+                [self.exp_avg_sq[piece]],
+                [],
+                [torch.tensor(float(self.done), device=norm.device)],
+                lr=lr,
+                beta1=config.beta1,
+                beta2=config.beta2,
+                weight_decay=decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+                found_inf=skip,
+            )
+        if config.ema:
+            decay = min(config.ema, (1 + self.done) / (10 + self.done))
+            self.averaged.lerp_(self.flat.values, 1 - decay)
