@@ -1,0 +1,112 @@
+"""The program: its commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+import charrnn
+from charrnn.cli import bench, data, info, ls, sample, score, train
+from charrnn.errors import CharRNNError
+
+SIGINT_EXIT, PIPE_EXIT = 130, 141
+
+app = typer.Typer(
+    name="charrnn",
+    help="Train a character-level recurrent network on a text, and write more of it.",
+    rich_markup_mode=None,  # rich would double the time to --help
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.command("score")(score.score)
+app.command("info")(info.info)
+app.command("ls")(ls.ls)
+app.add_typer(bench.app, name="bench")
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"charrnn {charrnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+    ),
+) -> None:
+    """Train a character-level recurrent network on a text, and write more of it."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the program and leave with its exit code."""
+    _speak_utf8()
+    code = _run(args)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = PIPE_EXIT
+    except OSError as error:
+        code = code or _fail(f"cannot write: {error.strerror}", 1)
+    if code == PIPE_EXIT:
+        # what is left in stdout's buffer has nowhere to go: not even an error at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run(args: list[str] | None) -> int:
+    try:
+        result: Any = app(args, prog_name="charrnn", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.TyperException as error:
+        return _usage(error)
+    except (typer.Abort, KeyboardInterrupt):
+        return SIGINT_EXIT
+    except BrokenPipeError:
+        return PIPE_EXIT
+    except Exception as error:
+        if os.environ.get("CHARRNN_DEBUG") == "1":
+            raise
+        return _report(error)
+
+
+def _usage(error: typer.TyperException) -> int:
+    show = getattr(error, "show", None)  # says which command's usage it is about
+    if show is None:
+        return _fail(str(error), error.exit_code)
+    show(file=sys.stderr)
+    return error.exit_code
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, CharRNNError):
+        return _fail(str(error), error.exit_code)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 1)
+    if isinstance(error, MemoryError):
+        return _fail("out of memory: a smaller --size, --batch or --window needs less", 1)
+    kind = type(error).__name__
+    return _fail(f"{kind}: {error} (a bug: CHARRNN_DEBUG=1 shows where)", 1)
+
+
+def _fail(text: str, code: int) -> int:
+    from charrnn.console import note
+
+    note(text)
+    return code
+
+
+def _speak_utf8() -> None:
+    """UTF-8 on all three streams, whatever the locale says."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")

@@ -1,0 +1,49 @@
+"""``charrnn info``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from charrnn.cli.options import CHECKPOINT, JSON
+from charrnn.library import find_checkpoint
+
+
+def info(checkpoint: Path = CHECKPOINT, json: bool = JSON) -> None:
+    """Say what a checkpoint is: its network, corpus, losses and how it was trained."""
+    from charrnn.checkpoint import load
+    from charrnn.console import table
+
+    path = find_checkpoint(checkpoint)
+    loaded = load(path)
+    config = loaded.config
+    facts: dict[str, Any] = {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "model": config.to_dict() | {"parameters": config.parameters},
+        "vocabulary": "".join(loaded.vocab.symbols()),
+    } | {name: value for name, value in loaded.meta.items() if name != "resume"}
+    if json:
+        sys.stdout.write(jsonlib.dumps(facts) + "\n")
+        return
+    table(("", ""), list(_rows("", facts)), "checkpoint")
+
+
+def _rows(prefix: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            rows += _rows(f"{prefix}{name}.", value)
+        elif value is not None:
+            rows.append((prefix + name, _show(value)))
+    return rows
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

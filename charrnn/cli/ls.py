@@ -1,0 +1,66 @@
+"""``charrnn ls``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from charrnn.cli.options import JSON
+from charrnn.errors import CheckpointError
+from charrnn.library import CHECKPOINTS, bundled_checkpoints, own_checkpoints
+
+
+def ls(
+    folder: Path = typer.Argument(CHECKPOINTS, help="Where to look."), json: bool = JSON
+) -> None:
+    """List the checkpoints there are, newest first, and the bundled ones."""
+    from charrnn.console import table
+
+    own = own_checkpoints(folder)
+    seen = {path.resolve() for path in own}
+    bundled = [path for path in bundled_checkpoints() if path.resolve() not in seen]
+    entries = [_entry(path, False) for path in own] + [_entry(path, True) for path in bundled]
+    if json:
+        sys.stdout.write(jsonlib.dumps(entries) + "\n")
+        return
+    columns = ("path", "corpus", "network", "weights", "val nats/char", "date")
+    table(columns, [_row(entry) for entry in entries])
+
+
+def _entry(path: Path, bundled: bool) -> dict[str, Any]:
+    from charrnn.checkpoint import load
+
+    entry: dict[str, Any] = {"path": str(path), "bundled": bundled}
+    try:
+        loaded = load(path)
+    except CheckpointError as error:
+        return entry | {"error": str(error)}
+    config, meta = loaded.config, loaded.meta
+    return entry | {
+        "corpus": meta.get("corpus", {}).get("name"),
+        "cell": config.cell,
+        "layers": config.layers,
+        "hidden": config.hidden,
+        "parameters": config.parameters,
+        "val_nats": meta.get("losses", {}).get("val"),
+        "date": meta.get("made", {}).get("date"),
+    }
+
+
+def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    path = entry["path"] + (" (bundled)" if entry["bundled"] else "")
+    if "error" in entry:
+        return (path, "damaged", "", "", "", "")
+    val = entry["val_nats"]
+    return (
+        path,
+        str(entry["corpus"]),
+        f"{entry['cell']} {entry['layers']} x {entry['hidden']}",
+        f"{entry['parameters'] / 1e6:.2f} M",
+        "" if val is None else f"{val:.4f}",
+        str(entry["date"] or ""),
+    )

@@ -1,0 +1,62 @@
+"""Generated text on its way out: raw into a pipe, harmless on a terminal, in pieces or blocks."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Literal, TextIO
+
+from charrnn.console import harmless
+
+Escape = Literal["auto", "always", "never"]
+
+BLOCK = 1 << 13  # bytes that a pipe's text waits for
+
+
+class TextWriter:
+    """Writes samples to ``stream``: a terminal gets each piece at once, a pipe gets blocks.
+
+    Bytes go down a pipe untouched. Where control characters are to be written out (``escape``:
+    ``auto`` means on a terminal), the bytes are read as UTF-8 first.
+    """
+
+    def __init__(self, stream: TextIO, escape: Escape) -> None:
+        self._terminal = stream.isatty()
+        self._out = stream.buffer
+        self._harmless = escape == "always" or (escape == "auto" and self._terminal)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""  # a carriage return, which a newline that follows makes harmless
+        self._waiting = bytearray()
+        self._line_start = True
+
+    def put(self, piece: bytes) -> None:
+        """Write the next bytes of a sample."""
+        self._write(self._shown(piece) if self._harmless else piece)
+
+    def end_sample(self, between: bytes) -> None:
+        """Finish a sample, and write ``between`` after it."""
+        if self._harmless:
+            self._write(self._shown(b"", final=True))
+        self._write(between)
+
+    def end(self) -> None:
+        """Write what waits; a terminal's prompt then begins on a line of its own."""
+        if self._terminal and not self._line_start:
+            self._write(b"\n")
+        self._flush()
+
+    def _shown(self, piece: bytes, final: bool = False) -> bytes:
+        text = self._held + self._decoder.decode(piece, final)
+        self._held = "\r" if text.endswith("\r") and not final else ""
+        return harmless(text.removesuffix("\r") if self._held else text).encode()
+
+    def _write(self, piece: bytes) -> None:
+        if piece:
+            self._line_start = piece.endswith(b"\n")
+            self._waiting += piece
+        if self._waiting and (self._terminal or len(self._waiting) >= BLOCK):
+            self._flush()
+
+    def _flush(self) -> None:
+        self._out.write(bytes(self._waiting))
+        self._out.flush()
+        self._waiting.clear()

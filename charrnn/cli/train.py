@@ -1,0 +1,95 @@
+"""``charrnn train``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from charrnn.cli.options import draw_seed, flag, option, seconds
+from charrnn.config import Cell, Device, Precision, Split
+
+
+def train(
+    corpus: list[str] = typer.Argument(
+        None, help="Text files, one after the other; - is standard input. Default: bundled prose."
+    ),
+    out: Path = option(None, "--out", help="Folder for the run. Default: checkpoints/CORPUS."),
+    cell: Cell = option(None, "--cell", help="Kind of recurrent cell. Default: lstm."),
+    size: int = option(None, "--size", help="Hidden units a layer. Default: from the corpus."),
+    layers: int = option(None, "--layers", help="Recurrent layers. Default: 2."),
+    embedding: int = option(None, "--embedding", help="Width of a character's embedding."),
+    batch: int = option(None, "--batch", help="Streams trained side by side."),
+    window: int = option(None, "--window", help="Characters a gradient reaches back."),
+    dropout: float = option(None, "--dropout", help="Part of the units to drop, 0 to 1."),
+    lr: float = option(None, "--lr", help="Peak learning rate."),
+    epochs: int = option(None, "--epochs", help="Train for so many passes over the text."),
+    steps: int = option(None, "--steps", help="Train for so many windows."),
+    time: str = option(None, "--time", help="Train for so long: 90s, 10m, 1h30m. Default: 10m."),
+    patience: int = option(
+        None, "--patience", help="Validations without a better one before stopping; 0: never."
+    ),
+    ema: float = option(None, "--ema", help="Decay of the weights' running average; 0: off."),
+    val_frac: float = option(None, "--val-frac", help="Part that validates. Default: 0.1."),
+    test_frac: float = option(
+        None, "--test-frac", help="Part that tests. Default: 0, but 0.1 with --split interleaved."
+    ),
+    split: Split = option("contiguous", "--split", help="How the parts are cut."),
+    as_bytes: bool = flag("--bytes", help="Bytes in place of characters: takes any file."),
+    encoding: str = option("utf-8", "--encoding", help="How the text is encoded."),
+    max_bytes: int = option(None, "--max-bytes", min=1, help="Take only the text's beginning."),
+    lines: bool = flag("--lines", help="One record a line: their order is drawn each epoch."),
+    resume: bool = flag("--resume", help="Go on with the run in --out, or with the newest one."),
+    start: str = option(
+        None, "--from", metavar="CKPT", help="Begin with a checkpoint's weights (fine-tuning)."
+    ),
+    preset: str = option(None, "--preset", help="A named recipe: karpathy2015, laptop."),
+    device: Device = option(None, "--device", help="Where to train. Default: auto."),
+    precision: Precision = option(
+        None, "--precision", help="Type of the matrix products. Default: auto."
+    ),
+    threads: int = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores."),
+    seed: int = option(None, "--seed", min=0, help="Default: drawn, and said."),
+    quiet: bool = flag("--quiet", short="-q", help="Say nothing but warnings and errors."),
+    json: bool = flag("--json", help="Print the metrics lines on stdout."),
+) -> None:
+    """Train on a text and keep the best network under ./checkpoints."""
+    settings: dict[str, Any] = {
+        "cell": cell, "hidden": size, "layers": layers, "embedding": embedding,
+        "batch": batch, "window": window, "dropout": dropout, "lr": lr,
+        "epochs": epochs, "steps": steps, "seconds": seconds(time), "patience": patience,
+        "ema": ema, "lines": lines or None, "device": device, "precision": precision,
+        "threads": threads, "seed": seed,
+    }  # fmt: skip
+    if seed is None and not resume:
+        settings["seed"] = draw_seed()
+    console = _console(quiet, json)
+    try:
+        result = _train(
+            *(corpus or ()),
+            out=out, resume=resume, start_from=start, preset=preset, is_bytes=as_bytes,
+            encoding=encoding, max_bytes=max_bytes, split=split, val_frac=val_frac,
+            test_frac=test_frac, listener=console, **settings,
+        )  # fmt: skip
+    finally:
+        console.close()
+    console.on_result(result)
+
+
+def _train(*corpus: str, **settings: Any) -> Any:
+    from charrnn.training.run import train as run
+
+    return run(*corpus, **settings)
+
+
+def _console(quiet: bool, json: bool) -> Any:
+    from charrnn.console import TrainConsole
+
+    def echo(line: dict[str, Any]) -> None:
+        sys.stdout.write(jsonlib.dumps(line) + "\n")
+        sys.stdout.flush()
+
+    return TrainConsole(quiet=quiet, echo=echo if json else None)

@@ -1,0 +1,216 @@
+"""What a person sees: notes, bars and tables, and text made harmless for a terminal.
+
+Commentary goes to stderr, tables that were asked for to stdout. rich and tqdm are imported where
+they are used: a pipe needs neither.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from charrnn.training.records import Plan, Report, Result, bits
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+QUIET_REPORT_S = 30.0  # between lines in a log that has no validation to show
+
+_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
+_LINE = {0x2028, 0x2029}
+_CONTROLS = ({*range(0x20), *range(0x7F, 0xA0)} | _BIDI | _LINE) - {0x09, 0x0A}
+_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CONTROLS}
+_ESCAPES[0x0D] = "\\r"
+
+
+def harmless(text: str) -> str:
+    r"""``text`` with every control character but newline and tab written out, as ``\x1b``.
+
+    C0, DEL, C1, bidirectional controls and line separators; each character by itself, so it
+    may be applied to a stream. A carriage return before a newline is dropped.
+    """
+    return text.replace("\r\n", "\n").translate(_ESCAPES)
+
+
+def one_line(text: str) -> str:
+    """``harmless`` for messages: newlines and tabs are written out too."""
+    return text.translate(_ESCAPES | {0x0A: "\\n", 0x09: "\\t"})
+
+
+def is_plain(stream: TextIO) -> bool:
+    """Whether ``stream`` should get neither bars nor colours."""
+    dumb = os.environ.get("TERM") == "dumb"
+    return bool(dumb or os.environ.get("NO_COLOR")) or not stream.isatty()
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    print(f"charrnn: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+# nats from which the next colour holds: what was expected is dim, what surprised is red
+_SHADES = ((0.0, "2"), (0.5, "0"), (1.5, "33"), (3.0, "31"), (5.0, "1;31"))
+
+
+def coloured(pieces: Sequence[str], nats: Sequence[float]) -> str:
+    """Characters coloured by the nats that each cost, as one line for a terminal."""
+    parts = []
+    for piece, cost in zip(pieces, nats, strict=True):
+        reached = [code for least, code in _SHADES if cost >= least]  # none for NaN
+        parts.append(
+            f"\x1b[{reached[-1] if reached else '0'}m{one_line(piece) if piece != chr(10) else '⏎'}"
+        )
+    return "".join(parts) + "\x1b[0m"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``1h02m``, ``2m05s`` or ``8s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table on stdout: ruled on a terminal, tab-separated lines in a pipe."""
+    shown = [[one_line(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        lines = [columns, *shown] if any(columns) else shown
+        sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    ruled = Table(title=title and Text(one_line(title)), show_header=any(columns))
+    for column in columns:
+        ruled.add_column(column, overflow="fold")
+    for row in shown:
+        ruled.add_row(*map(Text, row))
+    Console(no_color=is_plain(sys.stdout) or None).print(ruled)
+
+
+class TrainConsole:
+    """Tells a run's story on stderr: a bar on a terminal, plain lines in a log."""
+
+    def __init__(
+        self, quiet: bool = False, echo: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        self._quiet = quiet
+        self._echo = echo  # gets every metrics line
+        self._bar: tqdm[Any] | None = None
+        self._said = time.monotonic()
+
+    def on_plan(self, plan: Plan) -> None:
+        """Say what was chosen, in one line each for text, network and run."""
+        if self._quiet:
+            return
+        for line in describe(plan):
+            note(line)
+        if not is_plain(sys.stderr):
+            self._bar = _new_bar()
+
+    def on_note(self, text: str) -> None:
+        """Say it, quiet or not."""
+        if self._bar is None:
+            note(text)
+        else:
+            self._bar.write(f"charrnn: {one_line(text)}", file=sys.stderr)
+
+    def on_step(self, progress: float, chars: int, loss: float | None) -> None:
+        """Move the bar."""
+        if self._bar is None:
+            return
+        self._bar.set_postfix_str(f"loss {loss:.3f}" if loss is not None else "", refresh=False)
+        self._bar.update(progress * 100 - self._bar.n)
+
+    def on_report(self, report: Report) -> None:
+        """A line for each validation, and one now and then in a log without any."""
+        if self._echo is not None:
+            self._echo(report.to_dict())
+        due = time.monotonic() - self._said > QUIET_REPORT_S and self._bar is None
+        if self._bar is not None and report.chars_per_second:
+            self._bar.unit = f"{report.chars_per_second:,.0f} char/s"
+        if not self._quiet and (report.val_nats is not None or due):
+            self._said = time.monotonic()
+            self._write(_report_line(report))
+
+    def on_sample(self, text: str) -> None:
+        """Show what the network writes."""
+        if not self._quiet and text.strip():
+            shown = " ".join(harmless(text).split())
+            self._write(textwrap.indent(textwrap.fill(shown, 76), "    "))
+
+    def on_result(self, result: Result) -> None:
+        """The last line: what was reached, and what to do with it."""
+        if self._echo is not None:
+            self._echo(result.to_dict())
+        if self._quiet:
+            return
+        losses = {"train": result.train, "val": result.best_val, "test": result.test}
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in losses.items() if v is not None)
+        why = " (stopped early: no better for a while)" if result.early else ""
+        note(
+            f"{shown} nats/char after {result.steps:,} steps, {result.chars:,} characters, "
+            f"{duration(result.elapsed_s)}, seed {result.seed}{why}"
+        )
+        note(f"kept {result.best}; try: charrnn sample {result.folder}")
+
+    def _write(self, text: str) -> None:
+        if self._bar is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _new_bar() -> tqdm[Any]:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=100,
+        file=sys.stderr,
+        dynamic_ncols=True,
+        leave=False,
+        bar_format="{percentage:3.0f}%|{bar}| {postfix} {unit} {elapsed}<{remaining}",
+        unit="",
+    )
+
+
+def describe(plan: Plan) -> list[str]:
+    """What a run is, in three lines."""
+    model, config, chars = plan.model, plan.training, plan.chars
+    verbs = {"train": "train on", "val": "validate", "test": "test"}
+    parts = ", ".join(f"{chars[part]:,} to {verb}" for part, verb in verbs.items() if chars[part])
+    budget = (
+        f"{config.epochs} epochs" if config.epochs
+        else f"{config.steps:,} steps" if config.steps
+        else duration(config.seconds)
+    )  # fmt: skip
+    verb = f"resuming at step {plan.resumed_at:,}" if plan.resumed_at else "training"
+    return [
+        f"{plan.corpus}: {parts}; {model.vocab_size} symbols",
+        f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
+        f"{model.parameters / 1e6:.2f} M weights; {config.batch} streams of {config.window}, "
+        f"lr {config.lr:g}, dropout {config.dropout:g}, seed {config.seed}",
+        f"{verb} for {budget} on {plan.place} into {plan.folder}",
+    ]
+
+
+def _report_line(report: Report) -> str:
+    parts = [f"step {report.step:,}", f"epoch {report.epoch}", duration(report.elapsed_s)]
+    if report.train_nats is not None:
+        parts.append(f"train {report.train_nats:.4f}")
+    if report.val_nats is not None:
+        parts.append(f"val {report.val_nats:.4f} nats/char ({bits(report.val_nats):.3f} bits)")
+    if report.chars_per_second:
+        parts.append(f"{report.chars_per_second:,.0f} char/s")
+    return "  ".join(parts)

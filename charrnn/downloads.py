@@ -1,0 +1,79 @@
+"""Public-domain corpora that are known by address and hash."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from charrnn.errors import ConfigError, DownloadError
+from charrnn.files import atomic_file
+
+TIMEOUT_S = 60
+BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class KnownCorpus:
+    """A text on the net: its address, file name, size in bytes and sha256."""
+
+    url: str
+    file: str
+    size: int
+    sha256: str
+
+
+KNOWN = {
+    "war-and-peace": KnownCorpus(
+        "https://cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt",
+        "warpeace_input.txt",
+        3_258_246,
+        "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e",
+    ),
+    "tinyshakespeare": KnownCorpus(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "tinyshakespeare.txt",
+        1_115_394,
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+}
+
+
+def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) -> Path:
+    """The path of corpus ``name`` in ``folder``, downloaded unless it lies there already.
+
+    Raises:
+        ConfigError: the name is unknown.
+        DownloadError: it could not be fetched, or is not the text it should be.
+
+    """
+    known = KNOWN if known is None else known
+    if name not in known:
+        raise ConfigError(f"no corpus {name!r}: there are {', '.join(known)}")
+    corpus = known[name]
+    path = folder / corpus.file
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == corpus.sha256:
+        return path
+    try:
+        _download(corpus, path)
+    except (OSError, ValueError) as error:
+        raise DownloadError(f"could not fetch {corpus.url}: {error}; try again later") from None
+    return path
+
+
+def _download(corpus: KnownCorpus, path: Path) -> None:
+    digest, size = hashlib.sha256(), 0
+    with (
+        urllib.request.urlopen(corpus.url, timeout=TIMEOUT_S) as response,
+        atomic_file(path) as file,
+    ):
+        while size <= corpus.size and (block := response.read(BLOCK)):
+            digest.update(block)
+            size += len(block)
+            file.write(block)
+        if digest.hexdigest() != corpus.sha256:
+            raise DownloadError(
+                f"{corpus.url} is not the text it should be ({size:,} bytes, sha256 "
+                f"{digest.hexdigest()[:16]}…): nothing was kept"
+            )

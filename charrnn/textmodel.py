@@ -1,0 +1,176 @@
+"""A trained model as people use it: write text, score text. NumPy alone; torch is never imported.
+
+The command line calls what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint import load as load_checkpoint
+from charrnn.config import SampleConfig, Split, Unknown
+from charrnn.errors import CheckpointError, CorpusError
+from charrnn.generation.engine import Engine, Weights
+from charrnn.generation.generator import Generator, Stepper
+from charrnn.generation.scoring import Score, position_nats
+from charrnn.generation.scoring import score as score_ids
+from charrnn.library import find_checkpoint
+from charrnn.text.corpus import cached_corpus
+from charrnn.text.splits import Range
+from charrnn.text.splits import split as cut
+from charrnn.text.vocab import Ids, Vocab
+
+
+@dataclass(frozen=True)
+class ScoredLine:
+    """A line of a text: its characters with the nats that each cost (NaN: not counted)."""
+
+    text: str
+    pieces: list[str]
+    nats: list[float]
+    score: Score
+
+
+class TextModel:
+    """A checkpoint ready to write and to score.
+
+    ``path`` is where it came from; ``vocab`` its alphabet; ``lines`` whether it was trained on one
+    record a line.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, path: Path | None = None) -> None:
+        self.checkpoint, self.path = checkpoint, path
+        self.vocab: Vocab = checkpoint.vocab
+        self.meta = checkpoint.meta
+        corpus = self._about_corpus()
+        self.lines = corpus.get("lines") is True
+
+    def _about_corpus(self) -> dict[str, Any]:
+        corpus = self.meta.get("corpus")
+        return corpus if isinstance(corpus, dict) else {}
+
+    @cached_property
+    def _weights(self) -> Weights:
+        return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
+
+    def _engine(self, config: SampleConfig) -> Stepper:
+        return Engine(self.checkpoint.config, self._weights)
+
+    def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
+        """One text that goes on from ``prime``, which is not repeated.
+
+        Args:
+            prime: what to go on from; empty begins afresh.
+            lines: end at the line's end (default: if the model was trained so).
+            **settings: fields of ``SampleConfig``: temperature, length, top_k, seed …
+
+        Raises:
+            ConfigError: a setting is out of range.
+            UnknownCharacterError: ``prime`` has a character the vocabulary lacks.
+
+        """
+        config = SampleConfig(**({"count": 1} | settings))
+        return next(self.samples(prime, config, lines=lines))
+
+    def samples(
+        self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
+    ) -> Iterator[str]:
+        """``config.count`` texts, in order; the i-th is the same whatever the count."""
+        for ids in self._generator(prime, config, lines).samples():
+            yield self.vocab.decode(ids)
+
+    def stream(
+        self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
+    ) -> Iterator[tuple[bytes, bool]]:
+        """The texts as they are made: some bytes, and whether they end a sample."""
+        pieces = self.vocab.pieces
+        for piece in self._generator(prime, config, lines).pieces():
+            yield b"".join([pieces[i] for i in piece.ids]), piece.last
+
+    def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
+        lines = self.lines if lines is None else lines
+        return Generator(self.vocab, self._engine(config), config, prime=prime, lines=lines)
+
+    def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
+        """How well the model predicts ``text``; its first character is read, not counted.
+
+        Raises:
+            CorpusError: the text has fewer than two characters.
+            UnknownCharacterError: it has a character the vocabulary lacks.
+
+        """
+        return score_ids(self.checkpoint.config, self._weights, self.vocab.encode(text, unknown))
+
+    def score_lines(self, text: str | bytes, *, unknown: Unknown = "error") -> Iterator[ScoredLine]:
+        """``score`` for each line of a text, the state carried from line to line."""
+        ids = self.vocab.encode(text, unknown)
+        nats = position_nats(self.checkpoint.config, self._weights, ids)
+        newline = self.vocab.id_of("\n")
+        ends = np.flatnonzero(ids == newline) + 1 if newline is not None else np.array([], int)
+        symbols = list(self.vocab.symbols())
+        start = 0
+        for end in [*ends.tolist(), len(ids)]:
+            if end > start:
+                own = nats[start:end]
+                counted = own[~np.isnan(own)]
+                total = Score(float(counted.sum(dtype=np.float64)), len(counted))
+                pieces = [symbols[i] for i in ids[start:end]]
+                line = self.vocab.decode(ids[start:end]).removesuffix("\n").removesuffix("\r")
+                yield ScoredLine(line, pieces, own.tolist(), total)
+            start = end
+
+    def score_split(self, part: str) -> Score:
+        """How well the model predicts the ``val`` or ``test`` part of its own corpus.
+
+        Each range of the part starts from the zero state, reads the character before it and counts
+        every one of its own.
+
+        Raises:
+            CorpusError: the corpus is not in the cache any more, or has no such part.
+            CheckpointError: the checkpoint does not say how its corpus was split.
+
+        """
+        about = self._about_corpus()
+        try:
+            how = about["split"]
+            kind: Split = how["kind"]
+            fractions = float(how["val_frac"]), float(how["test_frac"])
+            name, digest, encoding = (str(about[k]) for k in ("name", "sha256", "encoding"))
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(f"{self.path} does not say how its corpus was split") from None
+        corpus = cached_corpus(digest, name, encoding)
+        if corpus is None:
+            raise CorpusError(
+                f"the corpus {name} is not in the cache of encoded texts: "
+                f"charrnn score FILE scores any text, --split needs a run of charrnn train here"
+            )
+        ranges = cut(len(corpus), kind, *fractions).named(part)
+        if not ranges:
+            raise CorpusError(f"{name} was split without a {part} part")
+        return self.score_ranges(corpus.ids, corpus.vocab, ranges)
+
+    def score_ranges(self, ids: Ids, vocab: Vocab, ranges: tuple[Range, ...]) -> Score:
+        """Score ``ranges`` of a corpus that is encoded with ``vocab``."""
+        if vocab.codes != self.vocab.codes:
+            table = self.vocab.lookup(np.asarray(vocab.codes))
+            ids = table[ids]
+        before = [(max(start - 1, 0), stop) for start, stop in ranges]
+        return score_ids(self.checkpoint.config, self._weights, ids, ranges=before)
+
+
+def load(path: str | Path | None = None) -> TextModel:
+    """The model at ``path``: a file, its folder, a run's name; None: the newest, else the bundled.
+
+    Raises:
+        CheckpointError: there is none, or it is not usable.
+
+    """
+    found = find_checkpoint(None if path is None else Path(path))
+    return TextModel(load_checkpoint(found), found)
