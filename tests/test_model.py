@@ -1,0 +1,137 @@
+"""The network against the readable cells, and the cells against calculus."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from charrnn.config import CELLS, ModelConfig
+from charrnn.model.cells import STEPS, LayerWeights, naive_layer
+from charrnn.model.flat import FlatParameters
+from charrnn.model.fused import run_layer
+from charrnn.model.network import CharNetwork, Dropout
+
+B, T, E, H = 3, 7, 5, 4
+
+
+def layer_inputs(
+    cell: str, *, seed: int = 0, dtype: torch.dtype = torch.float64, width: int = E, size: int = H
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, LayerWeights]:
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return (torch.rand(*shape, generator=rng, dtype=torch.float64) - 0.5).to(dtype)
+
+    rows = ModelConfig(2, cell=cell, hidden=size).gates * size  # type: ignore[arg-type]
+    weights = LayerWeights(draw(rows, width), draw(rows, size), draw(rows), draw(rows))
+    return draw(B, T, width), draw(B, size), draw(B, size if cell == "lstm" else 0), weights
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_every_cell_are_those_of_finite_differences(cell):
+    x, hx, cx, weights = layer_inputs(cell)
+    inputs = [t.requires_grad_() for t in (x[:, 0].clone(), hx, cx, *weights)]
+
+    def step(x, hx, cx, *w):
+        return STEPS[cell](x, hx, cx, LayerWeights(*w))
+
+    assert gradcheck(step, inputs, eps=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_fast_layer_is_the_naive_loop(cell):
+    x, hx, cx, weights = layer_inputs(cell)
+    slow = naive_layer(cell, x, hx, cx, weights)
+    fast = run_layer(cell, x, hx, cx, weights, None)
+    for ours, theirs in zip(fast, slow, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_the_fast_layer_are_those_of_the_naive_loop(cell):
+    results = []
+    for layer in (naive_layer, lambda *a: run_layer(*a, None)):
+        x, hx, cx, weights = layer_inputs(cell)
+        inputs = [t.requires_grad_() for t in (x, hx, cx, *weights)]
+        y, h, c = layer(cell, x, hx, cx, weights)
+        loss = (y**2).sum() + h.sum() + (c**3).sum()
+        results.append(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("sum_layers", [False, True])
+def test_a_text_in_chunks_is_the_text_as_a_whole(cell, sum_layers):
+    config = ModelConfig(11, cell=cell, embedding=E, hidden=H, layers=2, sum_layers=sum_layers)
+    network = CharNetwork(config, seed=1).double()
+    x = torch.randint(11, (B, 21), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        whole, end = network(x, network.zero_state(B))
+        state, parts = network.zero_state(B), []
+        for chunk in x.split((5, 1, 15), dim=1):
+            logits, state = network(chunk, state)
+            parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-15)
+    for mine, theirs in zip(state, end, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-15)
+
+
+def test_the_lstm_is_torchs_own():
+    config = ModelConfig(11, embedding=E, hidden=H, layers=2)
+    network = CharNetwork(config, seed=3)
+    theirs = torch.nn.LSTM(E, H, 2, batch_first=True)
+    for index, layer in enumerate(network.layers):
+        for name, value in layer.named_parameters():
+            getattr(theirs, f"{name}_l{index}").data.copy_(value)
+    x = torch.randint(11, (B, T))
+    logits, (hx, cx) = network(x, network.zero_state(B))
+    y, (h, c) = theirs(network.embedding(x))
+    torch.testing.assert_close(logits, network.head(y))
+    torch.testing.assert_close((hx, cx), (h, c))
+
+
+def test_weights_have_the_names_and_shapes_that_the_configuration_says():
+    for cell in CELLS:
+        config = ModelConfig(11, cell=cell, embedding=E, hidden=H, layers=3)  # type: ignore[arg-type]
+        weights = CharNetwork(config).to_numpy()
+        assert {name: value.shape for name, value in weights.items()} == config.shapes()
+        assert config.parameters == sum(value.size for value in weights.values())
+
+
+def test_initial_weights_follow_from_the_seed_alone():
+    config = ModelConfig(11, embedding=E, hidden=H)
+    one, same, other = (CharNetwork(config, seed).to_numpy() for seed in (1, 1, 2))
+    assert all((one[name] == same[name]).all() for name in one)
+    assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_the_forget_gate_starts_open():
+    weights = CharNetwork(ModelConfig(11, embedding=E, hidden=H)).to_numpy()
+    bias = weights["layers.0.bias_ih"] + weights["layers.0.bias_hh"]
+    assert (bias[H : 2 * H] == 1).all()
+    assert (abs(bias[:H]) < 1).all()
+
+
+def test_dropout_draws_one_mask_a_window_and_repeats_with_its_seed():
+    x = torch.ones(64, 10, 50)
+    dropped = Dropout(0.25, torch.Generator().manual_seed(5))(x)
+    assert (dropped == dropped[:, :1]).all()
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    again = Dropout(0.25, torch.Generator().manual_seed(5))(x)
+    assert (dropped == again).all()
+
+
+def test_flat_vectors_and_parameters_are_the_same_memory():
+    network = CharNetwork(ModelConfig(11, embedding=E, hidden=H))
+    before = network.to_numpy()
+    flat = FlatParameters(network)
+    assert all((network.to_numpy()[name] == before[name]).all() for name in before)
+    flat.values.fill_(7)
+    assert all((value == 7).all() for value in network.to_numpy().values())
+    network(torch.zeros(1, 2, dtype=torch.long), network.zero_state(1))[0].sum().backward()
+    assert flat.grads.abs().sum() > 0
+    biases = sum(p.numel() for p in network.parameters() if p.dim() == 1)
+    assert flat.decayed == len(flat.values) - biases

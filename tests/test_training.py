@@ -1,0 +1,333 @@
+"""Runs: exact resuming, nothing disturbs them, what stops them."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import charrnn
+from charrnn import checkpoint, interrupts
+from charrnn.config import TrainConfig
+from charrnn.errors import ConfigError, CorpusError, Interrupted, NonFiniteLossError, SaveError
+from charrnn.training import loop
+from charrnn.training.folder import RunFolder
+from charrnn.training.records import Silence
+from charrnn.training.recipes import choose
+from charrnn.training.schedule import Budget, learning_rate
+from charrnn.training.step import Stepper
+
+TEXT = "".join(
+    f"{who} {what} the {where} in the {when}.\n"
+    for who in ("Anna", "Pierre", "The old prince", "Nikita")
+    for what in ("left", "saw", "remembered", "sold")
+    for where in ("house", "road", "mill", "regiment")
+    for when in ("morning", "winter", "year of the comet")
+)
+SMALL = {
+    "hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "lr": 0.01, "seed": 7,
+    "threads": 1, "dropout": 0.2, "ema": 0.9, "patience": 0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "novel.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def run(corpus, out, **settings):
+    return charrnn.train(corpus, out=out, **({"steps": 60} | SMALL | settings))
+
+
+def tensors(folder, name="last.safetensors"):
+    loaded = checkpoint.load(folder / name, extra=True)
+    return {**loaded.weights, **loaded.extra}
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("elapsed_s"), line.pop("chars_per_second", None)
+    return lines
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+class StopAt(Silence):
+    """Raises the interrupt flag after so many steps, as a signal would."""
+
+    def __init__(self, step):
+        self.left = step
+
+    def on_step(self, progress, chars, loss):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+def stop_and_resume(corpus, out, step, **settings):
+    with pytest.raises(Interrupted) as stopped:
+        run(corpus, out, listener=StopAt(step), **settings)
+    assert stopped.value.exit_code == 130
+    charrnn.train(out=out, resume=True)
+
+
+def test_training_learns(corpus, tmp_path):
+    result = run(corpus, tmp_path / "run", steps=400, hidden=32, dropout=0.0)
+    uniform = np.log(len(set(TEXT)))
+    assert result.best_val < uniform / 3
+    assert result.steps == 400
+
+
+@pytest.mark.parametrize("step", [1, 17, 43, 44, 59])
+def test_a_stopped_and_resumed_run_is_the_run_that_was_not_stopped(corpus, tmp_path, step):
+    run(corpus, tmp_path / "whole")
+    stop_and_resume(corpus, tmp_path / "parts", step)
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+    best = "best.safetensors"
+    assert same(tensors(tmp_path / "whole", best), tensors(tmp_path / "parts", best))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
+@pytest.mark.soak
+def test_resuming_is_exact_from_fifty_random_steps(corpus, tmp_path):
+    run(corpus, tmp_path / "whole", steps=200)
+    epoch = 1 + (200 * 40) // len(TEXT)
+    steps = {1, 199, epoch} | set(random.Random(1).sample(range(2, 199), 60))
+    for step in sorted(steps)[:50]:
+        out = tmp_path / f"parts-{step}"
+        stop_and_resume(corpus, out, step, steps=200)
+        assert same(tensors(tmp_path / "whole"), tensors(out)), step
+        assert metrics(tmp_path / "whole") == metrics(out), step
+
+
+def test_evaluating_saving_and_sampling_change_nothing(corpus, tmp_path):
+    run(corpus, tmp_path / "often", eval_every=1)
+    run(corpus, tmp_path / "once", eval_every=1000)
+    often, once = tensors(tmp_path / "often"), tensors(tmp_path / "once")
+    assert same(often, once)
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(corpus, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(corpus, tmp_path / name, seed=seed, steps=5)
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    assert not same(tensors(tmp_path / "a"), tensors(tmp_path / "c"))
+
+
+def test_a_signal_while_validating_saves_the_run(corpus, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+        interrupts.check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            run(corpus, tmp_path / "parts")
+    assert stopped.value.exit_code == 143
+    charrnn.train(out=tmp_path / "parts", resume=True)
+    run(corpus, tmp_path / "whole")
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
+    corpus, tmp_path, monkeypatch, bad
+):
+    step, seen = Stepper.loss, []
+
+    def poisoned(self, x, y, state):
+        loss, state = step(self, x, y, state)
+        seen.append(self.flat.values.clone())
+        return (loss * bad if len(seen) == 13 else loss), state
+
+    monkeypatch.setattr(Stepper, "loss", poisoned)
+    with pytest.raises(NonFiniteLossError, match="near step 13"):
+        run(corpus, tmp_path / "run", eval_every=5)
+    kept = checkpoint.load(tmp_path / "run" / "last.safetensors")
+    assert kept.meta["resume"]["tally"]["step"] == 10
+    assert len(seen) == 13
+
+
+def test_weights_are_untouched_by_a_step_whose_loss_is_not_finite(corpus):
+    from charrnn.config import ModelConfig
+    from charrnn.model.network import CharNetwork
+    from charrnn.training.device import choose_place
+
+    config = TrainConfig(steps=1, batch=2, window=3, precision="float32")
+    stepper = Stepper(CharNetwork(ModelConfig(5, hidden=4, embedding=3)), config,
+                      choose_place(config))  # fmt: skip
+    before = stepper.flat.values.clone()
+    x = torch.zeros(2, 3, dtype=torch.long)
+    hx, cx = stepper.network.zero_state(2)
+    result = stepper.step(x, x, (hx + float("nan"), cx), 0.1)
+    assert not torch.isfinite(result.loss)
+    assert torch.equal(stepper.flat.values, before)
+    assert not stepper.exp_avg.any()
+
+
+def test_training_survives_two_failed_saves_and_gives_up_at_the_third(
+    corpus, tmp_path, monkeypatch
+):
+    failing = {"left": 2}
+    save = checkpoint.Checkpoint.save
+
+    def save_or_fail(self, path, **settings):
+        if failing["left"]:
+            failing["left"] -= 1
+            raise OSError(28, "No space left on device")
+        return save(self, path, **settings)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", save_or_fail)
+    assert run(corpus, tmp_path / "twice").steps == 60
+    failing["left"] = 3
+    with pytest.raises(SaveError, match="3 in a row"):
+        run(corpus, tmp_path / "thrice")
+
+
+def test_a_complete_run_is_not_resumed_in_silence(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=20)
+    with pytest.raises(ConfigError, match="complete"):
+        charrnn.train(out=tmp_path / "run", resume=True)
+    assert charrnn.train(out=tmp_path / "run", resume=True, steps=30).steps == 30
+
+
+def test_another_text_cannot_go_on_with_a_run(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=5)
+    corpus.write_text(TEXT + "x")
+    with pytest.raises(CorpusError, match="sha256"):
+        charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=9)
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(corpus, tmp_path):
+    class Listener(Silence):
+        notes: list[str] = []  # noqa: RUF012
+
+        def on_note(self, text):
+            self.notes.append(text)
+
+    run(corpus, tmp_path / "run", steps=40)
+    last = tmp_path / "run" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-10])
+    listener = Listener()
+    charrnn.train(out=tmp_path / "run", resume=True, steps=50, listener=listener)
+    assert any("previous.safetensors" in note for note in listener.notes)
+
+
+def test_a_changed_environment_is_named(corpus, tmp_path):
+    notes = []
+
+    class Listener(Silence):
+        def on_note(self, text):
+            notes.append(text)
+
+    run(corpus, tmp_path / "run", steps=5)
+    charrnn.train(out=tmp_path / "run", resume=True, steps=9, threads=2, listener=Listener())
+    assert notes == ["not an exact continuation: threads 1 → 2"]
+
+
+def test_from_keeps_weights_by_character(corpus, tmp_path):
+    run(corpus, tmp_path / "first", steps=5)
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT.replace("z", "ž") * 2)
+    charrnn.train(other, out=tmp_path / "second", start_from=tmp_path / "first", steps=1,
+                  **{**{k: SMALL[k] for k in ("batch", "window", "seed")}, "lr": 1e-9})  # fmt: skip
+    old = checkpoint.load(tmp_path / "first" / "best.safetensors")
+    new = checkpoint.load(tmp_path / "second" / "best.safetensors")
+    for code in new.vocab.codes:
+        if code in old.vocab.codes:
+            mine = new.weights["head.weight"][new.vocab.codes.index(code)]
+            theirs = old.weights["head.weight"][old.vocab.codes.index(code)]
+            np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    with pytest.raises(ConfigError, match="hidden"):
+        charrnn.train(other, start_from=tmp_path / "first", steps=1, hidden=99)
+
+
+def test_an_occupied_folder_is_not_trained_into(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=2)
+    with pytest.raises(ConfigError, match="--resume"):
+        run(corpus, tmp_path / "run", steps=2)
+
+
+@pytest.mark.parametrize("text", ["ab", "aaaaaa", "one two three", "abc" * 20, "x\ny\n" * 9])
+def test_small_corpora_train(tmp_path, text):
+    path = tmp_path / "small.txt"
+    path.write_text(text)
+    if len(text) == 2:
+        with pytest.raises(CorpusError, match="at least"):
+            charrnn.train(path, steps=2, seed=1)
+    else:
+        assert charrnn.train(path, steps=2, seed=1).steps == 2
+
+
+def test_the_budget_is_the_steps_or_the_epochs(corpus, tmp_path):
+    windows = (int(len(TEXT) * 0.9)) // 4 // 10
+    assert run(corpus, tmp_path / "two", steps=None, epochs=2).steps == 2 * windows
+
+
+def test_a_time_budget_is_kept(corpus, tmp_path):
+    result = run(corpus, tmp_path / "run", steps=None, seconds=1.5)
+    assert 0 < result.elapsed_s < 10  # a bound that only a loop without end breaks
+
+
+def test_the_schedule_warms_up_stays_and_falls_to_zero():
+    config = TrainConfig(steps=1000, lr=1.0, warmup=10, flat=0.3)
+    rates = [learning_rate(config, s, Budget(1000, 0).progress(s, 0)) for s in range(1000)]
+    assert rates[:10] == sorted(rates[:10])
+    assert set(rates[10:300]) == {1.0}
+    assert rates[300:] == sorted(rates[300:], reverse=True)
+    assert rates[-1] < 1e-4
+
+
+def test_sizes_follow_the_corpus_and_wishes_are_kept():
+    def chosen(n, **asked):
+        model, config = choose(asked, preset=None, vocab_size=50, train_chars=n, fast=False)
+        return model.hidden, config
+
+    sizes = [chosen(n, seconds=600.0)[0] for n in (1000, 20_000, 200_000, 3_000_000)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+    hidden, config = chosen(3_000_000, hidden=96, batch=7, window=33, steps=5)
+    assert (hidden, config.batch, config.window, config.steps) == (96, 7, 33, 5)
+    for n in (2, 3, 10, 100, 1000, 10_000):
+        config = chosen(n)[1]
+        assert config.batch * config.window <= n
+    with pytest.raises(ConfigError, match="preset"):
+        choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False)
+
+
+def test_metrics_have_the_promised_fields(corpus, tmp_path):
+    run(corpus, tmp_path / "run", test_frac=0.1)
+    *lines, last = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().split("\n")
+                    if x]  # fmt: skip
+    for line in lines:
+        assert list(line) == ["step", "epoch", "chars", "elapsed_s", "lr", "train_nats",
+                              "val_nats", "grad_norm", "chars_per_second"]  # fmt: skip
+    assert last["final"] is True
+    assert last["test_nats"] > 0
+    card = checkpoint.load(tmp_path / "run" / "best.safetensors").meta
+    assert card["losses"]["test"] == last["test_nats"]
+
+
+def test_the_folder_is_held_by_one_trainer(tmp_path):
+    from charrnn.errors import FolderBusyError
+    from charrnn.training.folder import occupied
+
+    with occupied(tmp_path / "run", Silence()) as folder:
+        assert isinstance(folder, RunFolder)
+        with (
+            pytest.raises(FolderBusyError, match="process"),
+            occupied(tmp_path / "run", Silence()),
+        ):
+            pass
+    with occupied(tmp_path / "run", Silence()):
+        pass
