@@ -197,7 +197,7 @@ class TrainConfig(_Record):
         check_whole("steps", self.steps, 0)
         check_real("time", self.seconds, self.seconds >= 0, "at least 0 seconds")
         given = [n for n in ("epochs", "steps", "seconds") if getattr(self, n) > 0]
-        check(len(given) == 1, "the budget", given, "exactly one of --epochs, --steps and --time")
+        check(len(given) == 1, "the budget", " and ".join(given), "exactly one of --epochs, --steps and --time")
 
 
 @dataclass(frozen=True)

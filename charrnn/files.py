@@ -16,11 +16,14 @@ from typing import IO, Any
 
 # name of the target, process, nanoseconds: unique, and recognised by the sweep
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
+_ours: set[str] = set()  # names this process has given out
 
 
 def temporary_beside(path: Path) -> Path:
     """A name for the file to be, in the same folder (a rename must not cross file systems)."""
-    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
+    name = f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}"
+    _ours.add(name)
+    return path.with_name(name)
 
 
 def sync_folder(folder: Path) -> None:
@@ -75,9 +78,16 @@ def process_lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    except OverflowError:  # no system has such numbers
+        return False
     except OSError:  # it lives, and is somebody else's
         return True
     return True
+
+
+def _in_use(name: str, pid: int) -> bool:
+    """A process with our own number that died is common in containers: every one begins at 1."""
+    return name in _ours if pid == os.getpid() else process_lives(pid)
 
 
 def sweep_temporaries(folder: Path) -> list[Path]:
@@ -85,7 +95,7 @@ def sweep_temporaries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [(path, _TEMPORARY.match(path.name)) for path in folder.iterdir()]
-    left = [path for path, match in found if match and not process_lives(int(match[1]))]
+    left = [path for path, match in found if match and not _in_use(path.name, int(match[1]))]
     for path in left:
         with suppress(OSError):
             path.unlink()

@@ -48,6 +48,7 @@ def options(
 
 def main(args: list[str] | None = None) -> None:
     """Run the program and leave with its exit code."""
+    _replace_closed_streams()
     _speak_utf8()
     code = _run(args)
     try:
@@ -103,6 +104,13 @@ def _fail(text: str, code: int) -> int:
 
     note(text)
     return code
+
+
+def _replace_closed_streams() -> None:
+    """The null device for a stream that was closed (``>&-``): no file may take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _speak_utf8() -> None:

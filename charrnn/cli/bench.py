@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+import json as jsonlib
+import sys
+from typing import Any
+
 import typer
 
+from charrnn.cli.options import JSON, option
+from charrnn.config import Cell, Device, Precision
+
 app = typer.Typer(help="Speed here.", no_args_is_help=True, rich_markup_mode=None)
+
+CELL: Any = option("lstm", "--cell", help="Kind of recurrent cell.")
+SIZE: Any = option(512, "--size", min=1, help="Hidden units a layer.")
+THREADS: Any = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores.")
 
 
 @app.callback()
 def bench() -> None:
     """Speed here, against the plain reference in the same run and against the ceiling."""
+
+
+@app.command("train")
+def bench_train(
+    cell: Cell = CELL,
+    size: int = SIZE,
+    layers: int = option(2, "--layers", min=1, help="Recurrent layers."),
+    batch: int = option(64, "--batch", min=1, help="Streams trained side by side."),
+    window: int = option(128, "--window", min=1, help="Characters a gradient reaches back."),
+    device: Device = option("auto", "--device", help="Where to train."),
+    precision: Precision = option("auto", "--precision", help="Type of the matrix products."),
+    threads: int = THREADS,
+    json: bool = JSON,
+) -> None:
+    """Characters a second in training: ours, nn.LSTM's, and how near the machine's ceiling."""
+    from charrnn.bench.training import VOCABULARY, bench_training
+    from charrnn.config import ModelConfig, TrainConfig
+
+    config = ModelConfig(VOCABULARY, cell=cell, hidden=size, layers=layers)
+    settings = TrainConfig(
+        steps=1, batch=batch, window=window, device=device, precision=precision,
+        threads=threads or 0,
+    )  # fmt: skip
+    _print(bench_training(config, settings).to_dict(), json)
+
+
+def _print(result: dict[str, object], json: bool) -> None:
+    from charrnn.console import table
+
+    if json:
+        sys.stdout.write(jsonlib.dumps(result) + "\n")
+        return
+    table(("", ""), [(name, _show(value)) for name, value in result.items() if value is not None])
+
+
+def _show(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+    return str(value)

@@ -23,6 +23,8 @@ def get(
     out: Path = option(Path("data"), "--out", help="Folder to put it in."),
 ) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""
+    from charrnn.console import one_line
     from charrnn.downloads import fetch
 
-    sys.stdout.write(f"{fetch(name, out)}\n")
+    path = str(fetch(name, out))
+    sys.stdout.write((one_line(path) if sys.stdout.isatty() else path) + "\n")

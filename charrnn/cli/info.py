@@ -10,6 +10,9 @@ from typing import Any
 from charrnn.cli.options import CHECKPOINT, JSON
 from charrnn.library import find_checkpoint
 
+# names that the note's free part may not speak for, and what only resuming needs
+_OWN = {"path", "bytes", "model", "vocabulary", "resume"}
+
 
 def info(checkpoint: Path = CHECKPOINT, json: bool = JSON) -> None:
     """Say what a checkpoint is: its network, corpus, losses and how it was trained."""
@@ -24,7 +27,7 @@ def info(checkpoint: Path = CHECKPOINT, json: bool = JSON) -> None:
         "bytes": path.stat().st_size,
         "model": config.to_dict() | {"parameters": config.parameters},
         "vocabulary": "".join(loaded.vocab.symbols()),
-    } | {name: value for name, value in loaded.meta.items() if name != "resume"}
+    } | {name: value for name, value in loaded.meta.items() if name not in _OWN}
     if json:
         sys.stdout.write(jsonlib.dumps(facts) + "\n")
         return

@@ -41,14 +41,20 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
         return entry | {"error": str(error)}
     config, meta = loaded.config, loaded.meta
     return entry | {
-        "corpus": meta.get("corpus", {}).get("name"),
+        "corpus": _in(meta, "corpus", "name"),
         "cell": config.cell,
         "layers": config.layers,
         "hidden": config.hidden,
         "parameters": config.parameters,
-        "val_nats": meta.get("losses", {}).get("val"),
-        "date": meta.get("made", {}).get("date"),
+        "val_nats": _in(meta, "losses", "val"),
+        "date": _in(meta, "made", "date"),
     }
+
+
+def _in(meta: dict[str, Any], part: str, name: str) -> Any:
+    """``meta[part][name]``; None where the note, which may be anybody's, has no such thing."""
+    values = meta.get(part)
+    return values.get(name) if isinstance(values, dict) else None
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
@@ -61,6 +67,6 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         str(entry["corpus"]),
         f"{entry['cell']} {entry['layers']} x {entry['hidden']}",
         f"{entry['parameters'] / 1e6:.2f} M",
-        "" if val is None else f"{val:.4f}",
+        f"{val:.4f}" if isinstance(val, (int, float)) else "",
         str(entry["date"] or ""),
     )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, CorpusError
 
 
 def option(default: Any, name: str, *more: str, help: str, **settings: Any) -> Any:
     """An option ``--name`` that ``CHARRNN_NAME`` sets where the flag does not."""
-    variable = "CHARRNN_" + name.removeprefix("--").upper().replace("-", "_")
+    variable = "CHARRNN_" + name.split("/")[0].removeprefix("--").upper().replace("-", "_")
     return typer.Option(default, name, *more, help=help, envvar=variable, **settings)
 
 
 def flag(name: str, *, help: str, short: str = "") -> Any:
     """A switch that is off unless it is named."""
     names = [short] if short else []
-    return option(False, name, *names, help=help, is_flag=True)
+    return option(False, name, *names, help=help)
 
 
 JSON = flag("--json", help="Print JSON.")
@@ -50,6 +52,19 @@ def seconds(text: str | None) -> float | None:
     if not _DURATION.fullmatch(compact):
         raise ConfigError(f"--time {text!r} is not a time: write 90s, 10m or 1h30m")
     return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)([hms])", compact))
+
+
+def read_text(path: str | Path) -> bytes:
+    """The bytes of a text; ``-`` is standard input.
+
+    Raises:
+        CorpusError: it cannot be read.
+
+    """
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def draw_seed() -> int:

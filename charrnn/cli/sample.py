@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.options import CHECKPOINT, JSON, draw_seed, flag, option
+from charrnn.cli.options import CHECKPOINT, JSON, draw_seed, flag, option, read_text
 from charrnn.cli.output import Escape, TextWriter
 from charrnn.config import SampleConfig, Unknown
 from charrnn.errors import ConfigError
@@ -59,8 +59,8 @@ def _prime(prime: str, file: Path | None) -> str | bytes:
     if file is not None:
         if prime:
             raise ConfigError("--prime and --prime-file: give one of them")
-        return file.read_bytes()
-    return sys.stdin.buffer.read() if prime == "-" else prime
+        return read_text(file)
+    return read_text(prime) if prime == "-" else prime
 
 
 def _json(
@@ -70,7 +70,7 @@ def _json(
         raise ConfigError("--json writes whole samples: it needs a --length above 0")
     for index, text in enumerate(model.samples(prime, config, lines=lines)):
         line = {"index": index, "seed": config.seed, "text": text}
-        sys.stdout.write(jsonlib.dumps(line, ensure_ascii=False) + "\n")
+        sys.stdout.write(jsonlib.dumps(line, ensure_ascii=sys.stdout.isatty()) + "\n")
         sys.stdout.flush()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from charrnn.cli.options import JSON, flag, option
+from charrnn.cli.options import JSON, flag, option, read_text
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError
 
@@ -40,7 +40,7 @@ def score(
     if split is not None:
         _print(model.score_split(split), json)
         return
-    text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    text = read_text(file)
     if per_line or color:
         _detail(model, text, unknown, color, json)
         return
@@ -64,7 +64,7 @@ def _detail(model: TextModel, text: bytes, unknown: Unknown, color: bool, json: 
     for line in model.score_lines(text, unknown=unknown):
         if json:
             values = line.score.to_dict() | {"text": line.text}
-            sys.stdout.write(jsonlib.dumps(values, ensure_ascii=False) + "\n")
+            sys.stdout.write(jsonlib.dumps(values, ensure_ascii=sys.stdout.isatty()) + "\n")
         elif color:
             sys.stdout.write(coloured(line.pieces, line.nats) + "\n")
         else:

@@ -22,6 +22,9 @@ def train(
     size: int = option(None, "--size", help="Hidden units a layer. Default: from the corpus."),
     layers: int = option(None, "--layers", help="Recurrent layers. Default: 2."),
     embedding: int = option(None, "--embedding", help="Width of a character's embedding."),
+    sum_layers: bool = option(
+        None, "--sum-layers/--last-layer", help="What is read out: all layers, summed, or the last."
+    ),
     batch: int = option(None, "--batch", help="Streams trained side by side."),
     window: int = option(None, "--window", help="Characters a gradient reaches back."),
     dropout: float = option(None, "--dropout", help="Part of the units to drop, 0 to 1."),
@@ -59,7 +62,7 @@ def train(
     """Train on a text and keep the best network under ./checkpoints."""
     settings: dict[str, Any] = {
         "cell": cell, "hidden": size, "layers": layers, "embedding": embedding,
-        "batch": batch, "window": window, "dropout": dropout, "lr": lr,
+        "sum_layers": sum_layers, "batch": batch, "window": window, "dropout": dropout, "lr": lr,
         "epochs": epochs, "steps": steps, "seconds": seconds(time), "patience": patience,
         "ema": ema, "lines": lines or None, "device": device, "precision": precision,
         "threads": threads, "seed": seed,

@@ -67,6 +67,7 @@ def encode_corpus(
 
     """
     cache = cache or cache_folder()
+    is_bytes = is_bytes or encoding == "bytes"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(cache)
@@ -99,6 +100,8 @@ def cached_corpus(
     digest: str, name: str, encoding: str, cache: Path | None = None
 ) -> Corpus | None:
     """The corpus whose source has the sha256 ``digest``, if it was encoded before."""
+    if not re.fullmatch("[0-9a-f]{64}", digest):  # a checkpoint says it: it may be a path
+        return None
     return _from_cache(_stem(cache or cache_folder(), digest, encoding), digest, name, encoding)
 
 
@@ -154,7 +157,14 @@ def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, 
         "length": length,
         "vocab": vocab.to_dict(),
     }
-    write_atomic(stem.with_suffix(".json"), [json.dumps(note).encode()])
+    write_atomic(stem.with_suffix(".json"), [json.dumps(_sealed(note)).encode()])
+
+
+def _sealed(note: dict[str, Any]) -> dict[str, Any]:
+    """``note`` with a hash over everything else in it."""
+    rest = {name: value for name, value in note.items() if name != "note_sha256"}
+    text = json.dumps(rest, sort_keys=True)
+    return rest | {"note_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _from_cache(stem: Path, digest: str, name: str, encoding: str) -> Corpus | None:
@@ -178,8 +188,9 @@ def _read_note(path: Path, digest: str) -> dict[str, Any] | None:
         note = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    good = isinstance(note, dict) and note.get("version") == NOTE_VERSION
-    return note if good and note.get("sha256") == digest else None
+    if not isinstance(note, dict) or note != _sealed(note):
+        return None
+    return note if note.get("version") == NOTE_VERSION and note.get("sha256") == digest else None
 
 
 def _hash_array(ids: Ids, block: int = 1 << 22) -> str:

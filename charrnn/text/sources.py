@@ -6,7 +6,7 @@ import codecs
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -131,8 +131,10 @@ class BlockDecoder:
         self._raw = encoding == "bytes"
         try:
             canonical = "ascii" if self._raw else codecs.lookup(encoding).name
+            with suppress(UnicodeError):
+                b"ab".decode(canonical)  # a LookupError for codecs that make no text, such as hex
             self._decoder = codecs.getincrementaldecoder(canonical)("strict")
-        except LookupError:
+        except (LookupError, ValueError):
             raise CorpusError(
                 f"unknown encoding {encoding!r}: try utf-8, latin-1, cp1252, or --bytes"
             ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -80,6 +81,21 @@ class RunFolder:
                 raise
             self._listener.on_note(f"{error}; going back to {PREVIOUS}")
             return load(self.path / PREVIOUS, extra=True)
+
+    def check_room(self, parameters: int) -> None:
+        """See to it that the disk holds what a run of so many weights keeps and rewrites.
+
+        Raises:
+            SaveError: it does not.
+        """
+        # weights, average and two moments, float32: the old file, the previous one and the new
+        needed = 4 * 4 * parameters * 3
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise SaveError(
+                f"{self.path} has room for {free >> 20} MiB and the checkpoints need about "
+                f"{(needed >> 20) + 1}: free some, or name an --out on another disk"
+            )
 
     def save(self, file: str, checkpoint: Checkpoint) -> bool:
         """Write ``best`` or ``last``; a failure is said aloud and survived twice in a row.

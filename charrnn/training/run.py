@@ -167,6 +167,7 @@ def _run(
     resumed: tuple[Tally, tuple[torch.Tensor, torch.Tensor]] | None,
 ) -> Result:
     config = setting.training
+    folder.check_room(setting.model.parameters)
     streams = Streams(
         setting.corpus.ids,
         setting.parts.train,
