@@ -7,6 +7,7 @@ they are used: a pipe needs neither.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -125,7 +126,8 @@ class TrainConsole:
         """Move the bar."""
         if self._bar is None:
             return
-        self._bar.set_postfix_str(f"loss {loss:.3f}" if loss is not None else "", refresh=False)
+        if loss is not None:
+            self._bar.set_description_str(f"loss {loss:.3f}", refresh=False)
         self._bar.update(progress * 100 - self._bar.n)
 
     def on_report(self, report: Report) -> None:
@@ -143,7 +145,8 @@ class TrainConsole:
         """Show what the network writes."""
         if not self._quiet and text.strip():
             shown = " ".join(harmless(text).split())
-            self._write(textwrap.indent(textwrap.fill(shown, 76), "    "))
+            columns = min(shutil.get_terminal_size().columns, 80) - 4
+            self._write(textwrap.indent(textwrap.fill(shown, max(columns, 20)), "    "))
 
     def on_result(self, result: Result) -> None:
         """The last line: what was reached, and what to do with it."""
@@ -180,7 +183,7 @@ def _new_bar() -> tqdm[Any]:
         file=sys.stderr,
         dynamic_ncols=True,
         leave=False,
-        bar_format="{percentage:3.0f}%|{bar}| {postfix} {unit} {elapsed}<{remaining}",
+        bar_format="{percentage:3.0f}%|{bar}| {desc}  {unit}  {elapsed}<{remaining}",
         unit="",
     )
 

@@ -22,7 +22,7 @@ from charrnn.generation.generator import Generator, Stepper
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.library import find_checkpoint
-from charrnn.text.corpus import cached_corpus
+from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.splits import Range
 from charrnn.text.splits import split as cut
 from charrnn.text.vocab import Ids, Vocab
@@ -126,14 +126,15 @@ class TextModel:
                 yield ScoredLine(line, pieces, own.tolist(), total)
             start = end
 
-    def score_split(self, part: str) -> Score:
+    def score_split(self, part: str, source: str | Path | None = None) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
 
         Each range of the part starts from the zero state, reads the character before it and counts
-        every one of its own.
+        every one of its own. ``source`` is the corpus; without it the cache of encoded texts has
+        to have it.
 
         Raises:
-            CorpusError: the corpus is not in the cache any more, or has no such part.
+            CorpusError: the corpus is not there, is another text, or has no such part.
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
@@ -143,14 +144,18 @@ class TextModel:
             kind: Split = how["kind"]
             fractions = float(how["val_frac"]), float(how["test_frac"])
             name, digest, encoding = (str(about[k]) for k in ("name", "sha256", "encoding"))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise CheckpointError(f"{self.path} does not say how its corpus was split") from None
-        corpus = cached_corpus(digest, name, encoding)
+        raw = encoding == "bytes"
+        corpus = (
+            cached_corpus(digest, name, encoding)
+            if source is None
+            else encode_corpus([source], is_bytes=raw, encoding="utf-8" if raw else encoding)
+        )
         if corpus is None:
-            raise CorpusError(
-                f"the corpus {name} is not in the cache of encoded texts: "
-                f"charrnn score FILE scores any text, --split needs a run of charrnn train here"
-            )
+            raise CorpusError(f"the corpus {name} is not in the cache: give its FILE to --split")
+        if corpus.sha256 != digest:
+            raise CorpusError(f"{source} is not the corpus {name}: its sha256 differs")
         ranges = cut(len(corpus), kind, *fractions).named(part)
         if not ranges:
             raise CorpusError(f"{name} was split without a {part} part")

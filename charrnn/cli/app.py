@@ -64,6 +64,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _run(args: list[str] | None) -> int:
+    streams = sys.stdout, sys.stderr
     try:
         result: Any = app(args, prog_name="charrnn", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -72,6 +73,11 @@ def _run(args: list[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return SIGINT_EXIT
     except BrokenPipeError:
+        return PIPE_EXIT
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        sys.stdout, sys.stderr = streams  # typer wraps them, and would leave with 1
         return PIPE_EXIT
     except Exception as error:
         if os.environ.get("CHARRNN_DEBUG") == "1":

@@ -27,7 +27,7 @@ def ls(
     if json:
         sys.stdout.write(jsonlib.dumps(entries) + "\n")
         return
-    columns = ("path", "corpus", "network", "weights", "val nats/char", "date")
+    columns = ("name", "corpus", "network", "weights", "val", "date")
     table(columns, [_row(entry) for entry in entries])
 
 
@@ -58,12 +58,12 @@ def _in(meta: dict[str, Any], part: str, name: str) -> Any:
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
-    path = entry["path"] + (" (bundled)" if entry["bundled"] else "")
+    name = Path(entry["path"]).parent.name + (" (bundled)" if entry["bundled"] else "")
     if "error" in entry:
-        return (path, "damaged", "", "", "", "")
+        return (name, "damaged", "", "", "", "")
     val = entry["val_nats"]
     return (
-        path,
+        name,
         str(entry["corpus"]),
         f"{entry['cell']} {entry['layers']} x {entry['hidden']}",
         f"{entry['parameters'] / 1e6:.2f} M",

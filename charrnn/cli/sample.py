@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +61,8 @@ def _prime(prime: str, file: Path | None) -> str | bytes:
         if prime:
             raise ConfigError("--prime and --prime-file: give one of them")
         return read_text(file)
-    return read_text(prime) if prime == "-" else prime
+    # the bytes as they were typed: UTF-8, whatever the locale
+    return read_text(prime) if prime == "-" else os.fsencode(prime)
 
 
 def _json(

@@ -22,7 +22,7 @@ def score(
     file: str = typer.Argument(None, help="A text; - is standard input."),
     checkpoint: Path = option(None, "--model", help="A checkpoint. Default: as for sample."),
     split: Literal["val", "test"] = option(
-        None, "--split", help="Score that part of the checkpoint's own corpus."
+        None, "--split", help="Score that part of the checkpoint's own corpus (FILE, or as cached)."
     ),
     per_line: bool = flag("--per-line", help="A figure for each line of the text."),
     color: bool = flag("--color", help="Show the text, coloured by how much it surprises."),
@@ -32,13 +32,13 @@ def score(
     """Say how well a checkpoint predicts a text: nats and bits a character, perplexity."""
     from charrnn.textmodel import load
 
-    if (file is None) == (split is None):
-        raise ConfigError("score needs a FILE (or - for stdin), or --split val or test without one")
+    if file is None and split is None:
+        raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
     if split is not None and (per_line or color):
-        raise ConfigError("--per-line and --color show a FILE, not a --split")
+        raise ConfigError("--per-line and --color show a whole FILE, not a --split of it")
     model = load(checkpoint)
     if split is not None:
-        _print(model.score_split(split), json)
+        _print(model.score_split(split, file), json)
         return
     text = read_text(file)
     if per_line or color:

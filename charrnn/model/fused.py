@@ -1,6 +1,7 @@
 """The fast training path: a layer over a whole window through the best kernels there are.
 
-``charrnn.model.cells.naive_layer`` is the oracle; tests hold the two together.
+On a CPU an LSTM runs through ``charrnn.model.kernels``; everything else through torch's own
+layers. ``charrnn.model.cells.naive_layer`` is the oracle; tests hold them all together.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import _VF, Tensor
 
 from charrnn.model.cells import LayerWeights
+from charrnn.model.kernels.fused_lstm import kernels, lstm_layer
 
 _TORCH_LAYERS: dict[str, Any] = {
     "lstm": _VF.lstm,
@@ -35,9 +37,25 @@ def run_layer(
 
     Returns:
         Outputs ``(B, T, H)``, and ``hx`` and ``cx`` after the window in the types they came in.
-
     """
+    compute = dtype or w.weight_hh.dtype
+    if cell == "lstm" and x.device.type == "cpu" and has_kernels(compute):
+        return fused_layer(x, hx, cx, w, compute)
     return torch_layer(cell, x, hx, cx, w, dtype)
+
+
+def has_kernels(dtype: torch.dtype) -> bool:
+    """Whether our compiled kernels do products in ``dtype`` on this machine."""
+    return dtype == torch.bfloat16 and kernels is not None and bool(kernels.available())
+
+
+def fused_layer(
+    x: Tensor, hx: Tensor, cx: Tensor, w: LayerWeights, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``run_layer`` for an LSTM by our own kernels, which run time first."""
+    bias = w.bias_ih + w.bias_hh
+    y, h, c = lstm_layer(x.transpose(0, 1), w.weight_ih, w.weight_hh, bias, hx, cx, dtype)
+    return y.transpose(0, 1), h, c
 
 
 def torch_layer(

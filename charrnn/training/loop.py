@@ -90,10 +90,15 @@ class Trainer:
                     early = self._validate()
             if self.tally.validated_step != self.tally.step:
                 self._validate()
-        except Interrupted:
+        except Interrupted as stopped:
             self._settle()
             self._save_last()
-            raise
+            folder = self.folder.path
+            raise Interrupted(
+                stopped.signum,
+                f"stopped and saved at step {self.tally.step:,}: "
+                f"charrnn train --resume --out {folder} goes on",
+            ) from None
         return early
 
     def _spent(self) -> bool:

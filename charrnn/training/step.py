@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from charrnn.config import TrainConfig
 from charrnn.model.flat import FlatParameters
+from charrnn.model.kernels.fused_lstm import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
 from charrnn.training.device import Place
 
@@ -39,6 +40,8 @@ class Stepper:
     def __init__(self, network: CharNetwork, config: TrainConfig, place: Place) -> None:
         self.network = network.to(place.device)
         self.config, self.place = config, place
+        if place.device.type == "cpu":
+            keep_memory()
         self.flat = FlatParameters(self.network)
         self.averaged = self.flat.values.clone() if config.ema else self.flat.values
         self.exp_avg = torch.zeros_like(self.flat.values)

@@ -1,0 +1,184 @@
+"""Intel AMX tiles for numba functions: permission, configuration, instructions, packed weights.
+
+A tile is 16 rows of 64 bytes.  ``C += A @ B`` takes A as 16 rows of 32 bfloat16, B as 16 rows of
+16 pairs (rows 2p and 2p + 1 of the matrix side by side), and keeps C as 16 x 16 float32.
+Tiles must start on 64-byte borders: misaligned loads cost two thirds of the speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+from typing import Any
+
+import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from charrnn.model.kernels.simd import HOST_FEATURES, I8, I64, PTR, extern, pointer
+
+TILE_BYTES = 1024
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+_VOID = ir.VoidType()
+
+
+@functools.cache
+def amx_available() -> bool:
+    """Whether this process may use AMX bfloat16 tiles; asks Linux for it on the first call."""
+    if not (HOST_FEATURES.get("amx-tile") and HOST_FEATURES.get("amx-bf16")):
+        return False
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    syscall = ctypes.CDLL(None).syscall
+    syscall.restype = ctypes.c_long
+    # The permission holds for every thread of the process.
+    return syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+
+
+@functools.cache
+def tile_config() -> torch.Tensor:
+    """The 64-byte palette: all eight tiles 16 rows x 64 bytes."""
+    table = torch.zeros(64, dtype=torch.uint8)
+    table[0] = 1
+    table[16:32:2] = 64
+    table[48:56] = 16
+    return table
+
+
+def _void_call(context: Any, builder: Any, name: str, args: list[Any], kinds: list[Any]) -> Any:
+    builder.call(extern(builder, name, _VOID, kinds), args)
+    return context.get_dummy_value()
+
+
+@intrinsic
+def load_config(typingctx: Any, address: Any) -> Any:
+    """Set this thread's tile shapes; zeroes the tiles."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        target = pointer(builder, args[0], I8)
+        return _void_call(context, builder, "llvm.x86.ldtilecfg", [target], [PTR])
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def release_tiles(typingctx: Any) -> Any:
+    """Give the tile state back, which makes thread switches cheap again."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _void_call(context, builder, "llvm.x86.tilerelease", [], [])
+
+    return types.void(), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_zero(typingctx: Any, tile: Any) -> Any:
+    """Tile := 0.  Tile numbers are literals: they are part of the instruction."""
+    number = I8(tile.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _void_call(context, builder, "llvm.x86.tilezero", [number], [I8])
+
+    return types.void(tile), codegen
+
+
+def _memory(name: str, tile: Any) -> Any:
+    number = I8(tile.literal_value)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        values = [number, pointer(builder, args[1], I8), args[2]]
+        return _void_call(context, builder, name, values, [I8, PTR, I64])
+
+    return types.void(tile, types.int64, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def tile_load(typingctx: Any, tile: Any, address: Any, stride: Any) -> Any:
+    """Fill a tile from 16 rows ``stride`` bytes apart."""
+    return _memory("llvm.x86.tileloadd64", tile)
+
+
+@intrinsic(prefer_literal=True)
+def tile_store(typingctx: Any, tile: Any, address: Any, stride: Any) -> Any:
+    """Write a tile to 16 rows ``stride`` bytes apart."""
+    return _memory("llvm.x86.tilestored64", tile)
+
+
+@intrinsic(prefer_literal=True)
+def tile_dot(typingctx: Any, c: Any, a: Any, b: Any) -> Any:
+    """c += a @ b for bfloat16 tiles a, b and a float32 tile c."""
+    numbers = [I8(t.literal_value) for t in (c, a, b)]
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _void_call(context, builder, "llvm.x86.tdpbf16ps", numbers, [I8, I8, I8])
+
+    return types.void(c, a, b), codegen
+
+
+@njit
+def product_2x2(a0, a1, b, c, count):  # type: ignore[no-untyped-def]
+    """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
+
+    a0, a1: addresses of ``count`` consecutive tiles; b: of ``count`` pairs of tiles.
+    """
+    tile_zero(0)
+    tile_zero(1)
+    tile_zero(2)
+    tile_zero(3)
+    for k in range(count):
+        at = k * 1024
+        tile_load(4, a0 + at, 64)
+        tile_load(6, b + 2 * at, 64)
+        tile_dot(0, 4, 6)
+        tile_load(7, b + 2 * at + 1024, 64)
+        tile_dot(1, 4, 7)
+        tile_load(5, a1 + at, 64)
+        tile_dot(2, 5, 6)
+        tile_dot(3, 5, 7)
+    tile_store(0, c, 64)
+    tile_store(1, c + 1024, 64)
+    tile_store(2, c + 2048, 64)
+    tile_store(3, c + 3072, 64)
+
+
+@njit
+def product_1x2(a0, b, c, count):  # type: ignore[no-untyped-def]
+    """The same for one row of A tiles: C is c00, c01."""
+    tile_zero(0)
+    tile_zero(1)
+    for k in range(count):
+        at = k * 1024
+        tile_load(4, a0 + at, 64)
+        tile_load(6, b + 2 * at, 64)
+        tile_dot(0, 4, 6)
+        tile_load(7, b + 2 * at + 1024, 64)
+        tile_dot(1, 4, 7)
+    tile_store(0, c, 64)
+    tile_store(1, c + 1024, 64)
+
+
+def pack_forward(w_hh: torch.Tensor) -> torch.Tensor:
+    """W_hh (4, H, K) as B tiles of ``h @ W_hh^T``: (H/16, 2, K/32, 2, 16, 16, 2) bfloat16.
+
+    The unit block comes first, then the gate pair (i, f / g, o), the K tile and the gate.
+    """
+    _, H, K = w_hh.shape
+    pairs = w_hh.to(torch.bfloat16).contiguous().view(torch.int32)
+    tiles = pairs.view(2, 2, H // 16, 16, K // 32, 16)
+    packed = tiles.permute(2, 0, 4, 1, 5, 3).contiguous()
+    return packed.view(torch.bfloat16)
+
+
+def pack_backward(w_hh: torch.Tensor) -> torch.Tensor:
+    """W_hh (4, H, K) as B tiles of ``dgates @ W_hh``: (K/32, H/16 * 2, 2, 16, 16, 2) bfloat16.
+
+    The contraction runs over unit blocks, gate pairs, gates, units: the order in which the
+    backward kernel writes a block's gate gradients as whole cache lines.
+    """
+    _, H, K = w_hh.shape
+    half = w_hh.to(torch.bfloat16).view(2, 2, H // 16, 8, 2, K // 32, 2, 16)
+    # [gate pair, gate, block, p, q, unit pair, unit block of the pair, unit]
+    packed = half.permute(5, 2, 0, 6, 1, 3, 7, 4).contiguous()
+    return packed.view(K // 32, H // 8, 2, 16, 16, 2)

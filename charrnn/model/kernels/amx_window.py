@@ -1,0 +1,98 @@
+"""The bfloat16 time loops and products of the AMX kernels for torch tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from charrnn.model.kernels import lstm_kernels as kernels
+from charrnn.model.kernels.amx import pack_backward, pack_forward, tile_config
+from charrnn.model.kernels.amx_products import gram, pack_columns, pack_rows, product
+from charrnn.model.kernels.team import team
+
+# Above this many bytes of W_hh a core's second-level cache holds a slice only, and splitting the
+# units (one meeting a step) beats splitting the rows (no meeting, all weights on each core).
+_SPLIT_BYTES = 1 << 20
+
+
+class Saved(NamedTuple):
+    """What the way back needs: activations (T, B, H/16, 4, 16) bfloat16, cells (T + 1, B, H)."""
+
+    acts: Tensor
+    cells: Tensor
+
+
+def _team_size(split: bool, B: int, H: int) -> int:
+    threads = torch.get_num_threads()
+    return max(1, min(threads, H // 32 if split else B // 8))
+
+
+def _run(entry: int, w: Tensor, sizes: tuple[int, int, int], slots: list[Tensor | None]) -> int:
+    T, B, H = sizes
+    split = 8 * H * H > _SPLIT_BYTES
+    size = _team_size(split, B, H)
+    scratch = torch.empty(size * kernels.SCRATCH_BYTES, dtype=torch.uint8)
+    packed = torch.empty(2 * (B // 16 + 64) * (H // 8) * 1024, dtype=torch.uint8)
+    tensors: list[Tensor | None] = [tile_config(), scratch, w, packed, *slots]
+    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+    team.run(entry, [T, B, H, int(split), *addresses], size)
+    return size
+
+
+def forward_window(
+    xw: Tensor, rows: Tensor | None, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor
+) -> tuple[Tensor, Saved]:
+    """xw (T, B, 4H) bfloat16, or a table (V, 4H) with rows (T, B); bias (4H,)
+    is added; hx, cx (B, H) float32.
+
+    Returns y (T + 1, B, H) bfloat16 with y[0] = hx.  H is a multiple of 32.
+    """
+    T, B = (xw if rows is None else rows).shape[:2]
+    H = hx.shape[1]
+    y = torch.empty(T + 1, B, H, dtype=torch.bfloat16)
+    cells = torch.empty(T + 1, B, H)
+    acts = torch.empty(T, B, H // 16, 4, 16, dtype=torch.bfloat16)
+    cells[0] = cx
+    w = pack_forward(w_hh.view(4, H, H))
+    xw, hx, bias = xw.contiguous(), hx.contiguous(), bias.contiguous()
+    rows = None if rows is None else rows.contiguous()
+    _run(kernels.forward.address, w, (T, B, H), [xw, rows, hx, bias, y, cells, acts])
+    return y, Saved(acts, cells)
+
+
+def backward_window(
+    dy: Tensor, saved: Saved, w_hh: Tensor, dhy: Tensor, dcy: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """dgates (T, B, 4H) bfloat16, their sum (4H,), dhx, dcx (B, H) float32."""
+    T, B, H = dy.shape
+    dy = dy.to(torch.bfloat16).contiguous()
+    dgates = torch.empty(T, B, 4 * H, dtype=torch.bfloat16)
+    dhx, dcx = dhy.float().clone(), dcy.float().clone()
+    dbias = torch.zeros(torch.get_num_threads(), 4 * H)
+    w = pack_backward(w_hh.view(4, H, H))
+    slots: list[Tensor | None] = [dy, dgates, dbias, dhx, None, saved.cells, saved.acts, dcx]
+    _run(kernels.backward.address, w, (T, B, H), slots)
+    return dgates, dbias.sum(0), dhx, dcx
+
+
+def input_product(x: Tensor, w: Tensor) -> Tensor:
+    """x (N, I) @ w (4H, I)^T in bfloat16."""
+    if x.shape[1] % 32:
+        return torch.mm(x, w.to(x.dtype).t())
+    return product(x, pack_rows(w), w.shape[0])
+
+
+def input_gradient(dgates: Tensor, w: Tensor) -> Tensor:
+    """dgates (N, 4H) @ w (4H, I) in bfloat16."""
+    if w.shape[1] % 32:
+        return torch.mm(dgates, w.to(dgates.dtype))
+    return product(dgates, pack_columns(w), w.shape[1])
+
+
+def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
+    """dgates (N, 4H)^T @ x (N, I) as float32."""
+    if x.shape[1] % 32 or x.stride(1) != 1:
+        return torch.mm(dgates.t(), x).float()
+    return gram(dgates, x)

@@ -1,0 +1,160 @@
+"""One LSTM layer over a whole window as one autograd node.
+
+Gate order is torch's i, f, g, o.  Shapes are time first: x (T, B, I), y (T, B, H), state (B, H).
+Parameters, states and their gradients are float32; ``dtype`` names the type of the products:
+float32, or bfloat16 with cells and all sums still in float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from charrnn.model.kernels import torch_window
+
+try:
+    from charrnn.model.kernels import lstm_kernels as kernels_module
+
+    kernels: ModuleType | None = kernels_module
+except ImportError:
+    kernels = None
+
+
+def keep_memory() -> bool:
+    """Let the C library keep freed memory in the process instead of giving it back.
+
+    A window's work space is tens of megabytes: fetching it anew from the system costs a page fault
+    every 4 KiB, a third of a training step in all.  True where glibc took the setting.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    trim_threshold, mmap_max = -1, -4
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 4097))
+
+
+def _window(dtype: torch.dtype) -> ModuleType:
+    """The module with the time loops for a product type on this machine."""
+    if dtype == torch.bfloat16 and kernels is not None and kernels.available():
+        from charrnn.model.kernels import amx_window
+
+        return amx_window
+    if dtype == torch.float32 and kernels is not None:
+        from charrnn.model.kernels import float_window
+
+        return float_window
+    return torch_window
+
+
+class _Dense(torch.autograd.Function):
+    """x (T, B, I) through w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor,
+                hx: Tensor, cx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        T, B, _ = x.shape
+        window = _window(dtype)
+        inputs = x.to(dtype).flatten(0, 1)
+        xw = window.input_product(inputs, w_ih).view(T, B, -1)
+        y, saved = window.forward_window(xw, None, w_hh, bias, hx, cx)
+        ctx.window, ctx.saved = window, saved
+        ctx.save_for_backward(inputs, w_ih, w_hh, y)
+        return y[1:], y[-1].float(), saved.cells[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, w_ih, w_hh, y = ctx.saved_tensors
+        (dy, dhy, dcy), window = grads, ctx.window
+        dgates, dbias, dhx, dcx = window.backward_window(dy, ctx.saved, w_hh, dhy, dcy)
+        flat, dx = dgates.flatten(0, 1), None
+        dw_hh = window.weight_gradient(flat, y[:-1].flatten(0, 1))
+        dw_ih = window.weight_gradient(flat, inputs)
+        if ctx.needs_input_grad[0]:
+            dx = window.input_gradient(flat, w_ih).view(*dy.shape[:2], -1)
+        return dx, dw_ih, dw_hh, dbias, dhx, dcx, None
+
+
+class _Table(torch.autograd.Function):
+    """Rows of a table (V, 4H), the input product of every symbol, through w_hh (4H, H)."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor, w_hh: Tensor,
+                hx: Tensor, cx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        window = _window(dtype)
+        nothing = table.new_zeros(table.shape[1])  # the table holds the bias
+        y, saved = window.forward_window(table.to(dtype), rows, w_hh, nothing, hx, cx)
+        ctx.window, ctx.saved, ctx.symbols = window, saved, table.shape[0]
+        ctx.save_for_backward(rows, w_hh, y)
+        return y[1:], y[-1].float(), saved.cells[-1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        rows, w_hh, y = ctx.saved_tensors
+        (dy, dhy, dcy), window = grads, ctx.window
+        dgates, _, dhx, dcx = window.backward_window(dy, ctx.saved, w_hh, dhy, dcy)
+        flat = dgates.flatten(0, 1)
+        dw_hh = window.weight_gradient(flat, y[:-1].flatten(0, 1))
+        hot = _one_hot(rows, ctx.symbols, flat.dtype)
+        dtable = window.weight_gradient(flat, hot).t()[: ctx.symbols]
+        return dtable, None, dw_hh, dhx, dcx, None
+
+
+def _one_hot(rows: Tensor, symbols: int, dtype: torch.dtype) -> Tensor:
+    """(T * B, V rounded up to whole tiles): its product with the gate gradients sums by symbol."""
+    hot = torch.zeros(rows.numel(), (symbols + 31) // 32 * 32, dtype=dtype)
+    return hot.scatter_(1, rows.reshape(-1, 1), 1)
+
+
+def _padded(H: int, window: ModuleType) -> int:
+    return H if window is torch_window else (H + 31) // 32 * 32
+
+
+def _pad_gates(w: Tensor, H: int, to: int) -> Tensor:
+    """Zero rows behind each gate's H rows of (4H, ...); their units stay zero for ever."""
+    gates = w.view(4, H, -1)
+    return F.pad(gates, (0, 0, 0, to - H)).reshape(4 * to, *w.shape[1:])
+
+
+def lstm_layer(
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """One layer: x (T, B, I) to y (T, B, H) in ``dtype``, hy and cy (B, H) float32.
+
+    bias (4H,) is the sum of both of torch's biases.
+    """
+    H = hx.shape[1]
+    to = _padded(H, _window(dtype))
+    if to == H:
+        return _Dense.apply(x, w_ih, w_hh, bias, hx, cx, dtype)
+    w_ih, bias = _pad_gates(w_ih, H, to), _pad_gates(bias, H, to)
+    w_hh = F.pad(_pad_gates(w_hh, H, to), (0, to - H))
+    hx, cx = F.pad(hx, (0, to - H)), F.pad(cx, (0, to - H))
+    y, hy, cy = _Dense.apply(x, w_ih, w_hh, bias, hx, cx, dtype)
+    return y[..., :H], hy[:, :H], cy[:, :H]
+
+
+def lstm_symbols(
+    symbols: Tensor, embedding: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor,
+    hx: Tensor, cx: Tensor, dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The first layer on symbols (T, B) int64 with an embedding (V, E).
+
+    The input product is taken once a symbol instead of once a position.
+    """
+    H = hx.shape[1]
+    table = torch.addmm(bias, embedding, w_ih.t())
+    to = _padded(H, _window(dtype))
+    if to == H:
+        return _Table.apply(table, symbols, w_hh, hx, cx, dtype)
+    table = _pad_gates(table.t(), H, to).t()
+    w_hh = F.pad(_pad_gates(w_hh, H, to), (0, to - H))
+    hx, cx = F.pad(hx, (0, to - H)), F.pad(cx, (0, to - H))
+    y, hy, cy = _Table.apply(table, symbols, w_hh, hx, cx, dtype)
+    return y[..., :H], hy[:, :H], cy[:, :H]

@@ -1,0 +1,105 @@
+"""Run a compiled function on every thread of torch's own OpenMP team.
+
+torch keeps its OpenMP workers spinning for some milliseconds after every parallel operator.
+Threads of our own would share two cores with them; calling ``GOMP_parallel``, the entry point gcc
+emits for ``#pragma omp parallel``, borrows those very workers instead and costs a few
+microseconds.  Where torch runs on another OpenMP, plain Python threads do the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import torch
+from numba import njit
+
+from charrnn.model.kernels.simd import atomic_add, atomic_load, call_int, pause, peek
+
+# Slots of the header every kernel's parameter table begins with.
+(SIZE, TICKETS, COUNTER, YIELD, THREAD_NUM, NUM_THREADS) = range(6)
+HEADER = 6
+_SPINS = 1000  # some 50 microseconds, then the core goes to whoever else wants it
+_VOID_P = ctypes.c_void_p
+
+
+@njit
+def join(p):  # type: ignore[no-untyped-def]
+    """(thread number, team size) of the calling thread."""
+    if peek(p, THREAD_NUM) != 0:
+        return call_int(peek(p, THREAD_NUM)), call_int(peek(p, NUM_THREADS))
+    return atomic_add(peek(p, TICKETS), 1), peek(p, SIZE)
+
+
+@njit
+def meet(p, arrivals):  # type: ignore[no-untyped-def]
+    """Wait until ``arrivals`` calls, of all threads together, were made since the start."""
+    counter = peek(p, COUNTER)
+    atomic_add(counter, 1)
+    spins = 0
+    while atomic_load(counter) < arrivals:
+        spins += 1
+        pause()
+        if spins > _SPINS:
+            call_int(peek(p, YIELD))
+
+
+@functools.cache
+def _openmp() -> tuple[Any, int, int] | None:
+    """(GOMP_parallel, address of omp_get_thread_num, of omp_get_num_threads), if torch has them."""
+    try:
+        with open("/proc/self/maps") as maps:
+            paths = {line.split()[-1] for line in maps if "libgomp" in line}
+        (path,) = paths
+        library = ctypes.CDLL(path)
+        start = library.GOMP_parallel
+        start.argtypes = [_VOID_P, _VOID_P, ctypes.c_uint, ctypes.c_uint]
+        start.restype = None
+        addresses = [
+            ctypes.cast(f, _VOID_P).value or 0
+            for f in (library.omp_get_thread_num, library.omp_get_num_threads)
+        ]
+        return start, addresses[0], addresses[1]
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+@functools.cache
+def _yield_address() -> int:
+    return ctypes.cast(ctypes.CDLL(None).sched_yield, _VOID_P).value or 0
+
+
+@functools.cache
+def _pool(size: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(size - 1, thread_name_prefix="lstm")
+
+
+class Team(threading.local):
+    """Starts kernels with a parameter table; one shared instance per Python thread."""
+
+    def __init__(self) -> None:
+        # Tickets and the meeting counter, each on a cache line of its own.
+        self.shared = torch.zeros(32, dtype=torch.int64)
+
+    def run(self, entry: int, values: list[int], size: int) -> None:
+        """Call the C function ``entry(table)`` on ``size`` threads; table = header + values."""
+        self.shared.zero_()
+        base = self.shared.data_ptr()
+        openmp = _openmp()
+        numbers = (openmp[1], openmp[2]) if openmp and size > 1 else (0, 0)
+        header = [size, base, base + 128, _yield_address(), *numbers]
+        table = (ctypes.c_int64 * (HEADER + len(values)))(*header, *values)
+        address = ctypes.addressof(table)
+        if openmp and size > 1:
+            openmp[0](entry, address, size, 0)
+            return
+        call = ctypes.CFUNCTYPE(None, _VOID_P)(entry)
+        others = [_pool(size).submit(call, address) for _ in range(size - 1)]
+        call(address)
+        wait(others)
+
+
+team = Team()

@@ -1,0 +1,120 @@
+"""Values and gradients of the fused layers against a naive float64 loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from charrnn.model.kernels import fused_lstm
+from charrnn.model.kernels import torch_window
+from charrnn.model.kernels.fused_lstm import lstm_layer, lstm_symbols
+
+SIZES = [(5, 7, 96, 33), (9, 64, 128, 128), (6, 50, 200, 64), (4, 3, 20, 17), (3, 40, 512, 512)]
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+Layer = tuple[Tensor, Tensor, Tensor]
+
+
+def naive(x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor) -> Layer:
+    """The textbook loop."""
+    ys = []
+    for step in x:
+        i, f, g, o = (step @ w_ih.t() + hx @ w_hh.t() + bias).chunk(4, 1)
+        cx = f.sigmoid() * cx + i.sigmoid() * g.tanh()
+        hx = o.sigmoid() * cx.tanh()
+        ys.append(hx)
+    return torch.stack(ys), hx, cx
+
+
+def tensors(T: int, B: int, H: int, width: int) -> list[Tensor]:
+    torch.manual_seed(1)
+    k = H**-0.5
+    shapes = [(T, B, width), (4 * H, width), (4 * H, H), (4 * H,), (B, H), (B, H)]
+    scales = [1.0, k, k, k, 0.5, 1.0]
+    return [torch.randn(shape) * scale for shape, scale in zip(shapes, scales, strict=True)]
+
+
+def outcome(layer: Callable[..., Layer], leaves: list[Tensor], kind: torch.dtype) -> list[Tensor]:
+    """Outputs, then the gradients of a fixed weighting of all of them."""
+    leaves = [leaf.detach().to(kind).requires_grad_() for leaf in leaves]
+    outputs = layer(*leaves)
+    generator = torch.Generator().manual_seed(2)
+    weights = [torch.randn(out.shape, generator=generator) for out in outputs]
+    total = sum((out.to(kind) * w.to(kind)).sum() for out, w in zip(outputs, weights, strict=True))
+    assert isinstance(total, Tensor)
+    return [*outputs, *torch.autograd.grad(total, leaves)]
+
+
+def compare(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None:
+    for k, (a, b) in enumerate(zip(found, wanted, strict=True)):
+        assert a.shape == b.shape
+        error = (a.double() - b).norm() / b.norm()
+        assert error < tolerance, f"tensor {k}: relative error {error:.2e}"
+
+
+@pytest.fixture(params=["best", "torch"])
+def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The machine's best loops, then the fallback."""
+    if request.param == "torch":
+        monkeypatch.setattr(fused_lstm, "_window", lambda dtype: torch_window)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", SIZES)
+def test_layer(window: str, size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    leaves = tensors(*size)
+    found = outcome(lambda *a: lstm_layer(*a, dtype), leaves, torch.float32)
+    compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", SIZES)
+def test_symbols(window: str, size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    T, B, H, width = size
+    symbols = torch.randint(87, (T, B), generator=torch.Generator().manual_seed(3))
+    leaves = [torch.randn(87, width, generator=torch.Generator().manual_seed(4)),
+              *tensors(*size)[1:]]  # fmt: skip
+    found = outcome(lambda *a: lstm_symbols(symbols, *a, dtype), leaves, torch.float32)
+    wanted = outcome(lambda e, *a: naive(e[symbols], *a), leaves, torch.float64)
+    compare(found, wanted, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_state_carries_over(window: str, dtype: torch.dtype) -> None:
+    x, w_ih, w_hh, bias, hx, cx = tensors(8, 5, 64, 32)
+    whole = lstm_layer(x, w_ih, w_hh, bias, hx, cx, dtype)
+    first = lstm_layer(x[:3], w_ih, w_hh, bias, hx, cx, dtype)
+    second = lstm_layer(x[3:], w_ih, w_hh, bias, first[1], first[2], dtype)
+    assert torch.equal(torch.cat([first[0], second[0]]), whole[0])
+    assert torch.equal(second[2], whole[2])
+
+
+def test_two_windows_before_going_back() -> None:
+    """Work space is not shared between calls: an earlier window's gradient stays right."""
+    leaves = tensors(4, 8, 64, 64)
+    x = leaves[0].clone().requires_grad_()
+    y, _, _ = lstm_layer(x, *leaves[1:], torch.bfloat16)
+    alone = torch.autograd.grad(y.float().sum(), x, retain_graph=True)[0]
+    lstm_layer(torch.randn_like(x), *leaves[1:], torch.bfloat16)
+    assert torch.equal(torch.autograd.grad(y.float().sum(), x)[0], alone)
+
+
+def test_a_nan_is_not_hidden() -> None:
+    leaves = tensors(3, 4, 32, 32)
+    leaves[0][1, 2, 3] = float("nan")
+    y, _, _ = lstm_layer(*leaves)
+    assert y[1:, 2].isnan().all() and not y[:, 1].isnan().any()
+
+
+def test_one_thread() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        leaves = tensors(3, 8, 512, 64)
+        found = outcome(lambda *a: lstm_layer(*a, torch.bfloat16), leaves, torch.float32)
+    finally:
+        torch.set_num_threads(threads)
+    compare(found, outcome(naive, leaves, torch.float64), 2e-2)
