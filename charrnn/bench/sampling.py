@@ -1,0 +1,251 @@
+"""``charrnn bench sample``: the engine beside torch's eager loops and the machine's ceiling.
+
+All contestants sample in the same process from the same random weights, in turns, so that
+whatever else the machine does meets them alike; figures are medians over the rounds.
+
+The ceiling of one stream is the measured read bandwidth over a working set as large as the
+weights as stored, divided by the bytes that a step must read. For many streams, which are bound
+by arithmetic, it is the measured float32 matrix-product rate divided by a character's products.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from charrnn.bench.machine import machine_name, read_bandwidth, seconds
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.generation.opening import AnyEngine, Form, cpus, open_engine
+
+Weights = dict[str, NDArray[np.float32]]
+
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: ``layers`` × ``hidden``, so many streams, weights stored as ``form``."""
+
+    layers: int = 3
+    hidden: int = 512
+    streams: int = 1
+    form: Form = "float32"
+    vocab: int = 100
+    embedding: int = 128
+
+    @property
+    def config(self) -> ModelConfig:
+        """The network."""
+        return ModelConfig(
+            self.vocab, embedding=self.embedding, hidden=self.hidden, layers=self.layers
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """Characters a second of all streams together, and how they compare.
+
+    ``reference`` is the loop over ``nn.LSTM``, ``best_eager`` the one over ``nn.LSTMCell``, both a
+    character at a time for one stream; ratios are to them.
+    """
+
+    case: str
+    form: str
+    streams: int
+    machine: str
+    torch: str
+    engine: str
+    threads: int
+    reference_chars_per_second: float
+    best_eager_chars_per_second: float
+    chars_per_second: float
+    ratio: float
+    best_eager_ratio: float
+    bytes_per_step: int
+    read_bytes_per_second: float
+    matmul_flops_per_second: float
+    ceiling_chars_per_second: float
+    fraction_of_ceiling: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+def random_weights(config: ModelConfig, seed: int = 0) -> Weights:
+    """Weights U(±1/√H) of ``config``'s shapes."""
+    rng = np.random.default_rng(seed)
+    bound = config.hidden**-0.5
+    return {
+        name: rng.uniform(-bound, bound, shape).astype(np.float32)
+        for name, shape in config.shapes().items()
+    }
+
+
+def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
+    """Run all contestants ``rounds`` times in turns; about two seconds a round."""
+    config = case.config
+    weights = random_weights(config)
+    engine = open_engine(config, weights, case.streams, form=case.form, threads=threads)
+    size = step_bytes(config, case.form)
+    matmul = _Matmul(case.hidden, case.streams)
+    runs: dict[str, Callable[[], object]] = {
+        "reference": EagerLoop(config, weights),
+        "best_eager": CellLoop(config, weights),
+        "engine": _Sampling(engine),
+        "matmul": matmul,
+    }
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    reads = []
+    for _ in range(rounds):
+        for name, run in runs.items():
+            # the threads of the one before go on spinning for a while
+            time.sleep(0.05)
+            run()
+            times[name].append(seconds(run, 0.2))
+        reads.append(read_bandwidth(size, cpus()))
+    spent = {name: statistics.median(values) for name, values in times.items()}
+    rates = {
+        "reference": EagerLoop.chars / spent["reference"],
+        "best_eager": CellLoop.chars / spent["best_eager"],
+        "engine": CHUNK * case.streams / spent["engine"],
+    }
+    flops, read = matmul.flops / spent["matmul"], statistics.median(reads)
+    ceiling = read / size if case.streams == 1 else flops / char_flops(config)
+    return _result(case, engine, rates, size, read, flops, ceiling)
+
+
+def _result(
+    case: Case, engine: AnyEngine, rates: dict[str, float], size: int, read: float, flops: float,
+    ceiling: float,
+) -> Result:  # fmt: skip
+    mine = rates["engine"]
+    return Result(
+        case=f"{case.layers} x {case.hidden}",
+        form=case.form,
+        streams=case.streams,
+        machine=machine_name(),
+        torch=str(torch.__version__),
+        engine=type(engine).__name__,
+        threads=getattr(engine, "threads", torch.get_num_threads()),
+        reference_chars_per_second=rates["reference"],
+        best_eager_chars_per_second=rates["best_eager"],
+        chars_per_second=mine,
+        ratio=mine / rates["reference"],
+        best_eager_ratio=mine / rates["best_eager"],
+        bytes_per_step=size,
+        read_bytes_per_second=read,
+        matmul_flops_per_second=flops,
+        ceiling_chars_per_second=ceiling,
+        fraction_of_ceiling=mine / ceiling,
+    )
+
+
+def step_bytes(config: ModelConfig, form: str) -> int:
+    """Bytes of weights that a step must read: the layers' as stored, and the float32 head."""
+    rows, H = config.gates * config.hidden, config.hidden
+    products = rows * H * (2 * config.layers - 1)
+    scales = 4 * rows * (2 * config.layers - 1) if form == "int8" else 0
+    stored = {"float32": 4, "float16": 2, "int8": 1}[form]
+    return products * stored + scales + 4 * config.vocab_size * H
+
+
+def char_flops(config: ModelConfig) -> int:
+    """Multiplications and additions of a character's matrix products."""
+    rows, H = config.gates * config.hidden, config.hidden
+    return 2 * (rows * H * (2 * config.layers - 1) + config.vocab_size * H)
+
+
+class _Sampling:
+    """Draws ``CHUNK`` characters a call in every stream, at temperature 1."""
+
+    def __init__(self, engine: AnyEngine) -> None:
+        self._engine, self._how = engine, SampleConfig()
+        self._last = np.zeros(engine.streams, np.intp)
+        self._rng = np.random.default_rng(0)
+
+    def __call__(self) -> None:
+        uniforms = self._rng.random((CHUNK, self._engine.streams))
+        self._last = self._engine.generate(self._last, uniforms, self._how)[-1].astype(np.intp)
+
+
+class _Matmul:
+    """The matrix product of one layer for as many rows as there are streams, at least 64."""
+
+    def __init__(self, hidden: int, streams: int) -> None:
+        N, K, M = max(streams, 64), 2 * hidden, 4 * hidden
+        self._x, self._w = torch.randn(N, K), torch.randn(K, M)
+        self._out, self.flops = torch.empty(N, M), 2 * N * K * M
+
+    def __call__(self) -> None:
+        torch.mm(self._x, self._w, out=self._out)
+
+
+class EagerLoop:
+    """What every peer does: ``nn.LSTM`` a character at a time."""
+
+    chars = 8
+
+    def __init__(self, config: ModelConfig, weights: Weights) -> None:
+        self._weights = {name: torch.from_numpy(value) for name, value in weights.items()}
+        self._lstm = nn.LSTM(config.embedding, config.hidden, config.layers, batch_first=True)
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        self._lstm.load_state_dict({
+            f"{name}_l{layer}": self._weights[f"layers.{layer}.{name}"]
+            for layer in range(config.layers)
+            for name in names
+        })  # fmt: skip
+        self._last = torch.zeros(1, 1, dtype=torch.long)
+        self._state: tuple[Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Sample ``chars`` characters."""
+        head, bias = self._weights["head.weight"], self._weights["head.bias"]
+        for _ in range(self.chars):
+            x = nn.functional.embedding(self._last, self._weights["embedding.weight"])
+            y, self._state = self._lstm(x, self._state)
+            logits = nn.functional.linear(y[:, -1], head, bias)
+            self._last = torch.multinomial(logits.softmax(-1), 1)
+
+
+class CellLoop:
+    """The best that eager torch does: ``nn.LSTMCell`` a layer."""
+
+    chars = 32
+
+    def __init__(self, config: ModelConfig, weights: Weights) -> None:
+        self._weights = {name: torch.from_numpy(value) for name, value in weights.items()}
+        self._cells, width = [], config.embedding
+        for layer in range(config.layers):
+            cell = nn.LSTMCell(width, config.hidden)
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            cell.load_state_dict({n: self._weights[f"layers.{layer}.{n}"] for n in names})
+            self._cells.append(cell)
+            width = config.hidden
+        zeros = torch.zeros(1, config.hidden)
+        self._states = [(zeros, zeros)] * config.layers
+        self._last = torch.zeros(1, dtype=torch.long)
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Sample ``chars`` characters."""
+        head, bias = self._weights["head.weight"], self._weights["head.bias"]
+        for _ in range(self.chars):
+            y = self._weights["embedding.weight"][self._last]
+            for layer, cell in enumerate(self._cells):
+                self._states[layer] = cell(y, self._states[layer])
+                y = self._states[layer][0]
+            logits = nn.functional.linear(y, head, bias)
+            self._last = torch.multinomial(logits.softmax(-1), 1)[0]

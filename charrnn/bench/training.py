@@ -1,0 +1,217 @@
+"""Training speed here: our step, the loop that anyone would write, and the machine's own ceiling.
+
+All contenders run in one process, turn by turn, on the same random text; medians are compared,
+because machines are noisy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.model.network import CharNetwork
+from charrnn.text.streams import Position, Streams
+from charrnn.training.device import Place, choose_place
+from charrnn.training.step import Stepper
+
+VOCABULARY = 87
+TEXT = 1_000_000
+
+
+@dataclass(frozen=True)
+class TrainBench:
+    """Speeds in characters a second, medians over the turns.
+
+    ``reference`` is ``nn.LSTM`` in float32, ``autocast`` the same under bfloat16 (None off the
+    CPU); ``matmul_flops`` the rate of one large product in our precision; ``window_overhead`` the
+    part of a step's time that cutting a window costs.
+    """
+
+    cell: str
+    layers: int
+    hidden: int
+    batch: int
+    window: int
+    place: str
+    chars_per_second: float
+    reference_chars_per_second: float
+    ratio: float
+    autocast_chars_per_second: float | None
+    autocast_ratio: float | None
+    matmul_flops: float
+    fraction_of_matmul: float
+    window_overhead: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+class _Plain(nn.Module):
+    """What anyone would write: embedding, torch's own stack, head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
+        sizes = (config.embedding, config.hidden, config.layers)
+        self.rnn: nn.Module
+        if config.cell == "lstm":
+            self.rnn = nn.LSTM(*sizes, batch_first=True)
+        elif config.cell == "gru":
+            self.rnn = nn.GRU(*sizes, batch_first=True)
+        else:
+            self.rnn = nn.RNN(*sizes, nonlinearity=config.cell[4:], batch_first=True)
+        self.head = nn.Linear(config.hidden, config.vocab_size)
+
+    def forward(self, x: Tensor, state: object) -> tuple[Tensor, object]:
+        y, state = self.rnn(self.embedding(x), state)
+        return self.head(y), state
+
+
+def _plain_step(config: ModelConfig, place: Place, autocast: bool) -> Callable[[Tensor], object]:
+    network = _Plain(config).to(place.device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    carried: list[object] = [None]
+
+    def step(text: Tensor) -> object:
+        x, y = text[:, :-1], text[:, 1:]
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=autocast):
+            logits, state = network(x, carried[0])
+        loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        parts = state if isinstance(state, tuple) else (state,)
+        detached = tuple(part.detach() for part in parts)
+        carried[0] = detached if isinstance(state, tuple) else detached[0]
+        return loss
+
+    return step
+
+
+def _own_step(
+    config: ModelConfig, settings: TrainConfig, place: Place
+) -> Callable[[Tensor], object]:
+    stepper = Stepper(CharNetwork(config), settings, place)
+    carried = [stepper.network.zero_state(settings.batch)]
+
+    def step(text: Tensor) -> object:
+        result = stepper.step(text[:, :-1].contiguous(), text[:, 1:].contiguous(), carried[0], 1e-3)
+        carried[0] = result.state
+        return result.loss
+
+    return step
+
+
+def bench_training(
+    config: ModelConfig, settings: TrainConfig, *, turns: int = 7, turn_s: float = 0.8
+) -> TrainBench:
+    """Measure ``config`` at ``settings.batch`` × ``settings.window`` characters a step.
+
+    Every contender gets ``turns`` turns of about ``turn_s`` seconds, one after the other.
+    """
+    place = choose_place(settings)
+    size = (settings.batch, settings.window + 1)
+    text = torch.randint(config.vocab_size, size, device=place.device)
+    steps = {
+        "own": _own_step(config, settings, place),
+        "reference": _plain_step(config, place, False),
+    }
+    if place.dtype is not None:
+        steps["autocast"] = _plain_step(config, place, True)
+    taken = _interleave(steps, text, place.device, turns, turn_s)
+    chars = settings.batch * settings.window
+    rate = {name: chars / seconds for name, seconds in taken.items()}
+    ceiling = matmul_flops(place.device, place.dtype or torch.float32)
+    autocast = rate.get("autocast")
+    return TrainBench(
+        cell=config.cell,
+        layers=config.layers,
+        hidden=config.hidden,
+        batch=settings.batch,
+        window=settings.window,
+        place=place.describe(),
+        chars_per_second=round(rate["own"], 1),
+        reference_chars_per_second=round(rate["reference"], 1),
+        ratio=round(rate["own"] / rate["reference"], 3),
+        autocast_chars_per_second=round(autocast, 1) if autocast else None,
+        autocast_ratio=round(rate["own"] / autocast, 3) if autocast else None,
+        matmul_flops=ceiling,
+        fraction_of_matmul=round(rate["own"] * flops_per_char(config) / ceiling, 4),
+        window_overhead=round(_window_seconds(settings) / taken["own"], 5),
+    )
+
+
+def flops_per_char(config: ModelConfig) -> int:
+    """Operations of a training step's matrix products: 2 forward and 4 backward a weight."""
+    shapes = (shape for name, shape in config.shapes().items() if name != "embedding.weight")
+    return 6 * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+    """Operations a second of one large square product: the rate that nothing here exceeds."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def product(_: Tensor) -> Tensor:
+        return a @ b
+
+    seconds = [_timed(product, a, device, 5) for _ in range(9)]
+    return 2 * size**3 / statistics.median(seconds[2:])
+
+
+def _interleave(
+    steps: dict[str, Callable[[Tensor], object]],
+    text: Tensor,
+    device: torch.device,
+    turns: int,
+    turn_s: float,
+) -> dict[str, float]:
+    """Median seconds a step for each contender."""
+    repeats = {}
+    for name, step in steps.items():
+        for _ in range(3):  # compile, allocate, warm up
+            _timed(step, text, device, 1)
+        repeats[name] = max(1, round(turn_s / _timed(step, text, device, 2)))
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(turns):
+        for name, step in steps.items():
+            seconds[name].append(_timed(step, text, device, repeats[name]))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _timed(
+    step: Callable[[Tensor], object], text: Tensor, device: torch.device, repeats: int
+) -> float:
+    """Seconds a step; waits for the device."""
+    began = time.perf_counter()
+    for _ in range(repeats):
+        result = step(text)
+    if device.type != "cpu":
+        assert isinstance(result, Tensor)
+        result.flatten()[0].item()
+    return (time.perf_counter() - began) / repeats
+
+
+def _window_seconds(settings: TrainConfig) -> float:
+    """Median seconds to cut a window."""
+    ids = np.random.default_rng(0).integers(VOCABULARY, size=TEXT).astype(np.uint8)
+    batch = min(settings.batch, TEXT // (settings.window + 1))
+    streams = Streams(ids, ((0, TEXT),), batch, settings.window)
+    seconds = []
+    for number in range(min(50, streams.windows)):
+        began = time.perf_counter()
+        window = streams.at(Position(1, number))
+        torch.from_numpy(window.x), torch.from_numpy(window.y)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)

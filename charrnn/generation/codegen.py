@@ -1,0 +1,164 @@
+"""Vector code in words: what the kernels are written with. Needs llvmlite.
+
+A ``Writer`` builds one function of LLVM's intermediate language. Numbers in it are ``ir.Value``s:
+``i64`` for sizes and places, ``float`` and vectors of ``lanes`` floats for the arithmetic. Sums
+are never reassociated, so a kernel's result does not depend on how it is unrolled or blocked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
+PTR = ir.PointerType()
+
+Value = Any
+
+# tanh as an odd rational function on ±7.9 (Eigen's coefficients), right to 4e-7
+TANH_LIMIT = 7.90531110763549805
+TANH_TOP = (-2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11,
+            5.12229709037114e-08, 1.48572235717979e-05, 6.37261928875436e-04,
+            4.89352455891786e-03)  # fmt: skip
+TANH_BOTTOM = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03,
+               4.89352518554385e-03)  # fmt: skip
+# exp on ±ln 2 / 2 (Cephes), right to 2e-7 of the result
+EXP_TERMS = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
+             1.6666665459e-1, 5.0000001201e-1)  # fmt: skip
+LOG2_E, LN_2_HIGH, LN_2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
+EXP_LEAST = -87.0
+
+
+class Writer:
+    """Writes the body of one function: ``name(*arguments)`` without a result."""
+
+    def __init__(
+        self, module: ir.Module, name: str, arguments: Sequence[Any], lanes: int, public: bool
+    ) -> None:
+        kind = ir.FunctionType(ir.VoidType(), arguments)
+        self.function = ir.Function(module, kind, name)
+        self.function.linkage = "" if public else "internal"
+        self.arguments = self.function.args
+        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.lanes, self.vector = lanes, ir.VectorType(FLOAT, lanes)
+
+    def whole(self, value: int) -> Value:
+        """An ``i64``."""
+        return ir.Constant(I64, value)
+
+    def real(self, value: float) -> Value:
+        """``value`` in every lane."""
+        return ir.Constant(self.vector, [ir.Constant(FLOAT, value)] * self.lanes)
+
+    def variable(self, start: Value) -> Value:
+        """Something that changes: read it with ``get``, write it with ``set``."""
+        with self.b.goto_entry_block():
+            place = self.b.alloca(start.type)
+        self.b.store(start, place)
+        return place
+
+    def get(self, place: Value) -> Value:
+        """What a variable holds."""
+        return self.b.load(place, typ=place.allocated_type)
+
+    def set(self, place: Value, value: Value) -> None:
+        """Let a variable hold ``value``."""
+        self.b.store(value, place)
+
+    def at(self, base: Value, index: Value, kind: Any = FLOAT) -> Value:
+        """The address of element ``index`` of an array of ``kind``."""
+        return self.b.gep(base, [index], source_etype=kind)
+
+    def read(self, base: Value, index: Value, kind: Any = FLOAT) -> Value:
+        """Element ``index`` of an array of ``kind``."""
+        return self.b.load(self.at(base, index, kind), typ=kind)
+
+    def read_vector(self, base: Value, index: Value, kind: Any = FLOAT) -> Value:
+        """Elements ``index`` … ``index + lanes`` of an array of ``kind``, as floats."""
+        place = self.at(base, index, kind)
+        size = {I8: 1, HALF: 2, FLOAT: 4}[kind]
+        raw = self.b.load(place, typ=ir.VectorType(kind, self.lanes), align=size)
+        if kind is I8:
+            return self.b.sitofp(raw, self.vector)
+        return self.b.fpext(raw, self.vector) if kind is HALF else raw
+
+    def write_vector(self, value: Value, base: Value, index: Value) -> None:
+        """Store ``lanes`` floats from element ``index`` on."""
+        self.b.store(value, self.at(base, index), align=4)
+
+    def spread(self, value: Value) -> Value:
+        """One float in every lane."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        single = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
+        mask = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.b.shuffle_vector(single, undefined, mask)
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """A · b + c, rounded once."""
+        name = f"llvm.fma.v{self.lanes}f32"
+        known = self.function.module.globals.get(name)
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self.b.call(known or ir.Function(self.function.module, kind, name), [a, b, c])
+
+    def pick(self, relation: str, a: Value, b: Value, yes: Value, no: Value) -> Value:
+        """``yes`` where ``a`` ``relation`` ``b``, else ``no``; lane by lane."""
+        return self.b.select(self.b.fcmp_ordered(relation, a, b), yes, no)
+
+    def polynomial(self, x: Value, terms: Sequence[float]) -> Value:
+        """terms[0] xⁿ + … + terms[n]."""
+        total = self.real(terms[0])
+        for term in terms[1:]:
+            total = self.fma(total, x, self.real(term))
+        return total
+
+    def tanh(self, x: Value) -> Value:
+        """tanh, lane by lane."""
+        for relation, limit in (("<", -TANH_LIMIT), (">", TANH_LIMIT)):
+            x = self.pick(relation, x, self.real(limit), self.real(limit), x)
+        square = self.b.fmul(x, x)
+        top = self.b.fmul(x, self.polynomial(square, TANH_TOP))
+        return self.b.fdiv(top, self.polynomial(square, TANH_BOTTOM))
+
+    def open_gate(self, tanh_of_half: Value) -> Value:
+        """sigmoid(x) from tanh(x / 2)."""
+        return self.fma(tanh_of_half, self.real(0.5), self.real(0.5))
+
+    def exp(self, x: Value) -> Value:
+        """Exp for x ≤ 0, lane by lane; 0 where it is below 1e-38."""
+        least = self.real(EXP_LEAST)
+        inside = self.pick("<", x, least, least, x)
+        ints = ir.VectorType(I32, self.lanes)
+        # x ≤ 0: truncating x log₂ e − 1/2 rounds it
+        power = self.b.fptosi(self.fma(inside, self.real(LOG2_E), self.real(-0.5)), ints)
+        whole = self.b.sitofp(power, self.vector)
+        rest = self.fma(whole, self.real(-LN_2_HIGH), inside)
+        rest = self.fma(whole, self.real(-LN_2_LOW), rest)
+        square = self.b.fmul(rest, rest)
+        near = self.fma(self.polynomial(rest, EXP_TERMS), square, rest)
+        near = self.b.fadd(near, self.real(1.0))
+        bias, shift = (ir.Constant(ints, [value] * self.lanes) for value in (127, 23))
+        scale = self.b.bitcast(self.b.shl(self.b.add(power, bias), shift), self.vector)
+        return self.pick("<", x, least, self.real(0.0), self.b.fmul(near, scale))
+
+    @contextmanager
+    def loop(self, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
+        """The body runs for the index ``start``, ``start + step`` … below ``stop``."""
+        index = self.variable(start)
+        test, body, done = (self.b.append_basic_block(n) for n in ("test", "body", "done"))
+        self.b.branch(test)
+        self.b.position_at_end(test)
+        here = self.get(index)
+        self.b.cbranch(self.b.icmp_signed("<", here, stop), body, done)
+        self.b.position_at_end(body)
+        yield here
+        self.set(index, self.b.add(here, self.whole(step)))
+        self.b.branch(test)
+        self.b.position_at_end(done)
+
+    def end(self) -> None:
+        """Return from the function."""
+        self.b.ret_void()

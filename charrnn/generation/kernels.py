@@ -1,0 +1,282 @@
+"""The whole step as one compiled function: layers, gates, head and draw. Needs llvmlite.
+
+Weights lie in panels of ``lanes`` hidden units: for every input k, one vector of weights a gate,
+in the order in which they are read. A panel's sums stay in registers until its gates are worked
+out, and each sum adds its products one after the other in the order of k. So a stream's numbers
+are the same to the last bit whether it is stepped alone or in a block of ``BLOCK``, by one thread
+or by two.
+
+``run(plan, thread)`` is called once a thread; ``plan`` is an int64 array of ``FIELDS``, with
+``LAYER_FIELDS`` more for every layer. Sizes are padded to whole vectors, with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+from charrnn.generation import drawing
+from charrnn.generation.codegen import DOUBLE, FLOAT, HALF, I8, I32, I64, PTR, Value, Writer
+from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, Variant
+
+STORES = {"float32": FLOAT, "float16": HALF, "int8": I8}
+
+# streams a pass over a panel: 6 × 4 sums and 4 weights fill AVX-512's 32 registers
+BLOCK = 6
+SPINS = 256
+
+
+def build(variant: Variant) -> ir.Module:
+    """The module with ``run`` for ``variant``."""
+    return _Kernel(variant).module
+
+
+class _Kernel:
+    def __init__(self, variant: Variant) -> None:
+        self.variant = variant
+        self.module = ir.Module("charrnn")
+        self.panels = {n: self._panel(n) for n in (BLOCK, 1)}
+        self.heads = {n: self._head(n) for n in (BLOCK, 1)}
+        self.draw = drawing.build(self.module, variant.lanes)
+        self._run()
+
+    def _writer(self, name: str, arguments: Sequence[Any], public: bool = False) -> Writer:
+        return Writer(self.module, name, arguments, self.variant.lanes, public)
+
+    def _panel(self, n: int) -> Any:
+        """Streams ``first`` … ``first + n`` of one panel: sums, gates, new state."""
+        w = self._writer(f"panel{n}", [PTR, PTR, I64, I64, I64, PTR, PTR, PTR])
+        plan, layer, index, panel, first, ids, old, new = w.arguments
+        N, H = field(w, plan, "streams"), field(w, plan, "hidden")
+        rows = [w.b.add(first, w.whole(j)) for j in range(n)]
+        sums = [self._start(w, layer, panel, w.read(ids, row, I32)) for row in rows]
+        here = w.b.mul(w.b.mul(index, N), H)
+        below = w.b.sub(here, w.b.mul(N, H))
+        for name, base, at, width, which in (
+            ("x", new, below, layer_field(w, layer, "x_width"), self.variant.x_sums),
+            ("h", old, here, H, self.variant.h_sums),
+        ):
+            inputs = [w.at(w.at(base, at), w.b.mul(row, H)) for row in rows]
+            picked = [[stream[a] for a in which] for stream in sums]
+            self._dot(w, layer, name, panel, width, inputs, picked)
+        unit = w.b.mul(panel, w.whole(w.lanes))
+        for row, stream in zip(rows, sums, strict=True):
+            place = w.b.add(w.b.add(here, w.b.mul(row, H)), unit)
+            h = self._gates(w, [w.get(s) for s in stream], old, pointer(w, plan, "cx"), place)
+            w.write_vector(h, new, place)
+            if self.variant.sum_layers:
+                spot = w.b.add(w.b.mul(row, H), unit)
+                self._add_feature(w, pointer(w, plan, "features"), spot, index, h)
+        w.end()
+        return w.function
+
+    def _start(self, w: Writer, layer: Value, panel: Value, index: Value) -> list[Value]:
+        """Sums before any product: the character's row of the table, or the biases."""
+        base = w.at(
+            layer_pointer(w, layer, "start"),
+            w.b.mul(w.b.sext(index, I64), layer_field(w, layer, "start_stride")),
+        )
+        first = w.b.mul(panel, w.whole(self.variant.sums * w.lanes))
+        return [
+            w.variable(w.read_vector(base, w.b.add(first, w.whole(a * w.lanes))))
+            for a in range(self.variant.sums)
+        ]
+
+    def _dot(
+        self, w: Writer, layer: Value, name: str, panel: Value, width: Value,
+        inputs: Sequence[Value], sums: Sequence[Sequence[Value]],
+    ) -> None:  # fmt: skip
+        """Add a panel's products of ``width`` inputs to ``sums``, one list a stream."""
+        kind, stride = STORES[self.variant.form], len(sums[0]) * w.lanes
+        weights = w.at(
+            layer_pointer(w, layer, name), w.b.mul(w.b.mul(panel, width), w.whole(stride)), kind
+        )
+        if kind is not I8:
+            multiply_in(w, weights, kind, width, inputs, sums)
+            return
+        scaled = [[w.variable(w.real(0.0)) for _ in stream] for stream in sums]
+        multiply_in(w, weights, kind, width, inputs, scaled)
+        scales = w.at(layer_pointer(w, layer, name + "_scale"), w.b.mul(panel, w.whole(stride)))
+        for a in range(len(sums[0])):
+            scale = w.read_vector(scales, w.whole(a * w.lanes))
+            for total, part in zip(sums, scaled, strict=True):
+                w.set(total[a], w.fma(w.get(part[a]), scale, w.get(total[a])))
+
+    def _gates(self, w: Writer, s: list[Value], old: Value, cx: Value, place: Value) -> Value:
+        """New ``hx`` of ``lanes`` units from their sums; an LSTM's new ``cx`` is stored."""
+        if self.variant.cell == "lstm":
+            # the weights of i, f and o were halved when they were laid out
+            i, f, o = (w.open_gate(w.tanh(s[a])) for a in (0, 1, 3))
+            c = w.fma(f, w.read_vector(cx, place), w.b.fmul(i, w.tanh(s[2])))
+            w.write_vector(c, cx, place)
+            return w.b.fmul(o, w.tanh(c))
+        if self.variant.cell == "gru":
+            r, z = (w.open_gate(w.tanh(w.b.fmul(s[a], w.real(0.5)))) for a in (0, 1))
+            n = w.tanh(w.fma(r, s[3], s[2]))
+            return w.fma(z, w.b.fsub(w.read_vector(old, place), n), n)
+        if self.variant.cell == "rnn-tanh":
+            return w.tanh(s[0])
+        return w.pick(">", s[0], w.real(0.0), s[0], w.real(0.0))
+
+    def _add_feature(self, w: Writer, base: Value, spot: Value, index: Value, h: Value) -> None:
+        first = w.b.icmp_signed("==", index, w.whole(0))
+        total = w.b.fadd(w.read_vector(base, spot), h)
+        w.write_vector(w.b.select(first, h, total), base, spot)
+
+    def _head(self, n: int) -> Any:
+        """Logits of streams ``first`` … ``first + n`` for one panel of characters."""
+        w = self._writer(f"head{n}", [PTR, I64, I64, PTR])
+        plan, panel, first, features = w.arguments
+        H, V = field(w, plan, "hidden"), field(w, plan, "padded_vocab")
+        stride = HEAD_VECTORS * w.lanes
+        begin = w.b.mul(panel, w.whole(stride))
+        places = [w.b.add(begin, w.whole(a * w.lanes)) for a in range(HEAD_VECTORS)]
+        bias, rows = pointer(w, plan, "head_bias"), [w.b.add(first, w.whole(j)) for j in range(n)]
+        sums = [[w.variable(w.read_vector(bias, place)) for place in places] for _ in rows]
+        inputs = [w.at(features, w.b.mul(row, H)) for row in rows]
+        weights = w.at(pointer(w, plan, "head"), w.b.mul(begin, H))
+        multiply_in(w, weights, FLOAT, H, inputs, sums)
+        for row, stream in zip(rows, sums, strict=True):
+            base = w.at(pointer(w, plan, "logits"), w.b.mul(row, V))
+            for place, total in zip(places, stream, strict=True):
+                w.write_vector(w.get(total), base, place)
+        w.end()
+        return w.function
+
+    def _run(self) -> None:
+        """One thread's share of ``steps`` steps."""
+        w = self._writer("run", [PTR, I64], public=True)
+        plan, thread = w.arguments
+        N, H, L = (field(w, plan, name) for name in ("streams", "hidden", "layers"))
+        size = w.b.mul(w.b.mul(L, N), H)
+        turn = w.variable(w.whole(0))
+        parity = w.variable(field(w, plan, "parity"))
+        hx, ids = pointer(w, plan, "hx"), pointer(w, plan, "ids")
+        with w.loop(w.whole(0), field(w, plan, "steps")) as t:
+            old = w.at(hx, w.b.mul(w.get(parity), size))
+            w.set(parity, w.b.sub(w.whole(1), w.get(parity)))
+            new = w.at(hx, w.b.mul(w.get(parity), size))
+            row = w.at(ids, w.b.mul(t, N), I32)
+            with w.loop(w.whole(0), L) as index:
+                place = w.b.add(w.whole(len(FIELDS)), w.b.mul(index, w.whole(len(LAYER_FIELDS))))
+                layer = w.at(plan, place, I64)
+                with self._share(w, plan, thread, w.b.sdiv(H, w.whole(w.lanes))) as panel:
+                    arguments = (plan, layer, index, panel, row, old, new)
+                    self._blocks(w, N, self.panels, arguments, 4)
+                self._wait(w, plan, turn)
+            last = w.at(new, w.b.sub(size, w.b.mul(N, H)))
+            features = pointer(w, plan, "features") if self.variant.sum_layers else last
+            self._answer(w, plan, thread, t, features, turn)
+        w.end()
+
+    def _answer(
+        self, w: Writer, plan: Value, thread: Value, t: Value, features: Value, turn: Value
+    ) -> None:
+        """Logits and draws, where the plan wants them."""
+        N, V = field(w, plan, "streams"), field(w, plan, "padded_vocab")
+        stride = w.whole(HEAD_VECTORS * w.lanes)
+        with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_logits"), w.whole(0))):
+            with self._share(w, plan, thread, w.b.sdiv(V, stride)) as panel:
+                self._blocks(w, N, self.heads, (plan, panel, features), 2)
+            self._wait(w, plan, turn)
+        with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_draw"), w.whole(0))):
+            with self._share(w, plan, thread, N) as n:
+                place = w.b.add(w.b.mul(t, N), n)
+                row = w.at(pointer(w, plan, "logits"), w.b.mul(n, V))
+                uniform = w.read(pointer(w, plan, "uniforms"), place, DOUBLE)
+                scale, top_p, min_p = (
+                    w.read(plan, w.whole(FIELDS.index(name)), DOUBLE)
+                    for name in ("scale", "top_p", "min_p")
+                )
+                top_k = field(w, plan, "top_k")
+                out = w.at(pointer(w, plan, "ids"), w.b.add(place, N), I32)
+                size = field(w, plan, "vocab")
+                w.b.call(self.draw, [row, size, V, uniform, out, scale, top_k, top_p, min_p])
+            self._wait(w, plan, turn)
+
+    @contextmanager
+    def _share(self, w: Writer, plan: Value, thread: Value, count: Value) -> Any:
+        """A loop over this thread's share of ``count``."""
+        threads = field(w, plan, "threads")
+        begin = w.b.sdiv(w.b.mul(count, thread), threads)
+        end = w.b.sdiv(w.b.mul(count, w.b.add(thread, w.whole(1))), threads)
+        with w.loop(begin, end) as index:
+            yield index
+
+    def _blocks(
+        self, w: Writer, N: Value, kernels: dict[int, Any], arguments: Sequence[Value], at: int
+    ) -> None:
+        """Call ``kernels`` for all streams, whole blocks first; the stream is argument ``at``."""
+        whole = w.b.mul(w.b.sdiv(N, w.whole(BLOCK)), w.whole(BLOCK))
+        for n, start, stop in ((BLOCK, w.whole(0), whole), (1, whole, N)):
+            with w.loop(start, stop, n) as first:
+                w.b.call(kernels[n], [*arguments[:at], first, *arguments[at:]])
+
+    def _wait(self, w: Writer, plan: Value, turn: Value) -> None:
+        """Go on when all threads have come here: spin a little, then let others run."""
+        threads = field(w, plan, "threads")
+        with w.b.if_then(w.b.icmp_signed(">", threads, w.whole(1))):
+            w.set(turn, w.b.add(w.get(turn), threads))
+            counter = w.at(plan, w.whole(FIELDS.index("barrier")), I64)
+            w.b.atomic_rmw("add", counter, w.whole(1), "seq_cst")
+            spins = w.variable(w.whole(0))
+            test, spin, done = (w.b.append_basic_block(name) for name in ("test", "spin", "done"))
+            w.b.branch(test)
+            w.b.position_at_end(test)
+            come = w.b.load_atomic(counter, "acquire", 8, typ=I64)
+            w.b.cbranch(w.b.icmp_signed("<", come, w.get(turn)), spin, done)
+            w.b.position_at_end(spin)
+            w.set(spins, w.b.add(w.get(spins), w.whole(1)))
+            if self.variant.x86:
+                w.b.call(external(self.module, "llvm.x86.sse2.pause", ir.VoidType()), [])
+            with w.b.if_then(w.b.icmp_signed(">", w.get(spins), w.whole(SPINS))):
+                w.b.call(external(self.module, "sched_yield", I32), [])
+            w.b.branch(test)
+            w.b.position_at_end(done)
+
+
+def multiply_in(
+    w: Writer, weights: Value, kind: Any, width: Value, inputs: Sequence[Value],
+    sums: Sequence[Sequence[Value]],
+) -> None:  # fmt: skip
+    """sums[stream][a] += weights[k, a] · inputs[stream][k], k after k."""
+    count = len(sums[0])
+    with w.loop(w.whole(0), width) as k:
+        first = w.b.mul(k, w.whole(count * w.lanes))
+        vectors = [
+            w.read_vector(weights, w.b.add(first, w.whole(a * w.lanes)), kind)
+            for a in range(count)
+        ]
+        for base, stream in zip(inputs, sums, strict=True):
+            x = w.spread(w.read(base, k))
+            for vector, total in zip(vectors, stream, strict=True):
+                w.set(total, w.fma(vector, x, w.get(total)))
+
+
+def field(w: Writer, plan: Value, name: str) -> Value:
+    """A whole number of the plan."""
+    return w.read(plan, w.whole(FIELDS.index(name)), I64)
+
+
+def pointer(w: Writer, plan: Value, name: str) -> Value:
+    """An address of the plan."""
+    return w.b.inttoptr(field(w, plan, name), PTR)
+
+
+def layer_field(w: Writer, layer: Value, name: str) -> Value:
+    """A whole number of a layer."""
+    return w.read(layer, w.whole(LAYER_FIELDS.index(name)), I64)
+
+
+def layer_pointer(w: Writer, layer: Value, name: str) -> Value:
+    """An address of a layer."""
+    return w.b.inttoptr(layer_field(w, layer, name), PTR)
+
+
+def external(module: ir.Module, name: str, result: Any) -> Any:
+    """A function from outside, without arguments."""
+    known = module.globals.get(name)
+    return known or ir.Function(module, ir.FunctionType(result, []), name)

@@ -1,0 +1,123 @@
+"""Kernels turned into machine code of this processor, kept for the next process. Needs llvmlite.
+
+Compiled code lies under ``$XDG_CACHE_HOME/charrnn`` (else ``~/.cache/charrnn``), named by a hash
+of everything that it depends on and checked by another; a cache that cannot be written or does
+not fit costs a compilation in every process (a third of a second) and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from llvmlite import binding as llvm
+
+from charrnn.files import write_atomic
+from charrnn.generation.layout import Variant
+
+# what decides the code, beside the processor
+SOURCES = ("codegen.py", "drawing.py", "kernels.py", "layout.py")
+
+Run = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What code is compiled for: LLVM's names, and floats in a vector register."""
+
+    name: str
+    features: str
+    lanes: int
+    x86: bool
+
+
+@cache
+def processor() -> Processor:
+    """The processor that runs us."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    lanes = 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
+    x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
+    return Processor(llvm.get_host_cpu_name(), features.flatten(), lanes, x86)
+
+
+@cache
+def load(cell: str, sum_layers: bool, form: str) -> Run:
+    """The ``run`` of ``kernels`` for this processor, compiled if it is not in the cache.
+
+    It is called without Python's global lock, so two threads can be in it.
+    """
+    here = processor()
+    variant = Variant(cell, sum_layers, form, here.lanes, here.x86)
+    path = _cache_folder() / f"{_key(variant)}.o"
+    code = _cached(path)
+    if code is None:
+        from charrnn.generation import kernels  # not needed where the code is in the cache
+
+        code = compile_module(str(kernels.build(variant)))
+        with suppress(OSError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomic(path, [hashlib.sha256(code).digest() + code])
+    return link(code)
+
+
+def link(code: bytes) -> Run:
+    """The ``run(address, number)`` in ``code``; it is called without Python's global lock."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+    return kind(engine.get_function_address("run"))
+
+
+# the code lives as long as its engine
+_engines: list[Any] = []
+
+
+def _target_machine() -> Any:
+    here = processor()
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(here.name, here.features, opt=3, jit=True)
+
+
+def compile_module(text: str) -> bytes:
+    """The object code of a module of LLVM's language for this processor."""
+    module = llvm.parse_assembly(text)
+    module.verify()
+    machine = _target_machine()
+    # unrolled, a block needs more registers than there are
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "charrnn" / "kernels"
+
+
+def _key(variant: Variant) -> str:
+    parts = [repr(variant), repr(processor()), repr(llvm.llvm_version_info)]
+    parts += [Path(__file__).with_name(name).read_text("utf-8") for name in SOURCES]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _cached(path: Path) -> bytes | None:
+    try:
+        blob = path.read_bytes()
+    except OSError:
+        return None
+    digest, code = blob[:32], blob[32:]
+    return code if hashlib.sha256(code).digest() == digest else None

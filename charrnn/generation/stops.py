@@ -1,0 +1,68 @@
+"""Ending a sample before a stop text, without ever printing the beginning of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from charrnn.errors import UnknownCharacterError
+from charrnn.text.vocab import Vocab
+
+
+def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """The ids of each stop text; one with a character that is not in ``vocab`` never comes."""
+    stops = []
+    for text in texts:
+        try:
+            stops.append(tuple(int(index) for index in vocab.encode(text)))
+        except UnknownCharacterError:
+            continue
+    return stops
+
+
+class StopFilter:
+    """Lets ids through until a stop text is complete; holds back what may become one."""
+
+    def __init__(self, stops: Sequence[tuple[int, ...]]) -> None:
+        self._stops = sorted(stops, key=len, reverse=True)
+        self._held: list[int] = []
+        self.stopped = False
+
+    def push(self, ids: Sequence[int]) -> list[int]:
+        """What of ``ids`` and of what was held back can go out now.
+
+        After a stop text has been completed ``stopped`` is true and nothing comes any more.
+        """
+        if not self._stops:
+            return list(ids)
+        out: list[int] = []
+        for index in ids:
+            if self.stopped:
+                break
+            self._held.append(index)
+            out += self._release()
+        return out
+
+    def finish(self) -> list[int]:
+        """What is held back when the text ends without a stop text."""
+        held, self._held = self._held, []
+        return [] if self.stopped else held
+
+    def _release(self) -> list[int]:
+        held = tuple(self._held)
+        # the longest of those that end here began first
+        for stop in self._stops:
+            if held[-len(stop) :] == stop:
+                self.stopped, self._held = True, []
+                return list(held[: -len(stop)])
+        keep = max(self._undecided(held, stop) for stop in self._stops)
+        free = len(held) - keep
+        self._held = self._held[free:]
+        return list(held[:free])
+
+    @staticmethod
+    def _undecided(held: tuple[int, ...], stop: tuple[int, ...]) -> int:
+        """Length of the longest end of ``held`` with which ``stop`` begins."""
+        for length in range(min(len(held), len(stop) - 1), 0, -1):
+            if held[-length:] == stop[:length]:
+                return length
+        return 0

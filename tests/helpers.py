@@ -1,0 +1,29 @@
+"""Small things that several tests need."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import ModelConfig
+from charrnn.text.vocab import Vocab
+
+
+def random_weights(config: ModelConfig, seed: int = 0) -> dict[str, NDArray[np.float32]]:
+    """Weights U(±1/√H), embeddings and head N(0, 1): a network with opinions."""
+    rng = np.random.default_rng(seed)
+    bound = config.hidden**-0.5
+    weights = {}
+    for name, shape in config.shapes().items():
+        if name in ("embedding.weight", "head.weight"):
+            values = rng.standard_normal(shape)
+        else:
+            values = rng.uniform(-bound, bound, shape)
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def letters(text: str = "\n abcdefghijklmnopqrstuvwxyz.,") -> Vocab:
+    """The alphabet of ``text``, every symbol as often as it stands there."""
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    return Vocab.from_counts(np.bincount(codes).astype(np.int64), is_bytes=False)

@@ -1,0 +1,203 @@
+"""The compiled engine against NumPy's, and against itself in other company."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from charrnn.config import CELLS, ModelConfig, SampleConfig
+from charrnn.errors import ConfigError
+from charrnn.generation import accelerated, machine_code
+from charrnn.generation.accelerated import FastEngine
+from charrnn.generation.engine import Engine, Weights, quantize
+from charrnn.generation.generator import Generator
+from charrnn.generation.opening import open_engine
+from charrnn.generation.sampling import choose
+from charrnn.generation.scoring import score
+from tests.helpers import letters, random_weights
+
+SHAPES = [(1, False, 48), (3, True, 33)]
+FORMS = ["float32", "float16", "int8"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def prepared(
+    cell: str, layers: int = 2, sum_layers: bool = False, hidden: int = 40
+) -> tuple[ModelConfig, Weights]:
+    config = ModelConfig(
+        31, cell=cell, embedding=24, hidden=hidden, layers=layers, sum_layers=sum_layers  # type: ignore[arg-type]
+    )
+    return config, Weights.prepare(config, random_weights(config))
+
+
+@pytest.mark.parametrize(("layers", "sum_layers", "hidden"), SHAPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_logits_are_numpys(cell: str, layers: int, sum_layers: bool, hidden: int) -> None:
+    config, weights = prepared(cell, layers, sum_layers, hidden)
+    exact, fast = Engine(config, weights, 2), FastEngine(config, weights, 2)
+    for ids in np.random.default_rng(0).integers(0, 31, (1000, 2)):
+        assert np.abs(fast.step(ids) - exact.step(ids)).max() < 1e-5
+    for mine, other in zip(fast.state, exact.state, strict=True):
+        assert mine.shape == other.shape
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_neither_streams_nor_threads_change_a_bit(
+    cell: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accelerated, "THREAD_BYTES", 0)
+    config, weights = prepared(cell, 3, True)
+    many = FastEngine(config, weights, 9, form=form, threads=2)
+    one = FastEngine(config, many.packed, 1)
+    assert (many.threads, one.threads) == (2, 1)
+    ids = np.random.default_rng(2).integers(0, 31, (30, 9))
+    logits = [many.step(row).copy() for row in ids]
+    for stream in (0, 5, 6, 8):
+        one.reset()
+        for row, expected in zip(ids, logits, strict=True):
+            assert (one.step(row[stream : stream + 1])[0] == expected[stream]).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_stored_forms_round_as_numpys(cell: str, form: str) -> None:
+    config, weights = prepared(cell, 3, True)
+    exact, fast = Engine(config, weights.stored_as(form)), FastEngine(config, weights, form=form)
+    full = Engine(config, weights)
+    furthest = 0.0
+    for ids in np.random.default_rng(1).integers(0, 31, (300, 1)):
+        logits = fast.step(ids)
+        assert np.abs(logits - exact.step(ids)).max() < 2e-5
+        furthest = max(furthest, float(np.abs(logits - full.step(ids)).max()))
+    assert furthest < {"float32": 1e-5, "float16": 0.02, "int8": 0.3}[form]
+
+
+def test_quantize() -> None:
+    weight = np.array([[0.5, -1.27, 0.01], [0, 0, 0]], np.float32)
+    stored, scale = quantize(weight)
+    assert stored.tolist() == [[50, -127, 1], [0, 0, 0]]
+    assert np.abs(stored * scale[:, None] - weight).max() <= 0.005
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 5, 30, 31, 99])
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 1e-30, 0.0, 1e30])
+def test_draws_are_those_of_sampling(top_k: int, temperature: float) -> None:
+    config, weights = prepared("lstm", 1)
+    rng = np.random.default_rng(3)
+    fast, again = FastEngine(config, weights, 60), FastEngine(config, weights, 60)
+    for top_p in (1.0, 0.9, 0.01):
+        for min_p in (0.0, 0.05, 1.0):
+            how = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+            ids, uniforms = rng.integers(0, 31, 60), rng.random((1, 60))
+            again.state = fast.state
+            drawn = fast.generate(ids, uniforms, how)[0]
+            # a draw or a cut on the very edge may fall on either side
+            assert (drawn != choose(again.step(ids), uniforms[0], how)).sum() <= 1
+
+
+def test_equal_weights_keep_the_lowest_ids() -> None:
+    config, _ = prepared("lstm", 1)
+    flat = {name: np.zeros(shape, np.float32) for name, shape in config.shapes().items()}
+    fast = FastEngine(config, Weights.prepare(config, flat), 200)
+    ids, uniforms = np.zeros(200, int), np.arange(200)[None] / 200
+    for how in (SampleConfig(top_k=4), SampleConfig(top_p=3.5 / 31)):
+        assert set(fast.generate(ids, uniforms, how)[0]) == {0, 1, 2, 3}
+    assert not fast.generate(ids, uniforms, SampleConfig(temperature=0)).any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_text_does_not_depend_on_the_count(cell: str) -> None:
+    vocab = letters()
+    config = ModelConfig(len(vocab), cell=cell, embedding=16, hidden=32)  # type: ignore[arg-type]
+    engine = open_engine(config, random_weights(config))
+    assert isinstance(engine, FastEngine)
+
+    def texts(count: int, **values: float) -> list[str]:
+        how = SampleConfig(length=120, count=count, seed=4, **values)  # type: ignore[arg-type]
+        return Generator(vocab, engine, how, prime="ab").texts()
+
+    assert texts(8)[:1] == texts(1)
+    assert texts(7)[:3] == texts(3)
+    assert texts(7, top_k=9, top_p=0.9)[:1] == texts(1, top_k=9, top_p=0.9)
+
+
+def test_scores_agree() -> None:
+    config, weights = prepared("lstm")
+    ids = np.random.default_rng(6).integers(0, 31, 2000)
+    exact = score(config, weights, ids, lanes=1)
+    fast = score(config, FastEngine(config, weights), ids, lanes=1)
+    lanes = score(config, weights, ids)
+    assert abs(exact.nats_per_char - fast.nats_per_char) < 1e-6
+    assert abs(exact.nats_per_char - lanes.nats_per_char) < 1e-4
+    assert exact.chars == fast.chars == lanes.chars == 1999
+
+
+def test_bad_ids_are_refused() -> None:
+    fast = FastEngine(*prepared("lstm"))
+    for index in (-1, 31):
+        with pytest.raises(IndexError):
+            fast.step(np.array([index]))
+
+
+def test_code_is_kept_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    machine_code.load.cache_clear()
+    machine_code.load("lstm", False, "float32")
+    (kept,) = tmp_path.rglob("*.o")
+    good = kept.read_bytes()
+    for blob in (good[:-1], b"", b"\0" * len(good)):
+        kept.write_bytes(blob)
+        machine_code.load.cache_clear()
+        machine_code.load("lstm", False, "float32")
+        assert kept.read_bytes() == good
+    with monkeypatch.context() as patch:
+        patch.setattr(machine_code, "compile_module", None)
+        machine_code.load.cache_clear()
+        assert machine_code.load("lstm", False, "float32") is not None
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    machine_code.load.cache_clear()
+    assert machine_code.load("rnn-relu", False, "float32") is not None
+
+
+def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
+    config, weights = prepared("lstm")
+    assert isinstance(open_engine(config, weights, form="int8"), Engine)
+    with pytest.raises(ConfigError):
+        open_engine(config, weights, form="int4")  # type: ignore[arg-type]
+
+
+def test_the_compiled_engine_needs_llvmlite() -> None:
+    program = """
+import sys
+sys.modules["llvmlite"] = None
+import numpy as np
+from charrnn.config import ModelConfig
+from charrnn.generation.opening import open_engine
+from tests.helpers import random_weights
+config = ModelConfig(9, hidden=16)
+print(type(open_engine(config, random_weights(config))).__name__)
+"""
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.stdout == "Engine\n", done.stderr

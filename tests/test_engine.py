@@ -1,0 +1,150 @@
+"""The NumPy engine against torch, and against itself with other numbers of streams."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from charrnn.config import CELLS, ModelConfig, SampleConfig
+from charrnn.generation.engine import Engine
+from tests.helpers import random_weights
+
+
+def small(cell: str = "lstm", layers: int = 2, **changes: object) -> ModelConfig:
+    values = {"vocab_size": 31, "embedding": 24, "hidden": 48} | changes
+    return ModelConfig(cell=cell, layers=layers, **values)  # type: ignore[arg-type]
+
+
+def torch_logits(
+    config: ModelConfig, weights: dict[str, NDArray[np.float32]], ids: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Logits ``(T, V)`` of torch's own modules over ``ids (T,)``."""
+    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+    y = tensors["embedding.weight"][torch.from_numpy(ids)]
+    outputs = []
+    for layer in range(config.layers):
+        sizes = (config.embedding if layer == 0 else config.hidden, config.hidden)
+        module = (
+            kinds[config.cell](*sizes)
+            if config.cell in kinds
+            else torch.nn.RNN(*sizes, nonlinearity=config.cell.removeprefix("rnn-"))
+        )
+        parts = {
+            f"{name}_l0": tensors[f"layers.{layer}.{name}"]
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        }
+        module.load_state_dict(parts)
+        with torch.no_grad():
+            y, _ = module(y)
+        outputs.append(y)
+    features = torch.stack(outputs).sum(0) if config.sum_layers else y
+    logits = features @ tensors["head.weight"].T + tensors["head.bias"]
+    return logits.numpy()
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_logits_are_those_of_torch(cell: str, layers: int) -> None:
+    config = small(cell, layers, sum_layers=layers == 3)
+    weights = random_weights(config)
+    if cell == "rnn-relu":
+        # nothing else keeps a rectifier from growing
+        weights = {n: v * np.float32(0.5) for n, v in weights.items()}
+    ids = np.random.default_rng(1).integers(0, 31, 1000)
+    engine = Engine(config, weights)
+    mine = np.array([engine.step(ids[t : t + 1])[0].copy() for t in range(1000)])
+    np.testing.assert_allclose(mine, torch_logits(config, weights, ids), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stream_does_not_depend_on_the_number_of_streams(cell: str) -> None:
+    config = small(cell, 2, hidden=40)
+    weights = random_weights(config)
+    ids = np.random.default_rng(2).integers(0, 31, (20, 9))
+    nine, one = Engine(config, weights, 9), Engine(config, weights)
+    logits = [nine.step(row).copy() for row in ids]
+    for stream in (0, 4, 8):
+        one.reset()
+        for row, many in zip(ids, logits, strict=True):
+            assert (one.step(row[stream : stream + 1])[0] == many[stream]).all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_together_is_the_same_but_for_rounding(cell: str) -> None:
+    config = small(cell)
+    apart, together = (
+        Engine(config, random_weights(config), 5, together=flag) for flag in (False, True)
+    )
+    for ids in np.random.default_rng(3).integers(0, 31, (50, 5)):
+        assert np.abs(apart.step(ids) - together.step(ids)).max() < 1e-5
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_state_goes_out_and_in(cell: str) -> None:
+    config = small(cell)
+    engine = Engine(config, random_weights(config), 3)
+    engine.feed(np.arange(10))
+    hx, cx = engine.state
+    assert hx.shape == (2, 3, 48)
+    assert cx.shape == (2, 3, 48 if cell == "lstm" else 0)
+    after = engine.step(np.array([1, 2, 3])).copy()
+    other = engine.sibling(3)
+    other.state = hx, cx
+    assert (other.step(np.array([1, 2, 3])) == after).all()
+    engine.reset(np.array([True, False, True]))
+    assert not engine.state[0][:, [0, 2]].any()
+    assert engine.state[0][:, 1].any()
+
+
+def test_generate_is_step_and_choose() -> None:
+    config = small()
+    engine = Engine(config, random_weights(config), 2)
+    ids = engine.generate(np.array([3, 4]), np.zeros((6, 2)), SampleConfig(temperature=0))
+    again = engine.sibling(2)
+    last = np.array([3, 4])
+    for row in ids:
+        last = again.step(last).argmax(axis=-1)
+        assert (row == last).all()
+
+
+def test_bad_weights_are_named() -> None:
+    config = small()
+    weights = random_weights(config)
+    with pytest.raises(ValueError, match=r"head\.bias"):
+        Engine(config, weights | {"head.bias": np.zeros(3, np.float32)})
+    with pytest.raises(ValueError, match="streams"):
+        Engine(config, weights, 0)
+
+
+def test_the_room_never_imports_torch() -> None:
+    program = """
+import sys
+import numpy as np
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.generation.engine import Engine
+from charrnn.generation.generator import Generator
+from charrnn.generation.opening import open_engine
+from charrnn.generation.scoring import score
+from tests.helpers import letters, random_weights
+vocab = letters()
+config = ModelConfig(len(vocab), hidden=32)
+weights = random_weights(config)
+texts = Generator(vocab, Engine(config, weights), SampleConfig(length=20, count=2)).texts()
+assert [len(text) for text in texts] == [20, 20]
+score(config, weights, vocab.encode(texts[0]))
+open_engine(config, weights, form="int8").step(np.zeros(1, int))
+loaded = {"torch", "rich", "typer", "numba", "matplotlib"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    root = str(Path(__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,148 @@
+"""Samples: the same for a seed, stopped where they should, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config import CELLS, ModelConfig, SampleConfig
+from charrnn.errors import ConfigError, UnknownCharacterError
+from charrnn.generation.engine import Engine
+from charrnn.generation.generator import Generator, first_id
+from charrnn.generation.stops import StopFilter, stop_ids
+from tests.helpers import letters, random_weights
+
+VOCAB = letters()
+
+
+def engine(cell: str = "lstm") -> Engine:
+    config = ModelConfig(len(VOCAB), cell=cell, embedding=16, hidden=32)  # type: ignore[arg-type]
+    return Engine(config, random_weights(config))
+
+
+def texts(prime: str = "", lines: bool = False, cell: str = "lstm", **values: object) -> list[str]:
+    config = SampleConfig(**values)  # type: ignore[arg-type]
+    return Generator(VOCAB, engine(cell), config, prime=prime, lines=lines).texts()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_sample_is_the_same_whatever_the_count(cell: str) -> None:
+    many = texts(cell=cell, length=150, count=7, seed=3)
+    assert many[:3] == texts(cell=cell, length=150, count=3, seed=3)
+    assert many[:1] == texts(cell=cell, length=150, seed=3)
+    assert len(set(many)) == 7
+
+
+def test_groups_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = texts(length=30, count=7)
+    monkeypatch.setattr("charrnn.generation.generator.GROUP", 3)
+    assert texts(length=30, count=7) == whole
+
+
+def test_filters_and_counts() -> None:
+    filters = {"top_k": 5, "top_p": 0.8, "min_p": 0.05, "temperature": 0.7}
+    assert texts(length=80, count=5, **filters)[0] == texts(length=80, **filters)[0]
+
+
+def test_seeds_differ_and_repeat() -> None:
+    assert texts(length=60, seed=1) == texts(length=60, seed=1)
+    assert texts(length=60, seed=1) != texts(length=60, seed=2)
+
+
+def test_a_longer_sample_begins_as_the_shorter() -> None:
+    assert texts(length=200)[0].startswith(texts(length=70)[0])
+
+
+def test_prime_is_read_not_printed() -> None:
+    primed = texts(length=10, prime="hello, ", temperature=0)[0]
+    rest = texts(length=9, prime="hello, " + primed[0], temperature=0)[0]
+    assert primed[1:] == rest
+
+
+def test_empty_prime_reads_the_line_end() -> None:
+    assert texts(length=40) == texts(length=40, prime="\n")
+    assert first_id(letters("abbc")) == 1
+
+
+def test_unknown_characters_in_the_prime() -> None:
+    with pytest.raises(UnknownCharacterError):
+        texts(prime="Ä")
+    assert texts(length=20, prime="aÄb", unknown="skip") == texts(length=20, prime="ab")
+    assert texts(length=20, prime="aÄb", unknown="replace") == texts(length=20, prime="a b")
+
+
+def test_lines_end_at_the_first_line_end() -> None:
+    whole = texts(length=300, count=4)
+    lines = texts(length=300, count=4, lines=True)
+    assert lines == [text.split("\n")[0] for text in whole]
+
+
+def test_a_sample_ends_before_the_first_stop_text() -> None:
+    whole = texts(length=300)[0]
+    stop = whole[100:103]
+    assert texts(length=300, stop=(stop, "not there: Ä"))[0] == whole[: whole.index(stop)]
+    assert texts(length=0, stop=(stop,))[0] == whole[: whole.index(stop)]
+
+
+def test_endless_samples_stream_one_by_one() -> None:
+    generator = Generator(VOCAB, engine(), SampleConfig(length=0))
+    made: list[int] = []
+    for piece in generator.pieces():
+        assert piece.sample == 0
+        assert not piece.last
+        made += piece.ids
+        if len(made) > 500:
+            break
+    assert VOCAB.decode(made[:400]) == texts(length=400)[0]
+    with pytest.raises(ConfigError):
+        Generator(VOCAB, engine(), SampleConfig(length=0, count=2))
+
+
+def test_pieces_come_in_order() -> None:
+    pieces = list(Generator(VOCAB, engine(), SampleConfig(length=90, count=3)).pieces())
+    samples = [piece.sample for piece in pieces]
+    assert samples == sorted(samples)
+    assert [piece.sample for piece in pieces if piece.last] == [0, 1, 2]
+    assert len(pieces[0].ids) == 1
+
+
+@given(
+    st.lists(st.integers(0, 2), max_size=40),
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4).map(tuple), max_size=3),
+    st.lists(st.integers(1, 7), min_size=40, max_size=40),
+)
+def test_stop_filter(ids: list[int], stops: list[tuple[int, ...]], cuts: Sequence[int]) -> None:
+    held, out, place = StopFilter(stops), [], 0
+    for cut in cuts:
+        out += held.push(ids[place : place + cut])
+        place += cut
+        # what is out is never taken back and holds no stop text
+        assert out == ids[: len(out)]
+    out += held.finish()
+    ends = [
+        (end, end - len(stop))
+        for stop in stops
+        for end in range(len(stop), len(ids) + 1)
+        if tuple(ids[end - len(stop) : end]) == stop
+    ]
+    assert held.stopped == bool(ends)
+    assert out == (ids[: min(ends)[1]] if ends else ids)
+
+
+def test_stop_texts_that_cannot_come_are_dropped() -> None:
+    assert stop_ids(VOCAB, ["ab", "Ä"]) == [tuple(VOCAB.encode("ab"))]
+
+
+def test_bytes() -> None:
+    histogram = np.zeros(256, np.int64)
+    histogram[[10, 32, 0xC3, 0xA4, 97]] = 1
+    vocab = type(VOCAB).from_counts(histogram, is_bytes=True)
+    config = ModelConfig(len(vocab), embedding=8, hidden=16)
+    generator = Generator(
+        vocab, Engine(config, random_weights(config)), SampleConfig(length=50, stop=("ä",))
+    )
+    assert "ä".encode() not in vocab.decode_bytes(next(generator.samples()))
