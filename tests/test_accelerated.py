@@ -37,7 +37,12 @@ def prepared(
     cell: str, layers: int = 2, sum_layers: bool = False, hidden: int = 40
 ) -> tuple[ModelConfig, Weights]:
     config = ModelConfig(
-        31, cell=cell, embedding=24, hidden=hidden, layers=layers, sum_layers=sum_layers  # type: ignore[arg-type]
+        31,
+        cell=cell,
+        embedding=24,
+        hidden=hidden,
+        layers=layers,
+        sum_layers=sum_layers,  # type: ignore[arg-type]
     )
     return config, Weights.prepare(config, random_weights(config))
 

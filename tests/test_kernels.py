@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.model.kernels import fused_lstm
-from charrnn.model.kernels import torch_window
+from charrnn.model.kernels import fused_lstm, torch_window
 from charrnn.model.kernels.fused_lstm import lstm_layer, lstm_symbols
 
 SIZES = [(5, 7, 96, 33), (9, 64, 128, 128), (6, 50, 200, 64), (4, 3, 20, 17), (3, 40, 512, 512)]
@@ -73,7 +72,7 @@ def test_layer(window: str, size: tuple[int, int, int, int], dtype: torch.dtype)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", SIZES)
 def test_symbols(window: str, size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
-    T, B, H, width = size
+    T, B, _H, width = size
     symbols = torch.randint(87, (T, B), generator=torch.Generator().manual_seed(3))
     leaves = [torch.randn(87, width, generator=torch.Generator().manual_seed(4)),
               *tensors(*size)[1:]]  # fmt: skip
@@ -106,7 +105,8 @@ def test_a_nan_is_not_hidden() -> None:
     leaves = tensors(3, 4, 32, 32)
     leaves[0][1, 2, 3] = float("nan")
     y, _, _ = lstm_layer(*leaves)
-    assert y[1:, 2].isnan().all() and not y[:, 1].isnan().any()
+    assert y[1:, 2].isnan().all()
+    assert not y[:, 1].isnan().any()
 
 
 def test_one_thread() -> None:

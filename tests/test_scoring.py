@@ -72,9 +72,7 @@ def test_every_character_is_counted_once(cuts: list[int], lanes: int, warmup: in
         with pytest.raises(CorpusError):
             score(CONFIG, WEIGHTS, IDS[:120], ranges=ranges)
         return
-    nats = position_nats(
-        CONFIG, WEIGHTS, IDS[:120], ranges=ranges, lanes=lanes, warmup=warmup
-    )
+    nats = position_nats(CONFIG, WEIGHTS, IDS[:120], ranges=ranges, lanes=lanes, warmup=warmup)
     assert (~np.isnan(nats) == expected).all()
 
 

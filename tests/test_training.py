@@ -16,8 +16,8 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, CorpusError, Interrupted, NonFiniteLossError, SaveError
 from charrnn.training import loop
 from charrnn.training.folder import RunFolder
-from charrnn.training.records import Silence
 from charrnn.training.recipes import choose
+from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.step import Stepper
 

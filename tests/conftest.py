@@ -1,0 +1,44 @@
+"""Every test runs in a folder of its own, with a cache of the session's and a bare environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # plain `pytest` too finds tests.helpers
+    sys.path.insert(0, str(ROOT))
+
+settings.register_profile("charrnn", deadline=None)  # no test judges by the clock
+settings.load_profile("charrnn")
+
+_LOUD = {
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "COLUMNS",
+    "LINES",
+    "TTY_COMPATIBLE",
+}
+
+
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Encoded corpora of the whole session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session_cache: Path) -> None:
+    """No setting of whoever runs the tests reaches them, and nothing is written outside."""
+    for name in list(os.environ):
+        if name.startswith("CHARRNN_") or name in _LOUD:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("CHARRNN_CACHE", str(session_cache))
+    monkeypatch.chdir(tmp_path)

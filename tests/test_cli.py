@@ -1,0 +1,304 @@
+"""The command line: what goes to which stream, and how it leaves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from charrnn import __version__
+from charrnn.cli.app import main
+from tests.helpers import letters
+from tests.support import META, ROOT, charrnn, environment, real_text, tiny
+
+RUN = Path("checkpoints/novel")
+BEST = RUN / "best.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def a_run(bare_environment: None) -> None:
+    tiny().save(BEST)
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """``charrnn args`` in this process: exit code, stdout, stderr."""
+
+    def run(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main(list(args))
+        out, err = capfd.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+def modules_after(*args: str) -> set[str]:
+    """What ``charrnn args`` has imported when it leaves."""
+    code = (
+        "import sys\nfrom charrnn.cli.app import main\ntry:\n    main(sys.argv[1:])\n"
+        "finally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *args]
+    result = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, input="the end"
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stderr.split())
+
+
+# --- imports
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["sample", "-h"], ["--version"]])
+def test_help_imports_neither_torch_nor_numpy(args: list[str]) -> None:
+    assert not {"torch", "numpy", "rich.console", "tqdm"} & modules_after(*args)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["sample", str(RUN), "--length", "5", "--seed", "1"],
+        ["score", "-", "--model", str(RUN)],
+        ["info", str(RUN)],
+        ["ls"],
+    ],
+)
+def test_only_training_imports_torch(args: list[str]) -> None:
+    assert "torch" not in modules_after(*args)
+
+
+# --- streams
+
+
+def test_sample_writes_text_alone_and_says_the_rest_on_stderr() -> None:
+    done = charrnn("sample", "--length", "50", "--prime", "the ")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"the ")
+    assert len(done.stdout) == 54
+    assert done.stderr.startswith(b"charrnn: checkpoints/novel/best.safetensors, seed ")
+    seed = done.stderr.split()[-1].decode()
+    again = charrnn("sample", "novel", "--length", "50", "--prime", "the ", "--seed", seed)
+    assert (again.stdout, again.stderr) == (done.stdout, b"")
+
+
+def test_a_prime_comes_from_stdin_or_a_file(call) -> None:  # type: ignore[no-untyped-def]
+    args = ["sample", "novel", "--seed", "1", "--length", "20"]
+    wanted = call(*args, "--prime", "the end")[1]
+    Path("prime.txt").write_text("the end")
+    assert call(*args, "--prime-file", "prime.txt")[1] == wanted
+    assert charrnn(*args, "--prime", "-", input=b"the end").stdout.decode() == wanted
+    assert call(*args, "--prime-file", "none.txt")[0] == 2
+    assert call(*args, "--prime-file", "prime.txt", "--prime", "x")[0] == 2
+
+
+def test_several_samples_and_lines(call) -> None:  # type: ignore[no-untyped-def]
+    args = ["sample", "novel", "--seed", "1", "--length", "30"]
+    code, out, err = call(*args, "--count", "3", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err, len(rows)) == (0, "", 3)
+    assert [sorted(row) for row in rows] == [["index", "seed", "text"]] * 3
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert call(*args, "--count", "3")[1] == "\n\n".join(row["text"] for row in rows)
+    lines = call(*args, "--count", "4", "--lines")[1]
+    assert lines.count("\n") == 4
+
+
+def test_an_unknown_character_in_a_prime(call) -> None:  # type: ignore[no-untyped-def]
+    args = ["sample", "novel", "--seed", "1", "--length", "5", "--prime", "the €nd"]
+    code, out, err = call(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith("charrnn: character '€' (U+20AC) at 4 is not in the vocabulary of ")
+    assert call(*args, "--unknown", "skip")[0] == 0
+    assert call(*args, "--unknown", "replace")[0] == 0
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(
+    call, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    args = ["sample", "novel", "--length", "40"]
+    one, two = (call(*args, "--seed", seed)[1] for seed in "12")
+    monkeypatch.setenv("CHARRNN_SEED", "1")
+    assert call(*args) == (0, one, "")
+    assert call(*args, "--seed", "2") == (0, two, "")
+    monkeypatch.setenv("CHARRNN_LENGTH", "7")
+    assert call("sample", "novel", "--seed", "1")[1] == one[:7]
+    monkeypatch.setenv("CHARRNN_SEED", "nonsense")
+    code, out, err = call(*args)
+    assert (code, out) == (2, "")
+    assert "CHARRNN_SEED" in err
+
+
+# --- score, info, ls
+
+
+def test_score_as_table_json_and_lines(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text.txt").write_text("the old prince\nand the new\n")
+    code, out, _ = call("score", "text.txt", "--model", "novel", "--json")
+    values = json.loads(out)
+    assert code == 0
+    assert sorted(values) == ["bits_per_char", "chars", "nats_per_char", "perplexity"]
+    assert values["chars"] == 26
+    table = dict(line.split("\t") for line in call("score", "text.txt")[1].splitlines())
+    assert table["nats_per_char"] == f"{values['nats_per_char']:.4f}"
+    per_line = call("score", "text.txt", "--per-line")[1].splitlines()
+    assert [line.split("\t")[1] for line in per_line] == ["the old prince", "and the new"]
+    rows = [
+        json.loads(line)
+        for line in call("score", "text.txt", "--per-line", "--json")[1].splitlines()
+    ]
+    nats = sum(row["nats_per_char"] * row["chars"] for row in rows)
+    assert nats / 26 == pytest.approx(values["nats_per_char"], rel=1e-6)
+    assert "\x1b[" in call("score", "text.txt", "--color")[1]
+
+
+def test_score_wants_a_file_or_a_split(call) -> None:  # type: ignore[no-untyped-def]
+    for args in (
+        ["score"],
+        ["score", "x", "--split", "val"],
+        ["score", "missing.txt"],
+        ["score", "."],
+    ):
+        code, out, err = call(*args)
+        assert (code, out, err.count("\n")) == (2, "", 1), args
+    code, _, err = call("score", "--split", "val", "--color")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_score_reads_real_text() -> None:
+    text = real_text("tinyshakespeare.txt").read_bytes()[:3000].lower()
+    done = charrnn("score", "-", "--model", "novel", "--unknown", "skip", "--json", input=text)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["chars"] > 2000
+
+
+def test_info_and_ls_as_json(call) -> None:  # type: ignore[no-untyped-def]
+    facts = json.loads(call("info", "novel", "--json")[1])
+    assert facts["model"]["hidden"] == 16
+    assert facts["corpus"] == META["corpus"]
+    own = json.loads(call("ls", "--json")[1])[0]
+    assert own["path"] == str(BEST)
+    assert (own["corpus"], own["val_nats"]) == ("novel.txt", 1.5)
+
+
+def test_a_damaged_checkpoint_is_refused_by_info_and_named_by_ls(call) -> None:  # type: ignore[no-untyped-def]
+    whole = BEST.read_bytes()
+    BEST.write_bytes(whole[:-1])
+    code, out, err = call("info", str(RUN))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    code, out, _ = call("ls")
+    assert code == 0
+    assert "\tdamaged" in out.splitlines()[1]
+    assert json.loads(call("ls", "--json")[1])[0]["error"].startswith(str(BEST))
+    assert call("sample", str(RUN))[0] == 2
+    assert call("info", "nowhere")[0] == 2
+
+
+# --- how it leaves
+
+
+def pipeline(command: str) -> subprocess.CompletedProcess[str]:
+    script = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n{command}'
+    return subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("length", [0, 100_000])
+def test_a_reader_that_goes_away_is_no_error(length: int) -> None:
+    done = pipeline(
+        f"charrnn sample novel --seed 1 --length {length} | head -c 10; exit ${{PIPESTATUS[0]}}"
+    )
+    assert (done.returncode, done.stderr, len(done.stdout)) == (141, "", 10)
+
+
+@pytest.mark.soak
+def test_a_hundred_readers_that_go_away_are_no_error() -> None:
+    for _ in range(50):
+        test_a_reader_that_goes_away_is_no_error(0)
+        test_a_reader_that_goes_away_is_no_error(100_000)
+
+
+@pytest.mark.parametrize(
+    "command", ["sample novel --seed 1", "sample novel --seed 1 --length 0", "info novel", "--help"]
+)
+def test_a_full_disk_is_one_line(command: str) -> None:
+    done = pipeline(f"charrnn {command} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("charrnn: ")
+    assert "No space left" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("ls >&-", 0),
+        ("sample novel --seed 1 --length 9 >&-", 0),
+        ("sample nowhere 2>&-", 2),
+        ("sample novel --seed 1 --length 9 --prime - <&-", 0),
+        ("train - <&-", 2),
+    ],
+)
+def test_closed_streams_are_no_bug(command: str, code: int) -> None:
+    done = pipeline(f"charrnn {command}")
+    assert done.returncode == code, done.stderr
+    assert "bug" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_traceback_unless_asked_for() -> None:
+    assert b"Traceback" not in charrnn("info", "nowhere").stderr
+    assert b"Traceback" in charrnn("info", "nowhere", CHARRNN_DEBUG="1").stderr
+
+
+def test_utf8_whatever_the_locale() -> None:
+    tiny(letters("Grüße ")).save(BEST)
+    args = ["sample", "novel", "--seed", "1", "--length", "9", "--prime", "Grüße"]
+    wanted = charrnn(*args, LC_ALL="C.UTF-8").stdout
+    done = charrnn(*args, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stdout) == (0, wanted), done.stderr
+    assert done.stdout.startswith("Grüße".encode())
+
+
+# --- documentation
+
+
+def options() -> Iterator[tuple[str, str, str]]:
+    from tests.test_arguments import commands
+
+    for name, command in commands():
+        for param in command.params:
+            for option in param.opts:
+                if option.startswith("--"):
+                    yield name, option, getattr(param, "help", None) or ""
+
+
+def test_every_option_has_help() -> None:
+    assert [f"{name} {option}" for name, option, text in options() if not text] == []
+
+
+def test_every_option_and_command_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    if not readme.strip():
+        pytest.skip("README.md is not written yet")
+    missing = {f"{name} {option}" for name, option, _ in options() if name and option not in readme}
+    missing |= {name for name, _, _ in options() if name and name.split()[0] not in readme}
+    assert not missing
+
+
+def test_every_option_has_an_environment_variable() -> None:
+    from tests.test_arguments import commands
+
+    for name, command in commands():
+        for param in command.params:
+            long = [option for option in param.opts if option.startswith("--")]
+            if long and long[0] not in ("--help", "--version") and name:
+                wanted = "CHARRNN_" + long[0][2:].upper().replace("-", "_")
+                assert param.envvar == wanted, f"{name} {long[0]}"
+
+
+def test_version_prints_one_line(call) -> None:  # type: ignore[no-untyped-def]
+    assert call("--version") == (0, f"charrnn {__version__}\n", "")

@@ -1,0 +1,256 @@
+"""Contract line 7, named case by case: each is refused in words, before much memory is taken."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn import checkpoint
+from charrnn.checkpoint import load
+from charrnn.errors import CheckpointError
+from charrnn.textmodel import TextModel
+from tests.support import ZEROS, data_of, forge, forge_raw, header_of, note_of, tiny, with_note
+
+GIVEN = Path("given.safetensors")
+HEAD = "head.bias"
+
+
+def honest() -> tuple[dict[str, Any], bytes]:
+    tiny().save(GIVEN)
+    blob = GIVEN.read_bytes()
+    return header_of(blob), data_of(blob)
+
+
+def refused(content: bytes, saying: str) -> None:
+    """``content`` is refused in a short line that says so, with less than 64 MiB."""
+    GIVEN.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=saying) as caught:
+            load(GIVEN)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+def test_what_forge_makes_is_read() -> None:
+    header, data = honest()
+    GIVEN.write_bytes(forge(header, data))
+    assert load(GIVEN).meta == tiny().meta
+
+
+# --- the header's bytes
+
+
+@pytest.mark.parametrize("size", [2**63, 2**64 - 1, (4 << 20) + 1, 1, 0])
+def test_the_headers_size(size: int) -> None:
+    refused(size.to_bytes(8, "little") + bytes(5 << 20), "not a charrnn checkpoint, or it is cut")
+
+
+def test_a_wrong_checksum() -> None:
+    header, data = honest()
+    blob = bytearray(forge(header, data))
+    blob[-1] ^= 1
+    refused(bytes(blob), "its checksum does not fit")
+
+
+def test_no_checksum_and_two_of_them() -> None:
+    header, data = honest()
+    text = json.dumps(header, separators=(",", ":"))
+    refused(
+        forge_raw(text.replace('"sha256":"', '"other":"').encode(), data), "carries no checksum"
+    )
+    twice = text.replace("{", '{"%s":{"sha256":"%s"},' % ("x", "1" * 64), 1)  # noqa: UP031
+    refused(forge_raw(twice.encode(), data), "without a place|carries no checksum")
+
+
+@pytest.mark.parametrize(
+    ("raw", "saying"),
+    [
+        (b'{"a":1,"a":2}', "a name stands twice"),
+        (b"[" * 100_000, "too many parts"),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, "nested too deep"),
+        (b'{"a":' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a":NaN}', "NaN is not a number"),
+        (b'{"a":1e999}', "too large"),
+        (b'{"a":"\xff"}', "not JSON"),
+        ('{"a":1}'.encode("utf-16"), "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"{}", "has no note"),
+        (b'{"__metadata__":[]}', "has no note"),
+        (b'{"__metadata__":{"charrnn":1}}', "has no note"),
+        (b"{" + b",".join(b'"%d":{}' % i for i in range(200_000)) + b"}", "too many parts"),
+        (b"[" + b"{}," * 1_000_000 + b"{}]", "too many parts"),
+        (b'"\\' * 1_000_000, "not JSON"),  # a pattern that backtracks would not come back
+        (b'{"a":"' + b'\\"' * 1_000_000, "not JSON"),
+    ],
+    ids=range(16),
+)
+def test_what_is_no_header(raw: bytes, saying: str) -> None:
+    refused(forge_raw(raw, b""), saying)
+
+
+@pytest.mark.parametrize("note", ['"\ud800"', '{"a":"\ud800"}', "[[1]]", "{", '{"a":1,"a":1}'])
+def test_what_is_no_note(note: str) -> None:
+    header, data = honest()
+    header["__metadata__"] = {"charrnn": note}
+    refused(forge(header, data), "not JSON|not a JSON object")
+
+
+# --- the tensors
+
+
+def change_tensor(**values: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda header: header[HEAD].update(values)
+
+
+def add_tensors(count: int) -> Callable[[dict[str, Any]], None]:
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    return lambda header: header.update({f"more.{i}": empty for i in range(count)})
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        (add_tensors(65), "tensors: more than 64"),
+        (change_tensor(shape=[2**41]), "too large"),
+        (change_tensor(shape=[2**20, 2**21]), "too large"),
+        (change_tensor(shape=[2**62, 0]), "too large"),
+        (change_tensor(shape=[2**63]), "bad shape"),
+        (change_tensor(shape=[-1]), "bad shape"),
+        (change_tensor(shape=[True]), "bad shape"),
+        (change_tensor(shape=[1.0]), "bad shape"),
+        (change_tensor(shape=[1] * 5), "bad shape"),
+        (change_tensor(shape="ab"), "bad shape"),
+        (change_tensor(dtype="BF16"), "type 'BF16'"),
+        (change_tensor(dtype=["F32"]), "type"),
+        (change_tensor(data_offsets=[0, 2**63]), "without a place"),
+        (change_tensor(data_offsets=[-4, 0]), "without a place"),
+        (change_tensor(data_offsets=[0]), "without a place"),
+        (change_tensor(data_offsets=[0, 4]), "do not fit"),  # lies over another one
+        (lambda header: header.update(x=1), "without a place"),
+        (lambda header: header.update(x={}), "without a place"),
+    ],
+    ids=range(18),
+)
+def test_tensors_that_lie(change: Callable[[dict[str, Any]], None], saying: str) -> None:
+    header, data = honest()
+    change(header)
+    refused(forge(header, data), saying)
+
+
+def test_data_that_belongs_to_no_tensor() -> None:
+    header, data = honest()
+    refused(forge(header, data + b"\0\0\0\0"), "belongs to no tensor")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite(bad: float) -> None:
+    made = tiny()
+    made.weights[HEAD][0] = bad
+    made.save(GIVEN)
+    refused(GIVEN.read_bytes(), f"{HEAD} holds numbers that are not finite")
+
+
+def test_a_large_file_is_refused_by_its_header_alone() -> None:
+    header, data = honest()
+    del header[HEAD]
+    with open(GIVEN, "wb") as file:
+        file.write(forge(header, data))
+        os.truncate(file.fileno(), 6 << 30)  # sparse: the claim costs the attacker nothing
+    tracemalloc.start()
+    with pytest.raises(CheckpointError):
+        load(GIVEN)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    os.truncate(GIVEN, checkpoint.MAX_FILE_BYTES + 1)
+    with pytest.raises(CheckpointError, match="more than any checkpoint"):
+        load(GIVEN)
+
+
+# --- the note
+
+
+def vocabulary(size: int) -> dict[str, Any]:
+    codes = [c for c in range(size + 2048) if not 0xD800 <= c < 0xE000][:size]
+    return {"codes": codes, "counts": [1] * size, "bytes": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        ({"format": 2}, "format 2 is not 1"),
+        ({"format": "x" * 100_000}, "is not usable"),
+        ({"config": None}, "no config"),
+        ({"config": {}}, "no 'vocab_size'"),
+        ({"config": {"evil": 1}}, "unknown 'evil'"),
+        ({"config": {"hidden": 2**40}}, "size is"),
+        ({"config": {"hidden": 10**4000}}, "size is|not JSON"),
+        ({"config": {"layers": True}}, "layers is True"),
+        ({"config": {"cell": ["lstm"]}}, "cell is"),
+        ({"config": {"hidden": 17}}, "where its configuration says"),
+        ({"config": {"layers": 8}}, "it lacks layers.2|configuration says"),
+        ({"vocab": vocabulary(65_536)}, "1 to 65535 symbols"),
+        ({"vocab": vocabulary(28)}, "28 symbols for a vocabulary of"),
+        ({"vocab": {"codes": [65, 65], "counts": [1, 1], "bytes": False}}, "ascending"),
+        ({"vocab": {"codes": [2**70], "counts": [1], "bytes": False}}, "below"),
+        ({"vocab": {"codes": [256], "counts": [1], "bytes": True}}, "below 256"),
+        ({"vocab": {"codes": [0xD800], "counts": [1], "bytes": False}}, "surrogates"),
+        ({"vocab": {"codes": "abc", "counts": "abc", "bytes": False}}, "below"),
+        ({"vocab": {"codes": 7}}, "no vocabulary"),
+        ({"vocab": []}, "no vocab"),
+        ({"meta": "x"}, "no meta"),
+    ],
+    ids=range(21),
+)
+def test_notes_that_lie(change: dict[str, Any], saying: str) -> None:
+    header, data = honest()
+    note = note_of(header) | change
+    if "config" in change and isinstance(change["config"], dict) and change["config"]:
+        note["config"] = note_of(header)["config"] | change["config"]
+    refused(forge(with_note(header, note), data), saying)
+
+
+def test_float64_weights_that_do_not_fit_float32() -> None:
+    header, data = honest()
+    start, stop = header[HEAD]["data_offsets"]
+    V = header[HEAD]["shape"][0]
+    shift = 4 * V
+    for entry in header.values():
+        if "data_offsets" in entry and entry["data_offsets"][0] >= stop:
+            entry["data_offsets"] = [place + shift for place in entry["data_offsets"]]
+    header[HEAD] |= {"dtype": "F64", "data_offsets": [start, stop + shift]}
+    wide = np.full(V, 1e300).tobytes()
+    refused(forge(header, data[:start] + wide + data[stop:]), "not finite")
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(CheckpointError, match="pipe is not a file"):
+        load(Path("pipe"))
+
+
+@pytest.mark.parametrize(
+    "split",
+    ["x", {}, {"kind": "contiguous", "val_frac": 10**400, "test_frac": 0}, {"kind": 1}, None],
+)
+def test_a_split_that_is_none(split: Any) -> None:
+    made = tiny(meta={"corpus": {"split": split, "name": "x", "sha256": "../x", "encoding": ""}})
+    with pytest.raises(CheckpointError, match="does not say how its corpus was split"):
+        TextModel(made).score_split("val")
+
+
+def test_the_placeholder_of_a_checksum_is_no_checksum() -> None:
+    header, data = honest()
+    blob = forge(header, data)
+    digest = header_of(blob)["__metadata__"]["sha256"]
+    refused(blob.replace(digest.encode(), ZEROS.encode()), "its checksum does not fit")

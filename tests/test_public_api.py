@@ -1,0 +1,185 @@
+"""What others may build on: public names, the error tree, what imports what."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn import errors
+from tests.support import ROOT, environment
+
+PACKAGE = ROOT / "charrnn"
+# the rooms in the order in which text flows through them; each imports from those before it
+ROOMS = [
+    "errors", "config", "files", "interrupts", "library", "downloads", "text", "checkpoint",
+    "generation", "textmodel", "model", "training", "insight", "bench", "console", "cli",
+    "__main__",
+]  # fmt: skip
+TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "console", "cli", "__main__"}
+
+
+def python(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def type_checking_only(tree: ast.Module) -> set[ast.AST]:
+    """What stands under ``if TYPE_CHECKING``."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            found.update(inner for stmt in node.body for inner in ast.walk(stmt))
+    return found
+
+
+def imported(name: str, at_import: bool) -> Iterator[str]:
+    """Modules that ``name`` imports: when it is imported, or at all (functions too)."""
+    tree = ast.parse(MODULES[name].read_text())
+    typing_only = type_checking_only(tree)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    late = {n for f in ast.walk(tree) if isinstance(f, functions) for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        if node in typing_only or (at_import and node in late):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else str(node.module)
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+# --- public names
+
+
+def test_everything_in_all_is_there_and_documented() -> None:
+    for name in charrnn.__all__:
+        value = getattr(charrnn, name)
+        assert name == "__version__" or inspect.getdoc(value), name
+
+
+def test_all_names_what_the_facade_offers_and_nothing_else() -> None:
+    assert set(charrnn.__all__) == {*charrnn._HOMES, "__version__"}
+    assert set(dir(charrnn)) == set(charrnn.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        charrnn.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(set(charrnn.__all__) - {"__version__"}))
+def test_public_names_are_charrnns_own(name: str) -> None:
+    value = getattr(charrnn, name)
+    assert value.__module__.startswith("charrnn.")
+
+
+def test_importing_charrnn_imports_neither_torch_nor_numpy() -> None:
+    loaded = python("import sys, charrnn; print(*sorted(sys.modules))").split()
+    assert not {"torch", "numpy", "typer", "rich"} & set(loaded)
+
+
+# --- errors
+
+
+def test_the_error_tree_is_the_one_in_the_docstring() -> None:
+    drawn = {}
+    inherited = [1]
+    for line in inspect.getdoc(errors).splitlines():  # type: ignore[union-attr]
+        match = re.match(r"^([ │├└─]*)(\w+)\s*(?:exit (\d+))?", line)
+        if not match or not hasattr(errors, match[2]):
+            continue
+        depth = len(match[1]) // 4 - 1
+        code = int(match[3]) if match[3] else inherited[depth]
+        inherited[depth + 1 :] = [code]  # what those below inherit
+        drawn[match[2]] = (depth, code)
+    classes = {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert set(drawn) == set(classes)
+    for name, (depth, code) in drawn.items():
+        assert classes[name].__mro__.index(errors.CharRNNError) == depth, name
+        if name != "Interrupted":
+            assert classes[name].exit_code == code, name
+    assert errors.Interrupted(15).exit_code == 143
+
+
+# --- who imports whom
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"charrnn"}))
+def test_rooms_import_only_from_rooms_before_them(name: str) -> None:
+    assert room(name) in ROOMS, f"{name} is in no room of the design"
+    own = ROOMS.index(room(name))
+    for other in imported(name, at_import=False):
+        if other.startswith("charrnn."):
+            assert ROOMS.index(room(other)) <= own, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in TORCH_FREE))
+def test_torch_stays_where_training_is(name: str) -> None:
+    assert not [m for m in imported(name, at_import=False) if m.split(".")[0] == "torch"]
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in {"errors", "config"}))
+def test_the_ground_needs_the_standard_library_alone(name: str) -> None:
+    for other in imported(name, at_import=False):
+        top = other.split(".")[0]
+        assert top in sys.stdlib_module_names or top == "charrnn", other
+
+
+def test_no_import_goes_round_in_circles() -> None:
+    graph = {
+        name: {m for m in imported(name, at_import=True) if m in MODULES and m != name}
+        for name in MODULES
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_every_module_says_what_it_is_and_can_be_read_at_a_sitting() -> None:
+    for path in MODULES.values():
+        text = path.read_text()
+        assert ast.get_docstring(ast.parse(text)), path
+        # generated instructions are long by nature
+        assert "kernels" in path.parts or text.count("\n") <= 350, path
+
+
+def test_plots_are_imported_inside_functions() -> None:
+    for name in MODULES:
+        assert not [m for m in imported(name, at_import=True) if m.startswith("matplotlib")], name
+
+
+def test_every_public_function_of_the_facade_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
+    for name in ("load", "train"):
+        hints = inspect.signature(getattr(charrnn, name))
+        assert hints.return_annotation is not inspect.Signature.empty
+
+
+def test_the_version_is_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", charrnn.__version__)
+    assert importlib.import_module("charrnn.cli.app").charrnn.__version__ == charrnn.__version__
