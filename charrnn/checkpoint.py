@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 from dataclasses import dataclass, field
+from io import BufferedReader
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ MAX_TENSORS = 64
 MAX_TENSOR_ELEMENTS = 1 << 31
 MAX_FILE_BYTES = 8 << 30
 MAX_JSON_DEPTH = 32
+MAX_JSON_PARTS = 10_000  # names and brackets; numbers and texts are not counted
+MAX_REASON = 300  # characters of a message that may quote the file
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -44,15 +49,17 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
 }
 _ZEROS = "0" * 64
+# A JSON string, or what begins as one and never ends; nothing is tried twice, so time is linear.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (PyTorch's torch.save writes those)",
-    b"\x80\x02": "a pickle",
-    b"\x80\x04": "a pickle",
+    **{bytes((0x80, protocol)): "a pickle" for protocol in range(2, 8)},
     b"GGUF": "a GGUF file",
 }
 
 Tensors = dict[str, NDArray[Any]]
+Layout = tuple[np.dtype[Any], list[int], int]  # type, shape, first byte
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,18 @@ def serialize(tensors: Tensors, note: dict[str, Any]) -> bytes:
     text = json.dumps(note, allow_nan=False, separators=(",", ":"))
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     blob = save(arrays, {"charrnn": text, "sha256": _ZEROS})
-    start = blob.index(_ZEROS.encode(), 8)
-    digest = hashlib.sha256(blob).hexdigest().encode()
-    return b"".join([blob[:start], digest, blob[start + 64 :]])
+    end = 8 + int.from_bytes(blob[:8], "little")
+    # safetensors leaves the order of its metadata to chance; equal checkpoints are equal files
+    table = json.loads(blob[8:end])
+    table["__metadata__"] = {"charrnn": text, "sha256": _ZEROS}
+    header = json.dumps(table, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    start, data = len(header).to_bytes(8, "little") + header, memoryview(blob)[end:]
+    # inside the note a quote is written \", so this is the checksum's own place
+    place = start.index(f'"sha256":"{_ZEROS}"'.encode()) + len('"sha256":"')
+    digest = hashlib.sha256(start)
+    digest.update(data)
+    return b"".join([start[:place], digest.hexdigest().encode(), start[place + 64 :], data])
 
 
 def load(path: Path, *, extra: bool = False) -> Checkpoint:
@@ -109,20 +125,44 @@ def load(path: Path, *, extra: bool = False) -> Checkpoint:
         CheckpointError: it is missing, damaged, not a checkpoint or not one we can hold.
 
     """
-    tensors, note = read(path)
     try:
-        if note.get("format") != FORMAT:
-            raise ConfigError(f"format {note.get('format')!r} is not {FORMAT}: use a newer charrnn")
-        config = ModelConfig.from_dict(_dict(note, "config"))
-        vocab = Vocab.from_dict(_dict(note, "vocab"))
-        if len(vocab) != config.vocab_size:
-            raise ConfigError(f"{len(vocab)} symbols for a vocabulary of {config.vocab_size}")
-        weights = _weights(tensors, config)
-        meta = _dict(note, "meta")
+        if path.is_dir():
+            path = path / BEST
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise _Damage("is not a file, so not a checkpoint")
+        with open(path, "rb") as file:
+            return _load(file, extra)
+    except OSError as error:
+        reason = "no such checkpoint" if isinstance(error, FileNotFoundError) else error.strerror
+        raise CheckpointError(
+            f"cannot read {path}: {reason}; charrnn ls shows what there is"
+        ) from None
     except ConfigError as error:
-        raise CheckpointError(f"{path} is not usable: {error}") from None
-    rest = {name: value for name, value in tensors.items() if name not in weights}
-    return Checkpoint(config, vocab, weights, meta, rest if extra else {})
+        raise CheckpointError(f"{path} is not usable: {str(error)[:MAX_REASON]}") from None
+    except _Damage as damage:
+        raise CheckpointError(f"{path} {damage}") from None
+
+
+class _Damage(Exception):
+    """What is wrong with a file, to follow its name."""
+
+
+def _load(file: BufferedReader, extra: bool) -> Checkpoint:
+    """What the header alone decides is decided before the rest is read."""
+    start = _read_header(file)
+    room = os.fstat(file.fileno()).st_size - len(start)
+    layouts, note = _parse(start[8:], room)
+    if note.get("format") != FORMAT:
+        raise ConfigError(f"format {note.get('format')!r} is not {FORMAT}: use a newer charrnn")
+    config = ModelConfig.from_dict(_dict(note, "config"))
+    vocab = Vocab.from_dict(_dict(note, "vocab"))
+    if len(vocab) != config.vocab_size:
+        raise ConfigError(f"{len(vocab)} symbols for a vocabulary of {config.vocab_size}")
+    meta = _dict(note, "meta")
+    _check_layouts(layouts, config)
+    tensors = _read_tensors(file, start, layouts, room)
+    weights = {name: _weight(name, tensors.pop(name)) for name in config.shapes()}
+    return Checkpoint(config, vocab, weights, meta, tensors if extra else {})
 
 
 def _dict(note: dict[str, Any], name: str) -> dict[str, Any]:
@@ -132,107 +172,93 @@ def _dict(note: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _weights(tensors: Tensors, config: ModelConfig) -> Tensors:
-    weights: Tensors = {}
-    for name, shape in config.shapes().items():
-        if name not in tensors:
+def _check_layouts(layouts: dict[str, Layout], config: ModelConfig) -> None:
+    for name, wanted in config.shapes().items():
+        if name not in layouts:
             raise ConfigError(f"it lacks {name}")
-        value = tensors[name]
-        if value.shape != shape:
-            raise ConfigError(f"{name} is {value.shape} where its configuration says {shape}")
-        if value.dtype.kind != "f":
-            raise ConfigError(f"{name} is {value.dtype} where weights are floating point")
-        weights[name] = value.astype(np.float32, copy=False)
-        if not np.isfinite(weights[name]).all():
-            raise ConfigError(f"{name} holds numbers that are not finite")
-    return weights
+        dtype, shape, _ = layouts[name]
+        if tuple(shape) != wanted:
+            raise ConfigError(f"{name} is {tuple(shape)} where its configuration says {wanted}")
+        if dtype.kind != "f":
+            raise ConfigError(f"{name} is {dtype} where weights are floating point")
 
 
-def read(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors and note of the file at ``path``, its checksum verified.
-
-    Raises:
-        CheckpointError: as ``load``.
-
-    """
-    blob = _read_bytes(path)
-    try:
-        return _parse(blob)
-    except _Damage as damage:
-        raise CheckpointError(f"{path} {damage}") from None
+def _weight(name: str, stored: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        value = stored.astype(np.float32, copy=False)
+    if not np.isfinite(value).all():
+        raise ConfigError(f"{name} holds numbers that are not finite")
+    return value
 
 
-class _Damage(Exception):
-    """What is wrong with a file, to follow its name."""
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            path = path / BEST
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise CheckpointError(f"{path} has {size:,} bytes: more than any checkpoint")
-        with open(path, "rb") as file:
-            # what the header alone decides is decided before the rest is read
-            head = file.read(8)
-            _check_head(path, head, size)
-            return head + file.read()
-    except OSError as error:
-        reason = "no such checkpoint" if isinstance(error, FileNotFoundError) else error.strerror
-        raise CheckpointError(
-            f"cannot read {path}: {reason}; charrnn ls shows what there is"
-        ) from None
-
-
-def _check_head(path: Path, head: bytes, size: int) -> None:
+def _read_header(file: BufferedReader) -> bytes:
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_FILE_BYTES:
+        raise _Damage(f"has {size:,} bytes: more than any checkpoint")
+    head = file.read(8)
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
-            raise CheckpointError(f"{path} is {what}, not a charrnn checkpoint: it was not opened")
+            raise _Damage(f"is {what}, not a charrnn checkpoint: it was not opened")
     header = int.from_bytes(head, "little")
     if len(head) < 8 or not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
-        raise CheckpointError(f"{path} is not a charrnn checkpoint, or it is cut short")
+        raise _Damage("is not a charrnn checkpoint, or it is cut short")
+    return head + file.read(header)
 
 
-def _parse(blob: bytes) -> tuple[Tensors, dict[str, Any]]:
-    start = 8 + int.from_bytes(blob[:8], "little")
-    header = blob[8:start]
-    digests = list(_DIGEST.finditer(header))
-    if len(digests) != 1:
-        raise _Damage("carries no checksum: it is damaged or not a charrnn checkpoint")
-    if _digest(blob, 8 + digests[0].start(1)) != digests[0][1].decode():
-        raise _Damage("is damaged: its checksum does not fit")
+def _read_tensors(
+    file: BufferedReader, start: bytes, layouts: dict[str, Layout], room: int
+) -> Tensors:
+    """The tensors behind the header ``start``, if the checksum fits."""
+    data = bytearray(room)
+    if file.readinto(data) != room:
+        raise _Damage("became shorter while it was being read")
+    _check_digest(start, data)
+    return {
+        name: np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape)
+        for name, (dtype, shape, place) in layouts.items()
+    }
+
+
+def _parse(header: bytes, room: int) -> tuple[dict[str, Layout], dict[str, Any]]:
     table = _json(header)
     metadata = table.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(metadata.get("charrnn"), str):
         raise _Damage("has no note: it is not a charrnn checkpoint")
     if len(table) > MAX_TENSORS:
         raise _Damage(f"has {len(table)} tensors: more than {MAX_TENSORS}")
-    note = _json(metadata["charrnn"].encode())
-    return _tensors(table, memoryview(blob)[start:]), note
+    note = _json(metadata["charrnn"].encode("utf-8", "surrogatepass"))
+    return _layouts(table, room), note
 
 
-def _digest(blob: bytes, place: int) -> str:
-    view = memoryview(blob)
-    digest = hashlib.sha256(view[:place])
-    digest.update(_ZEROS.encode())
-    digest.update(view[place + 64 :])
-    return digest.hexdigest()
+def _check_digest(start: bytes, data: bytearray) -> None:
+    digests = list(_DIGEST.finditer(start))
+    if len(digests) != 1:
+        raise _Damage("carries no checksum: it is damaged or not a charrnn checkpoint")
+    place = digests[0].start(1)
+    digest = hashlib.sha256(start[:place] + _ZEROS.encode() + start[place + 64 :])
+    digest.update(data)
+    if digest.hexdigest() != digests[0][1].decode():
+        raise _Damage("is damaged: its checksum does not fit")
 
 
 def _json(raw: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate keys, not nested past ``MAX_JSON_DEPTH``."""
-    # cheaper than parsing, and json's own limit is the interpreter's stack
-    depth = deepest = 0
-    for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw):
-        depth += (byte in b"[{") - (byte in b"]}")
-        deepest = max(deepest, depth)
-    if deepest > MAX_JSON_DEPTH:
+    """A JSON object without duplicate keys, nested and divided no more than the caps allow."""
+    # cheaper than parsing: 4 MiB of "{}," would become 100 MiB of dictionaries
+    outside = _STRING.sub(b"", raw)
+    if sum(map(outside.count, (b":", b"[", b"{"))) > MAX_JSON_PARTS:
+        raise _Damage("has a header of too many parts")
+    depths = accumulate(1 if byte in b"[{" else -1 for byte in outside if byte in b"[]{}")
+    if max(depths, default=0) > MAX_JSON_DEPTH:
         raise _Damage("is nested too deep")
     try:
-        value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
-        raise _Damage(f"has a header that is not JSON: {error}") from None
+        raise _Damage(f"has a header that is not JSON: {str(error)[:MAX_REASON]}") from None
     if not isinstance(value, dict):
         raise _Damage("has a header that is not a JSON object")
     return value
@@ -249,19 +275,26 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _tensors(table: dict[str, Any], data: memoryview[Any]) -> Tensors:
-    tensors: Tensors = {}
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _layouts(table: dict[str, Any], room: int) -> dict[str, Layout]:
+    layouts: dict[str, Layout] = {}
     end = 0
     for name, entry in sorted(table.items(), key=lambda item: _offsets(item[1])):
         dtype, shape, start, stop = *_layout(entry), *_offsets(entry)
         count = math.prod(shape)
-        if start != end or stop - start != count * dtype.itemsize or stop > len(data):
+        if start != end or stop - start != count * dtype.itemsize or stop > room:
             raise _Damage(f"has tensors that do not fit its data, {ascii(name)[:80]} first")
-        tensors[name] = np.frombuffer(data, dtype, count, start).reshape(shape)
+        layouts[name] = dtype, shape, start
         end = stop
-    if end != len(data):
+    if end != room:
         raise _Damage("has data that belongs to no tensor")
-    return tensors
+    return layouts
 
 
 def _offsets(entry: Any) -> tuple[int, int]:
@@ -277,7 +310,7 @@ def _layout(entry: dict[str, Any]) -> tuple[np.dtype[Any], list[int]]:
         raise _Damage(f"has a tensor of type {ascii(dtype)[:40]}")
     if not isinstance(shape, list) or len(shape) > 4 or not all(map(_is_size, shape)):
         raise _Damage("has a tensor with a bad shape")
-    if math.prod(shape) > MAX_TENSOR_ELEMENTS:
+    if math.prod(max(n, 1) for n in shape) > MAX_TENSOR_ELEMENTS:
         raise _Damage("has a tensor that is too large")
     return DTYPES[dtype], shape
 

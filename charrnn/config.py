@@ -17,6 +17,7 @@ Cell = Literal["lstm", "gru", "rnn-tanh", "rnn-relu"]
 Split = Literal["contiguous", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Form = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
 
 CELLS: tuple[str, ...] = get_args(Cell)
@@ -197,7 +198,12 @@ class TrainConfig(_Record):
         check_whole("steps", self.steps, 0)
         check_real("time", self.seconds, self.seconds >= 0, "at least 0 seconds")
         given = [n for n in ("epochs", "steps", "seconds") if getattr(self, n) > 0]
-        check(len(given) == 1, "the budget", " and ".join(given), "exactly one of --epochs, --steps and --time")
+        check(
+            len(given) == 1,
+            "the budget",
+            " and ".join(given),
+            "exactly one of --epochs, --steps and --time",
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.training.records import Plan, Report, Result, bits
@@ -60,12 +61,15 @@ _SHADES = ((0.0, "2"), (0.5, "0"), (1.5, "33"), (3.0, "31"), (5.0, "1;31"))
 def coloured(pieces: Sequence[str], nats: Sequence[float]) -> str:
     """Characters coloured by the nats that each cost, as one line for a terminal."""
     parts = []
-    for piece, cost in zip(pieces, nats, strict=True):
-        reached = [code for least, code in _SHADES if cost >= least]  # none for NaN
-        parts.append(
-            f"\x1b[{reached[-1] if reached else '0'}m{one_line(piece) if piece != chr(10) else '⏎'}"
-        )
-    return "".join(parts) + "\x1b[0m"
+    for shade, run in groupby(zip(pieces, nats, strict=True), key=lambda pair: _shade(pair[1])):
+        shown = "".join("⏎" if piece == "\n" else one_line(piece) for piece, _ in run)
+        parts.append(f"\x1b[{shade}m{shown}\x1b[0m")
+    return "".join(parts)
+
+
+def _shade(cost: float) -> str:
+    reached = [code for least, code in _SHADES if cost >= least]  # none for NaN
+    return reached[-1] if reached else "0"
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from charrnn.errors import ConfigError, DownloadError
 from charrnn.files import atomic_file
@@ -57,8 +59,11 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         return path
     try:
         _download(corpus, path)
-    except (OSError, ValueError) as error:
-        raise DownloadError(f"could not fetch {corpus.url}: {error}; try again later") from None
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
+        reason = " ".join(str(error).split())[:200]  # a server may have written it
+        raise DownloadError(f"could not fetch {corpus.url}: {reason}; try again later") from None
     return path
 
 

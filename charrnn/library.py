@@ -1,8 +1,10 @@
-"""Where things lie: the bundled corpus and checkpoint, the user's own runs."""
+"""Where things lie: the bundled corpus and checkpoint, the user's own runs, the cache."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from charrnn.errors import CheckpointError, CorpusError
@@ -12,6 +14,14 @@ CORPUS_NAME = "lipyagi.txt"
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 _PACKAGE = Path(__file__).resolve().parent
+
+
+def cache_folder() -> Path:
+    """Where encoded corpora and compiled kernels are kept: ``CHARRNN_CACHE``, else the user's."""
+    named = os.environ.get("CHARRNN_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
 
 
 def _bundled(folder: str) -> Path:
@@ -57,9 +67,10 @@ def find_checkpoint(path: Path | None) -> Path:
         for candidate in [*own_checkpoints(), *bundled_checkpoints()]:
             return candidate
         raise CheckpointError("there is no checkpoint yet: charrnn train makes one")
-    for candidate in _meant_by(path):
-        if candidate.is_file():
-            return candidate
+    with suppress(OSError):  # a name that no file can have
+        for candidate in _meant_by(path):
+            if candidate.is_file():
+                return candidate
     raise CheckpointError(f"no checkpoint at {path}: charrnn ls shows what there is")
 
 

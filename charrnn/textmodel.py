@@ -17,15 +17,15 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.checkpoint import load as load_checkpoint
 from charrnn.config import SampleConfig, Split, Unknown
 from charrnn.errors import CheckpointError, CorpusError
-from charrnn.generation.engine import Engine, Weights
-from charrnn.generation.generator import Generator, Stepper
+from charrnn.generation.engine import Weights
+from charrnn.generation.generator import Generator
+from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.library import find_checkpoint
 from charrnn.text.corpus import cached_corpus, encode_corpus
-from charrnn.text.splits import Range
 from charrnn.text.splits import split as cut
-from charrnn.text.vocab import Ids, Vocab
+from charrnn.text.vocab import Vocab
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class TextModel:
     def _weights(self) -> Weights:
         return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
 
-    def _engine(self, config: SampleConfig) -> Stepper:
-        return Engine(self.checkpoint.config, self._weights)
+    def _engine(self) -> AnyEngine:
+        return open_engine(self.checkpoint.config, self._weights)
 
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """One text that goes on from ``prime``, which is not repeated.
@@ -96,7 +96,7 @@ class TextModel:
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
         lines = self.lines if lines is None else lines
-        return Generator(self.vocab, self._engine(config), config, prime=prime, lines=lines)
+        return Generator(self.vocab, self._engine(), config, prime=prime, lines=lines)
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
         """How well the model predicts ``text``; its first character is read, not counted.
@@ -159,15 +159,11 @@ class TextModel:
         ranges = cut(len(corpus), kind, *fractions).named(part)
         if not ranges:
             raise CorpusError(f"{name} was split without a {part} part")
-        return self.score_ranges(corpus.ids, corpus.vocab, ranges)
-
-    def score_ranges(self, ids: Ids, vocab: Vocab, ranges: tuple[Range, ...]) -> Score:
-        """Score ``ranges`` of a corpus that is encoded with ``vocab``."""
-        if vocab.codes != self.vocab.codes:
-            table = self.vocab.lookup(np.asarray(vocab.codes))
-            ids = table[ids]
+        if corpus.vocab.codes != self.vocab.codes:
+            raise CheckpointError(f"{self.path} does not have the alphabet of its corpus {name}")
+        # each range reads the character before it
         before = [(max(start - 1, 0), stop) for start, stop in ranges]
-        return score_ids(self.checkpoint.config, self._weights, ids, ranges=before)
+        return score_ids(self.checkpoint.config, self._weights, corpus.ids, ranges=before)
 
 
 def load(path: str | Path | None = None) -> TextModel:

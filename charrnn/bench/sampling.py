@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
-from charrnn.config import ModelConfig, SampleConfig
-from charrnn.generation.opening import AnyEngine, Form, cpus, open_engine
+from charrnn.config import Form, ModelConfig, SampleConfig
+from charrnn.generation.opening import AnyEngine, cpus, open_engine
 
 Weights = dict[str, NDArray[np.float32]]
 

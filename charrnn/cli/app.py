@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import StringIO
 from typing import Any
 
 import typer
@@ -89,7 +90,11 @@ def _usage(error: typer.TyperException) -> int:
     show = getattr(error, "show", None)  # says which command's usage it is about
     if show is None:
         return _fail(str(error), error.exit_code)
-    show(file=sys.stderr)
+    from charrnn.console import harmless
+
+    text = StringIO()
+    show(file=text)
+    sys.stderr.write(harmless(text.getvalue()))  # it quotes the arguments
     return error.exit_code
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from charrnn.cli.options import JSON, option
-from charrnn.config import Cell, Device, Precision
+from charrnn.config import Cell, Device, Form, Precision
 
 app = typer.Typer(help="Speed here.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -45,6 +45,21 @@ def bench_train(
         threads=threads or 0,
     )  # fmt: skip
     _print(bench_training(config, settings).to_dict(), json)
+
+
+@app.command("sample")
+def bench_sample(
+    size: int = SIZE,
+    layers: int = option(3, "--layers", min=1, help="Recurrent layers."),
+    streams: int = option(1, "--streams", min=1, help="Texts written side by side."),
+    form: Form = option("float32", "--form", help="How recurrent weights are stored."),
+    threads: int = THREADS,
+    json: bool = JSON,
+) -> None:
+    """Characters a second in sampling: ours, torch's eager loops', and the machine's ceiling."""
+    from charrnn.bench.sampling import Case, measure
+
+    _print(measure(Case(layers, size, streams, form), threads=threads or 0).to_dict(), json)
 
 
 def _print(result: dict[str, object], json: bool) -> None:

@@ -277,4 +277,3 @@ class FastEngine:
 
 
 _PLACES = {name: place for place, name in enumerate(FIELDS)}
-

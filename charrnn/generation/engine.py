@@ -153,9 +153,7 @@ class Engine:
         if streams < 1:
             raise ValueError(f"streams is {streams}: it must be at least 1")
         self.config, self.streams, self.together = config, streams, together
-        self.weights = (
-            weights if isinstance(weights, Weights) else Weights.prepare(config, weights)
-        )
+        self.weights = weights if isinstance(weights, Weights) else Weights.prepare(config, weights)
         N, H, L = streams, config.hidden, config.layers
         # a layer's input and state lie side by side, as its fused product reads them
         self._inputs = [np.zeros((N, (H if layer else 0) + H), np.float32) for layer in range(L)]

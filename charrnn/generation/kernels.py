@@ -247,8 +247,7 @@ def multiply_in(
     with w.loop(w.whole(0), width) as k:
         first = w.b.mul(k, w.whole(count * w.lanes))
         vectors = [
-            w.read_vector(weights, w.b.add(first, w.whole(a * w.lanes)), kind)
-            for a in range(count)
+            w.read_vector(weights, w.b.add(first, w.whole(a * w.lanes)), kind) for a in range(count)
         ]
         for base, stream in zip(inputs, sums, strict=True):
             x = w.spread(w.read(base, k))

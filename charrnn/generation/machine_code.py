@@ -1,15 +1,14 @@
 """Kernels turned into machine code of this processor, kept for the next process. Needs llvmlite.
 
-Compiled code lies under ``$XDG_CACHE_HOME/charrnn`` (else ``~/.cache/charrnn``), named by a hash
-of everything that it depends on and checked by another; a cache that cannot be written or does
-not fit costs a compilation in every process (a third of a second) and nothing else.
+Compiled code lies in the cache folder (``charrnn.library.cache_folder``), named by a hash of
+everything that it depends on and checked by another; a cache that cannot be written or does not
+fit costs a compilation in every process (a third of a second) and nothing else.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from llvmlite import binding as llvm
 
 from charrnn.files import write_atomic
 from charrnn.generation.layout import Variant
+from charrnn.library import cache_folder
 
 # what decides the code, beside the processor
 SOURCES = ("codegen.py", "drawing.py", "kernels.py", "layout.py")
@@ -58,7 +58,7 @@ def load(cell: str, sum_layers: bool, form: str) -> Run:
     """
     here = processor()
     variant = Variant(cell, sum_layers, form, here.lanes, here.x86)
-    path = _cache_folder() / f"{_key(variant)}.o"
+    path = cache_folder() / "kernels" / f"{_key(variant)}.o"
     code = _cached(path)
     if code is None:
         from charrnn.generation import kernels  # not needed where the code is in the cache
@@ -101,11 +101,6 @@ def compile_module(text: str) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return bytes(machine.emit_object(module))
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "charrnn" / "kernels"
 
 
 def _key(variant: Variant) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from numpy.typing import NDArray
 
-from charrnn.config import ModelConfig, check_choice
+from charrnn.config import Form, ModelConfig, check_choice
 from charrnn.generation.engine import Engine, Weights
 
 if TYPE_CHECKING:
     from charrnn.generation.accelerated import FastEngine
 
 AnyEngine: TypeAlias = "Engine | FastEngine"
-Form = Literal["float32", "float16", "int8"]
 
 # one stream is bound by memory, which two threads use up
 MAX_THREADS = 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from charrnn import interrupts
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.files import atomic_file, sweep_temporaries, write_atomic
+from charrnn.library import cache_folder
 from charrnn.text.sources import Source, blocks, code_blocks, open_sources
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
@@ -38,14 +38,6 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-def cache_folder() -> Path:
-    """Where encoded corpora are kept: ``CHARRNN_CACHE``, else the user's cache folder."""
-    named = os.environ.get("CHARRNN_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
 
 
 def encode_corpus(

@@ -33,6 +33,11 @@ class Source:
     name: str
     limit: int | None = None
 
+    @property
+    def cut(self) -> bool:
+        """Whether the limit may have cut the text in the middle of a character."""
+        return self.limit is not None and self.path.stat().st_size >= self.limit
+
 
 @contextmanager
 def open_sources(
@@ -115,7 +120,7 @@ def code_blocks(
 
     """
     for source in sources:
-        reader = BlockDecoder(encoding, source.name, truncated=source.limit is not None)
+        reader = BlockDecoder(encoding, source.name, truncated=source.cut)
         for raw in blocks(source):
             yield raw, reader.codes(raw)
         yield b"", reader.end()

@@ -69,7 +69,6 @@ class Streams:
         self.batch, self.window, self._seed = batch, window, seed
         self._shuffle_offset = shuffle_offset
         self._line_end = line_end
-        self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
         self.stretch = (self._map.length - (not shuffle_offset)) // batch
         self.windows = self.stretch // window
         if self.windows < 1:
@@ -77,6 +76,7 @@ class Streams:
                 f"{batch} streams of {window} need {batch * window + 1:,} characters to train on "
                 f"and there are {self._map.length:,}: make --batch or --window smaller"
             )
+        self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
         self._epoch_text: tuple[int, Ids] | None = None
 
     def _rng(self, epoch: int, purpose: int) -> np.random.Generator:

@@ -16,6 +16,10 @@ from charrnn.model.kernels.fused_lstm import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
 from charrnn.training.device import Place
 
+# float16 loses gradients below 6e-8: they are carried this much larger, and a step whose gradients
+# then overflow is skipped
+LOSS_SCALE = 4096.0
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -47,6 +51,7 @@ class Stepper:
         self.exp_avg = torch.zeros_like(self.flat.values)
         self.exp_avg_sq = torch.zeros_like(self.flat.values)
         self.dropout = Dropout(config.dropout, torch.Generator(place.device))
+        self._loss_scale = LOSS_SCALE if place.dtype == torch.float16 else 1.0
         self.done = 0
 
     def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
@@ -60,7 +65,9 @@ class Stepper:
         self.dropout.generator.manual_seed((self.config.seed * 1_000_003 + self.done) % 2**63)
         loss, state = self.loss(x, y, state)
         self.flat.grads.zero_()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss * self._loss_scale)
+        if self._loss_scale != 1:
+            self.flat.grads.div_(self._loss_scale)
         norm = torch.linalg.vector_norm(self.flat.grads)
         self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
         self._update(lr, norm)
