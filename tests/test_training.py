@@ -331,3 +331,20 @@ def test_the_folder_is_held_by_one_trainer(tmp_path):
             pass
     with occupied(tmp_path / "run", Silence()):
         pass
+
+
+def test_the_command_in_the_card_makes_the_same_network(corpus, tmp_path, monkeypatch):
+    import shlex
+
+    from charrnn.cli.app import main
+
+    monkeypatch.chdir(tmp_path)
+    run(corpus, tmp_path / "first", steps=7, threads=None)
+    card = checkpoint.load(tmp_path / "first" / "best.safetensors").meta
+    program, *words = shlex.split(card["made"]["command"])
+    assert program == "charrnn"
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--out", "second", "-q"])
+    assert left.value.code == 0
+    best = "best.safetensors"
+    assert same(tensors(tmp_path / "first", best), tensors(tmp_path / "second", best))

@@ -18,7 +18,8 @@ from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
 from charrnn.training.records import Listener, Report
 from charrnn.training.schedule import Budget, learning_rate
-from charrnn.training.snapshot import Setting, Tally, best_checkpoint, last_checkpoint
+from charrnn.training.setting import Setting, Tally
+from charrnn.training.snapshot import best_checkpoint, last_checkpoint
 from charrnn.training.step import Stepper
 
 REPORT_EVERY = 50  # steps

@@ -24,7 +24,8 @@ from charrnn.training.folder import RunFolder, new_folder, occupied, old_folder
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose
 from charrnn.training.records import Listener, Plan, Result, Silence
-from charrnn.training.snapshot import Cut, Setting, Tally, environment, restore
+from charrnn.training.setting import Cut, Setting, Tally
+from charrnn.training.snapshot import environment, restore
 from charrnn.training.step import Stepper
 
 # what may change when a run goes on; everything else is part of what the run is

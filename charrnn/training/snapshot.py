@@ -3,96 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import platform
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-import charrnn
 from charrnn.checkpoint import Checkpoint, Tensors
-from charrnn.config import ModelConfig, Split, TrainConfig
 from charrnn.errors import CheckpointError
 from charrnn.model.network import State
-from charrnn.text.corpus import Corpus
-from charrnn.text.splits import Parts
-from charrnn.text.streams import Position
+from charrnn.training.card import card
+from charrnn.training.setting import Setting, Tally
 from charrnn.training.step import Stepper
-
-LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How the corpus was split."""
-
-    kind: Split
-    val_frac: float
-    test_frac: float
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What does not change while a run lasts."""
-
-    model: ModelConfig
-    training: TrainConfig
-    corpus: Corpus
-    cut: Cut
-    parts: Parts
-
-
-@dataclass
-class Tally:
-    """Where a run stands, apart from its tensors; all of it goes into the last checkpoint.
-
-    ``loss_sum`` and ``loss_steps`` count since the last report, ``worse`` validations since the
-    best one; losses are nats a character.
-    """
-
-    step: int = 0
-    chars: int = 0
-    elapsed_s: float = 0.0
-    epoch: int = 0
-    window: int = 0
-    best_val: float | None = None
-    best_step: int = 0
-    worse: int = 0
-    validated_step: int = -1
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    train_nats: float | None = None
-
-    @property
-    def position(self) -> Position:
-        """The next window."""
-        return Position(self.epoch, self.window)
-
-    @property
-    def at(self) -> tuple[int, float]:
-        """Characters and seconds so far."""
-        return self.chars, self.elapsed_s
-
-    @property
-    def mean_loss(self) -> float | None:
-        """Mean training loss since the last report."""
-        return self.loss_sum / self.loss_steps if self.loss_steps else None
-
-    def advance(self, position: Position, chars: int) -> None:
-        """A step over ``chars`` characters is done; ``position`` comes next."""
-        self.epoch, self.window = position.epoch, position.window
-        self.step += 1
-        self.chars += chars
-
-    def judge(self, val_nats: float | None) -> bool:
-        """Take note of a validation; whether it is the best so far (without one: always)."""
-        if val_nats is None or self.best_val is None or val_nats < self.best_val:
-            self.best_val, self.best_step, self.worse = val_nats, self.step, 0
-            return True
-        self.worse += 1
-        return False
 
 
 def environment(stepper: Stepper) -> dict[str, Any]:
@@ -105,41 +26,11 @@ def environment(stepper: Stepper) -> dict[str, Any]:
     }
 
 
-def _card(setting: Setting, tally: Tally, test: float | None = None) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
-    corpus = setting.corpus
-    return {
-        "corpus": {
-            "name": corpus.name,
-            "sha256": corpus.sha256,
-            "encoding": corpus.encoding,
-            "chars": len(corpus),
-            "lines": setting.training.lines,
-            "split": dataclasses.asdict(setting.cut),
-        },
-        "losses": {"train": tally.train_nats, "val": tally.best_val, "test": test},
-        "training": setting.training.to_dict(),
-        "progress": {
-            "step": tally.step,
-            "epoch": tally.epoch,
-            "chars": tally.chars,
-            "elapsed_s": round(tally.elapsed_s, 1),
-        },
-        "made": {
-            "by": f"charrnn {charrnn.__version__}",
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        },
-        "licence": LICENCE,
-    }
-
-
 def best_checkpoint(setting: Setting, stepper: Stepper, tally: Tally) -> Checkpoint:
     """The file to share: the averaged weights and the card."""
     with stepper.averaged_weights():
         weights: Tensors = dict(stepper.network.to_numpy())
-    return Checkpoint(setting.model, setting.corpus.vocab, weights, _card(setting, tally))
+    return Checkpoint(setting.model, setting.corpus.vocab, weights, card(setting, tally))
 
 
 def last_checkpoint(setting: Setting, stepper: Stepper, tally: Tally, state: State) -> Checkpoint:
@@ -153,7 +44,7 @@ def last_checkpoint(setting: Setting, stepper: Stepper, tally: Tally, state: Sta
     }
     if setting.training.ema:
         extra["averaged"] = stepper.averaged
-    meta = _card(setting, tally) | {
+    meta = card(setting, tally) | {
         "resume": {"tally": dataclasses.asdict(tally), "environment": environment(stepper)}
     }
     weights: Tensors = dict(stepper.network.to_numpy())

@@ -1,0 +1,81 @@
+"""What a checkpoint says of itself, and the command that would make it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+import shlex
+from typing import Any
+
+import torch
+
+import charrnn
+from charrnn.training.setting import Setting, Tally
+
+LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
+
+
+def card(setting: Setting, tally: Tally) -> dict[str, Any]:
+    """Corpus, losses (nats a character), recipe and origin, as plain values for JSON."""
+    corpus = setting.corpus
+    return {
+        "corpus": {
+            "name": corpus.name,
+            "sha256": corpus.sha256,
+            "encoding": corpus.encoding,
+            "chars": len(corpus),
+            "lines": setting.training.lines,
+            "split": dataclasses.asdict(setting.cut),
+        },
+        "losses": {"train": tally.train_nats, "val": tally.best_val, "test": None},
+        "training": setting.training.to_dict(),
+        "progress": {
+            "step": tally.step,
+            "epoch": tally.epoch,
+            "chars": tally.chars,
+            "elapsed_s": round(tally.elapsed_s, 1),
+        },
+        "made": {
+            "by": f"charrnn {charrnn.__version__}",
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "command": command(setting),
+        },
+        "licence": LICENCE,
+    }
+
+
+def command(setting: Setting) -> str:
+    """The command line that trains such a network, everything that was chosen spelled out."""
+    model, config, corpus, cut = setting.model, setting.training, setting.corpus, setting.cut
+    values: dict[str, Any] = {
+        "cell": model.cell,
+        "size": model.hidden,
+        "layers": model.layers,
+        "embedding": model.embedding,
+        "batch": config.batch,
+        "window": config.window,
+        "lr": config.lr,
+        "dropout": config.dropout,
+        "ema": config.ema,
+        "patience": config.patience,
+        "split": cut.kind,
+        "val-frac": cut.val_frac,
+        "test-frac": cut.test_frac,
+        "epochs": config.epochs or None,
+        "steps": config.steps or None,
+        "time": f"{config.seconds:g}s" if config.seconds else None,
+        "seed": config.seed,
+    }
+    words = ["charrnn", "train", *corpus.name.replace("standard input", "-").split(" + ")]
+    for name, value in values.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    words += ["--sum-layers" if model.sum_layers else "--last-layer"]
+    words += ["--lines"] if config.lines else []
+    if corpus.encoding == "bytes":
+        words.append("--bytes")
+    elif corpus.encoding != "utf-8":
+        words += ["--encoding", corpus.encoding]
+    return shlex.join(words)

@@ -1,0 +1,81 @@
+"""What a run is: what stays while it lasts, and where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charrnn.config import ModelConfig, Split, TrainConfig
+from charrnn.text.corpus import Corpus
+from charrnn.text.splits import Parts
+from charrnn.text.streams import Position
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the corpus was split."""
+
+    kind: Split
+    val_frac: float
+    test_frac: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What does not change while a run lasts."""
+
+    model: ModelConfig
+    training: TrainConfig
+    corpus: Corpus
+    cut: Cut
+    parts: Parts
+
+
+@dataclass
+class Tally:
+    """Where a run stands, apart from its tensors; all of it goes into the last checkpoint.
+
+    ``loss_sum`` and ``loss_steps`` count since the last report, ``worse`` validations since the
+    best one; losses are nats a character.
+    """
+
+    step: int = 0
+    chars: int = 0
+    elapsed_s: float = 0.0
+    epoch: int = 0
+    window: int = 0
+    best_val: float | None = None
+    best_step: int = 0
+    worse: int = 0
+    validated_step: int = -1
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    train_nats: float | None = None
+
+    @property
+    def position(self) -> Position:
+        """The next window."""
+        return Position(self.epoch, self.window)
+
+    @property
+    def at(self) -> tuple[int, float]:
+        """Characters and seconds so far."""
+        return self.chars, self.elapsed_s
+
+    @property
+    def mean_loss(self) -> float | None:
+        """Mean training loss since the last report."""
+        return self.loss_sum / self.loss_steps if self.loss_steps else None
+
+    def advance(self, position: Position, chars: int) -> None:
+        """A step over ``chars`` characters is done; ``position`` comes next."""
+        self.epoch, self.window = position.epoch, position.window
+        self.step += 1
+        self.chars += chars
+
+    def judge(self, val_nats: float | None) -> bool:
+        """Take note of a validation; whether it is the best so far (without one: always)."""
+        if val_nats is None or self.best_val is None or val_nats < self.best_val:
+            self.best_val, self.best_step, self.worse = val_nats, self.step, 0
+            return True
+        self.worse += 1
+        return False
