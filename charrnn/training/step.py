@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from charrnn.config import TrainConfig
 from charrnn.model.flat import FlatParameters
-from charrnn.model.kernels.fused_lstm import keep_memory
+from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
 from charrnn.training.device import Place
 

@@ -118,7 +118,7 @@ def tile_dot(typingctx: Any, c: Any, a: Any, b: Any) -> Any:
 
 
 @njit
-def product_2x2(a0, a1, b, c, count):  # type: ignore[no-untyped-def]
+def product_2x2(a0, a1, b, c, count):
     """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
 
     a0, a1: addresses of ``count`` consecutive tiles; b: of ``count`` pairs of tiles.
@@ -144,7 +144,7 @@ def product_2x2(a0, a1, b, c, count):  # type: ignore[no-untyped-def]
 
 
 @njit
-def product_1x2(a0, b, c, count):  # type: ignore[no-untyped-def]
+def product_1x2(a0, b, c, count):
     """The same for one row of A tiles: C is c00, c01."""
     tile_zero(0)
     tile_zero(1)

@@ -9,8 +9,17 @@ from torch import Tensor
 
 from charrnn.model.kernels import lstm_kernels as kernels
 from charrnn.model.kernels.amx import pack_backward, pack_forward, tile_config
-from charrnn.model.kernels.amx_products import gram, pack_columns, pack_rows, product
+from charrnn.model.kernels.amx_products import gram
 from charrnn.model.kernels.team import team
+from charrnn.model.kernels.torch_window import input_gradient, input_product
+
+__all__ = [
+    "backward_window",
+    "forward_window",
+    "input_gradient",
+    "input_product",
+    "weight_gradient",
+]
 
 # Above this many bytes of W_hh a core's second-level cache holds a slice only, and splitting the
 # units (one meeting a step) beats splitting the rows (no meeting, all weights on each core).
@@ -18,7 +27,9 @@ _SPLIT_BYTES = 1 << 20
 
 
 class Saved(NamedTuple):
-    """What the way back needs: activations (T, B, H/16, 4, 16) bfloat16, cells (T + 1, B, H)."""
+    """What the way back needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H)
+    in the products' type (bfloat16, or float32 in ``float_window``).
+    """
 
     acts: Tensor
     cells: Tensor
@@ -29,7 +40,9 @@ def _team_size(split: bool, B: int, H: int) -> int:
     return max(1, min(threads, H // 32 if split else B // 8))
 
 
-def _run(entry: int, w: Tensor, sizes: tuple[int, int, int], slots: list[Tensor | None]) -> int:
+def _run(
+    entry: int | None, w: Tensor, sizes: tuple[int, int, int], slots: list[Tensor | None]
+) -> int:
     T, B, H = sizes
     split = 8 * H * H > _SPLIT_BYTES
     size = _team_size(split, B, H)
@@ -43,23 +56,24 @@ def _run(entry: int, w: Tensor, sizes: tuple[int, int, int], slots: list[Tensor 
 
 def forward_window(
     xw: Tensor, rows: Tensor | None, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor
-) -> tuple[Tensor, Saved]:
+) -> tuple[Tensor, Tensor, Saved]:
     """xw (T, B, 4H) bfloat16, or a table (V, 4H) with rows (T, B); bias (4H,)
     is added; hx, cx (B, H) float32.
 
-    Returns y (T + 1, B, H) bfloat16 with y[0] = hx.  H is a multiple of 32.
+    Returns y (T + 1, B, H) bfloat16 with y[0] = hx, the last cells (B, H) float32 and what to
+    save.  H is a multiple of 32.
     """
     T, B = (xw if rows is None else rows).shape[:2]
     H = hx.shape[1]
     y = torch.empty(T + 1, B, H, dtype=torch.bfloat16)
-    cells = torch.empty(T + 1, B, H)
+    cells, carry = torch.empty(T + 1, B, H, dtype=torch.bfloat16), cx.float().clone()
     acts = torch.empty(T, B, H // 16, 4, 16, dtype=torch.bfloat16)
     cells[0] = cx
     w = pack_forward(w_hh.view(4, H, H))
     xw, hx, bias = xw.contiguous(), hx.contiguous(), bias.contiguous()
     rows = None if rows is None else rows.contiguous()
-    _run(kernels.forward.address, w, (T, B, H), [xw, rows, hx, bias, y, cells, acts])
-    return y, Saved(acts, cells)
+    _run(kernels.forward.address, w, (T, B, H), [xw, rows, hx, bias, y, cells, acts, carry])
+    return y, carry, Saved(acts, cells)
 
 
 def backward_window(
@@ -75,20 +89,6 @@ def backward_window(
     slots: list[Tensor | None] = [dy, dgates, dbias, dhx, None, saved.cells, saved.acts, dcx]
     _run(kernels.backward.address, w, (T, B, H), slots)
     return dgates, dbias.sum(0), dhx, dcx
-
-
-def input_product(x: Tensor, w: Tensor) -> Tensor:
-    """x (N, I) @ w (4H, I)^T in bfloat16."""
-    if x.shape[1] % 32:
-        return torch.mm(x, w.to(x.dtype).t())
-    return product(x, pack_rows(w), w.shape[0])
-
-
-def input_gradient(dgates: Tensor, w: Tensor) -> Tensor:
-    """dgates (N, 4H) @ w (4H, I) in bfloat16."""
-    if w.shape[1] % 32:
-        return torch.mm(dgates, w.to(dgates.dtype))
-    return product(dgates, pack_columns(w), w.shape[1])
 
 
 def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:

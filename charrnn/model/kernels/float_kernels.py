@@ -10,7 +10,8 @@ from typing import Any
 
 from numba import cfunc, njit, types
 
-from charrnn.model.kernels.simd import load_f32, multiply_f32, peek, sigmoid, splat, store_f32, tanh
+from charrnn.model.kernels.blocks import multiply_f32
+from charrnn.model.kernels.simd import load_f32, peek, sigmoid, splat, store_f32, tanh
 from charrnn.model.kernels.team import HEADER, join, meet
 
 (T_, B_, H_, SPLIT, SCRATCH, WEIGHTS, XW, ROWS, BIAS, Y, C, ACTS) = range(HEADER, HEADER + 12)
@@ -20,7 +21,7 @@ _SIGNATURE = types.void(types.int64)
 
 
 @njit
-def _share(p, thread, size):  # type: ignore[no-untyped-def]
+def _share(p, thread, size):
     """(first row, end row, first unit pair, end unit pair) of a thread; a pair is 32 units."""
     B, pairs = peek(p, B_), peek(p, H_) // 32
     if peek(p, SPLIT) != 0:
@@ -29,14 +30,14 @@ def _share(p, thread, size):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _group(left, most):  # type: ignore[no-untyped-def]
+def _group(left, most):
     """Rows of the next group: groups of at most ``most`` rows, as even as may be."""
     groups = (left + most - 1) // most
     return (left + groups - 1) // groups
 
 
 @njit
-def _gates_product(count, a, lda, b, H, c):  # type: ignore[no-untyped-def]
+def _gates_product(count, a, lda, b, H, c):
     if count > 5:
         multiply_f32(6, 4, a, lda, count - 1, b, H, c)
     elif count > 4:
@@ -46,7 +47,7 @@ def _gates_product(count, a, lda, b, H, c):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _units_product(count, a, lda, b, K, c):  # type: ignore[no-untyped-def]
+def _units_product(count, a, lda, b, K, c):
     if count > 10:
         multiply_f32(12, 2, a, lda, count - 1, b, K, c)
     elif count > 8:
@@ -56,7 +57,7 @@ def _units_product(count, a, lda, b, K, c):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _cells(p, t, b, count, u, c):  # type: ignore[no-untyped-def]
+def _cells(p, t, b, count, u, c):
     """Gates, cell and output of rows b .. b + count, unit block u; c holds h @ W_hh^T."""
     B, H = peek(p, B_), peek(p, H_)
     bias = peek(p, BIAS) + 64 * u
@@ -108,7 +109,7 @@ def forward(p: Any) -> None:
 
 
 @njit
-def _gate_gradients(p, t, b, count, u, c, dbias):  # type: ignore[no-untyped-def]
+def _gate_gradients(p, t, b, count, u, c, dbias):
     """Gate gradients of rows b .. b + count, unit block u; c: dh through the recurrence."""
     B, H = peek(p, B_), peek(p, H_)
     one = splat(1.0)
@@ -142,7 +143,7 @@ def _gate_gradients(p, t, b, count, u, c, dbias):  # type: ignore[no-untyped-def
 
 
 @njit
-def _backward_group(p, t, b, count, v, c, dbias):  # type: ignore[no-untyped-def]
+def _backward_group(p, t, b, count, v, c, dbias):
     """Rows b .. b + count, unit pair v of step t; t = -1 leaves dhx."""
     B, H = peek(p, B_), peek(p, H_)
     dhx = peek(p, DHX) + (b * H + 32 * v) * 4

@@ -10,14 +10,19 @@ from charrnn.model.kernels.amx_window import Saved
 from charrnn.model.kernels.team import team
 from charrnn.model.kernels.torch_window import input_gradient, input_product, weight_gradient
 
-__all__ = ["backward_window", "forward_window", "input_gradient", "input_product",
-           "weight_gradient"]  # fmt: skip
+__all__ = [
+    "backward_window",
+    "forward_window",
+    "input_gradient",
+    "input_product",
+    "weight_gradient",
+]
 
 # Bytes of W_hh above which a core keeps only its units' part (see ``amx_window``).
 _SPLIT_BYTES = 1 << 20
 
 
-def _run(entry: int, sizes: tuple[int, int, int], slots: list[Tensor | None]) -> None:
+def _run(entry: int | None, sizes: tuple[int, int, int], slots: list[Tensor | None]) -> None:
     T, B, H = sizes
     split = 16 * H * H > _SPLIT_BYTES
     size = max(1, min(torch.get_num_threads(), H // 32 if split else B // 4))
@@ -28,10 +33,10 @@ def _run(entry: int, sizes: tuple[int, int, int], slots: list[Tensor | None]) ->
 
 def forward_window(
     xw: Tensor, rows: Tensor | None, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor
-) -> tuple[Tensor, Saved]:
+) -> tuple[Tensor, Tensor, Saved]:
     """xw (T, B, 4H), or a table (V, 4H) with rows (T, B); bias (4H,); hx, cx (B, H).
 
-    Returns y (T + 1, B, H) with y[0] = hx.  H is a multiple of 32.
+    Returns y (T + 1, B, H) with y[0] = hx, the last cells and what to save.  H is a multiple of 32.
     """
     T, B = (xw if rows is None else rows).shape[:2]
     H = hx.shape[1]
@@ -42,7 +47,7 @@ def forward_window(
     xw, bias = xw.contiguous(), bias.contiguous()
     rows = None if rows is None else rows.contiguous()
     _run(kernels.forward.address, (T, B, H), [w, xw, rows, bias, y, cells, acts])
-    return y, Saved(acts, cells)
+    return y, cells[-1].clone(), Saved(acts, cells)
 
 
 def backward_window(

@@ -7,7 +7,6 @@ float32, or bfloat16 with cells and all sums still in float32.
 
 from __future__ import annotations
 
-import ctypes
 from types import ModuleType
 from typing import Any
 
@@ -23,20 +22,6 @@ try:
     kernels: ModuleType | None = kernels_module
 except ImportError:
     kernels = None
-
-
-def keep_memory() -> bool:
-    """Let the C library keep freed memory in the process instead of giving it back.
-
-    A window's work space is tens of megabytes: fetching it anew from the system costs a page fault
-    every 4 KiB, a third of a training step in all.  True where glibc took the setting.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    trim_threshold, mmap_max = -1, -4
-    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 4097))
 
 
 def _window(dtype: torch.dtype) -> ModuleType:
@@ -56,16 +41,24 @@ class _Dense(torch.autograd.Function):
     """x (T, B, I) through w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor,
-                hx: Tensor, cx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        bias: Tensor,
+        hx: Tensor,
+        cx: Tensor,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         T, B, _ = x.shape
         window = _window(dtype)
         inputs = x.to(dtype).flatten(0, 1)
         xw = window.input_product(inputs, w_ih).view(T, B, -1)
-        y, saved = window.forward_window(xw, None, w_hh, bias, hx, cx)
+        y, cy, saved = window.forward_window(xw, None, w_hh, bias, hx, cx)
         ctx.window, ctx.saved = window, saved
         ctx.save_for_backward(inputs, w_ih, w_hh, y)
-        return y[1:], y[-1].float(), saved.cells[-1].clone()
+        return y[1:], y[-1].float(), cy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,14 +77,21 @@ class _Table(torch.autograd.Function):
     """Rows of a table (V, 4H), the input product of every symbol, through w_hh (4H, H)."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, rows: Tensor, w_hh: Tensor,
-                hx: Tensor, cx: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    def forward(
+        ctx: Any,
+        table: Tensor,
+        rows: Tensor,
+        w_hh: Tensor,
+        hx: Tensor,
+        cx: Tensor,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         window = _window(dtype)
         nothing = table.new_zeros(table.shape[1])  # the table holds the bias
-        y, saved = window.forward_window(table.to(dtype), rows, w_hh, nothing, hx, cx)
+        y, cy, saved = window.forward_window(table.to(dtype), rows, w_hh, nothing, hx, cx)
         ctx.window, ctx.saved, ctx.symbols = window, saved, table.shape[0]
         ctx.save_for_backward(rows, w_hh, y)
-        return y[1:], y[-1].float(), saved.cells[-1].clone()
+        return y[1:], y[-1].float(), cy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -111,6 +111,11 @@ def _one_hot(rows: Tensor, symbols: int, dtype: torch.dtype) -> Tensor:
     return hot.scatter_(1, rows.reshape(-1, 1), 1)
 
 
+def _apply(function: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    result: tuple[Tensor, Tensor, Tensor] = function.apply(*args)
+    return result
+
+
 def _padded(H: int, window: ModuleType) -> int:
     return H if window is torch_window else (H + 31) // 32 * 32
 
@@ -122,9 +127,14 @@ def _pad_gates(w: Tensor, H: int, to: int) -> Tensor:
 
 
 def lstm_layer(
-    x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor,
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    bias: Tensor,
+    hx: Tensor,
+    cx: Tensor,
     dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor]:
     """One layer: x (T, B, I) to y (T, B, H) in ``dtype``, hy and cy (B, H) float32.
 
     bias (4H,) is the sum of both of torch's biases.
@@ -132,18 +142,24 @@ def lstm_layer(
     H = hx.shape[1]
     to = _padded(H, _window(dtype))
     if to == H:
-        return _Dense.apply(x, w_ih, w_hh, bias, hx, cx, dtype)
+        return _apply(_Dense, x, w_ih, w_hh, bias, hx, cx, dtype)
     w_ih, bias = _pad_gates(w_ih, H, to), _pad_gates(bias, H, to)
     w_hh = F.pad(_pad_gates(w_hh, H, to), (0, to - H))
     hx, cx = F.pad(hx, (0, to - H)), F.pad(cx, (0, to - H))
-    y, hy, cy = _Dense.apply(x, w_ih, w_hh, bias, hx, cx, dtype)
+    y, hy, cy = _apply(_Dense, x, w_ih, w_hh, bias, hx, cx, dtype)
     return y[..., :H], hy[:, :H], cy[:, :H]
 
 
 def lstm_symbols(
-    symbols: Tensor, embedding: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor,
-    hx: Tensor, cx: Tensor, dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    symbols: Tensor,
+    embedding: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    bias: Tensor,
+    hx: Tensor,
+    cx: Tensor,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The first layer on symbols (T, B) int64 with an embedding (V, E).
 
     The input product is taken once a symbol instead of once a position.
@@ -152,9 +168,9 @@ def lstm_symbols(
     table = torch.addmm(bias, embedding, w_ih.t())
     to = _padded(H, _window(dtype))
     if to == H:
-        return _Table.apply(table, symbols, w_hh, hx, cx, dtype)
+        return _apply(_Table, table, symbols, w_hh, hx, cx, dtype)
     table = _pad_gates(table.t(), H, to).t()
     w_hh = F.pad(_pad_gates(w_hh, H, to), (0, to - H))
     hx, cx = F.pad(hx, (0, to - H)), F.pad(cx, (0, to - H))
-    y, hy, cy = _Table.apply(table, symbols, w_hh, hx, cx, dtype)
+    y, hy, cy = _apply(_Table, table, symbols, w_hh, hx, cx, dtype)
     return y[..., :H], hy[:, :H], cy[:, :H]

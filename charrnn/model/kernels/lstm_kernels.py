@@ -29,13 +29,14 @@ from charrnn.model.kernels.team import HEADER, join, meet
 (T_, B_, H_, SPLIT, CONFIG, SCRATCH, WEIGHTS, PACKED, XW, ROWS, HX, BIAS, Y, C, ACTS) = range(
     HEADER, HEADER + 15
 )
-(DY, DGATES, DBIAS, DHX, DCX) = (XW, ROWS, HX, BIAS, HEADER + 15)
+CARRY = HEADER + 15
+(DY, DGATES, DBIAS, DHX, DCX) = (XW, ROWS, HX, BIAS, CARRY)
 SCRATCH_BYTES = 8192 + 64  # of one thread
 _SIGNATURE = types.void(types.int64)
 
 
 @njit
-def _share(p, thread, size):  # type: ignore[no-untyped-def]
+def _share(p, thread, size):
     """(first row, end row, first unit block, end block, first packed row block) of a thread."""
     B, H = peek(p, B_), peek(p, H_)
     if peek(p, SPLIT) != 0:
@@ -46,13 +47,13 @@ def _share(p, thread, size):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _tile_row(block, row, tiles):  # type: ignore[no-untyped-def]
+def _tile_row(block, row, tiles):
     """Byte offset of a row in packed A tiles whose first row block is ``block``."""
     return ((block + row // 16) * tiles) * 1024 + (row % 16) * 64
 
 
 @njit
-def _pack_start(p, b0, b1, u0, u1, block):  # type: ignore[no-untyped-def]
+def _pack_start(p, b0, b1, u0, u1, block):
     """hx (B, H) float32 to y[0] and to the packed tiles of step 0."""
     H = peek(p, H_)
     for b in range(b0, b1):
@@ -64,7 +65,7 @@ def _pack_start(p, b0, b1, u0, u1, block):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _cells(count, H, u, c, xw, rows, bias, cx, cy, acts, y, packed):  # type: ignore[no-untyped-def]
+def _cells(count, H, u, c, xw, rows, bias, carry, cells, acts, y, packed):
     """Gates, cell and output of ``count`` rows of unit block ``u``; c holds h @ W_hh^T."""
     bias += 64 * u
     bi, bf = load_f32(bias), load_f32(bias + 4 * H)
@@ -78,9 +79,10 @@ def _cells(count, H, u, c, xw, rows, bias, cx, cy, acts, y, packed):  # type: ig
         g = tanh(load_f32(z + 4096) + (load_bf16(x + 4 * H) + bg))
         o = sigmoid(load_f32(z + 5120) + (load_bf16(x + 6 * H) + bo))
         at = r * H + 16 * u
-        cell = f * load_f32(cx + 4 * at) + i * g
+        cell = f * load_f32(carry + 4 * at) + i * g
         h = o * tanh(cell)
-        store_f32(cy + 4 * at, cell)
+        store_f32(carry + 4 * at, cell)
+        store_bf16(cells + 2 * at, cell)
         store_bf16(y + 2 * at, h)
         store_bf16(packed + _tile_row(0, r, H // 32) + (u // 2) * 1024 + (u % 2) * 32, h)
         gate = acts + 8 * r * H + 128 * u
@@ -91,7 +93,7 @@ def _cells(count, H, u, c, xw, rows, bias, cx, cy, acts, y, packed):  # type: ig
 
 
 @njit
-def _forward_step(p, t, b0, b1, u0, u1, block, c):  # type: ignore[no-untyped-def]
+def _forward_step(p, t, b0, b1, u0, u1, block, c):
     """Step t for a thread's rows and units."""
     B, H = peek(p, B_), peek(p, H_)
     tiles = H // 32
@@ -116,11 +118,13 @@ def _forward_step(p, t, b0, b1, u0, u1, block, c):  # type: ignore[no-untyped-de
             else:
                 product_1x2(a, w, c, tiles)
                 product_1x2(a, w + tiles * 2048, c + 4096, tiles)
-            cx = peek(p, C) + row * H * 4
+            carry = peek(p, CARRY) + b * H * 4
+            cells = peek(p, C) + (row + B) * H * 2
             y = peek(p, Y) + (row + B) * H * 2
             packed = target + (a - source)
             acts = peek(p, ACTS) + row * H * 8
-            _cells(count, H, u, c, xw, rows, peek(p, BIAS), cx, cx + B * H * 4, acts, y, packed)
+            bias = peek(p, BIAS)
+            _cells(count, H, u, c, xw, rows, bias, carry, cells, acts, y, packed)
 
 
 @cfunc(_SIGNATURE, cache=True, nopython=True)
@@ -128,8 +132,9 @@ def forward(p: Any) -> None:
     """One layer over a window.
 
     WEIGHTS: ``pack_forward``; XW: (rows, 4H) bfloat16, chosen by ROWS (T * B int64, or 0 for
-    row t * B + b); BIAS (4H,), HX (B, H) float32; C (T + 1, B, H) float32 with the start in C[0];
-    Y (T + 1, B, H) bfloat16; ACTS (T, B, H/16, 4, 16) bfloat16; PACKED: work space.
+    row t * B + b); BIAS (4H,), HX (B, H) float32; CARRY (B, H) float32: the cells, updated in
+    place; C (T + 1, B, H) bfloat16: their history from C[1]; Y (T + 1, B, H) bfloat16; ACTS
+    (T, B, H/16, 4, 16) bfloat16; PACKED: work space.
     """
     thread, size = join(p)
     b0, b1, u0, u1, block = _share(p, thread, size)
@@ -144,22 +149,24 @@ def forward(p: Any) -> None:
 
 
 @njit
-def _gate_gradients(count, H, u, dh_rec, dy, cx, acts, dgates, packed, dc_at):  # type: ignore[no-untyped-def]
-    """Gate gradients of ``count`` rows of unit block u; dh_rec: row r at 64 r (tiles 2048 apart)."""
+def _gate_gradients(count, H, u, dh_rec, dy, cells, acts, dgates, packed, dc_at, step):
+    """Gate gradients of ``count`` rows of unit block u.
+
+    dh_rec: dh through the recurrence, tiles 2048 bytes apart; step: B * H, to the next cells.
+    """
     one = splat(1.0)
     bi, bf, bg, bo = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-    cy = cx[1]
     for r in range(count):
         at = r * H + 16 * u
         gate = acts + 8 * r * H + 128 * u
         i, f = load_bf16(gate), load_bf16(gate + 32)
         g, o = load_bf16(gate + 64), load_bf16(gate + 96)
         dh = load_f32(dh_rec + (r // 16) * 2048 + (r % 16) * 64) + load_bf16(dy + 2 * at)
-        th = tanh(load_f32(cy + 4 * at))
+        th = tanh(load_bf16(cells + 2 * (at + step)))
         dc = load_f32(dc_at + 4 * at) + dh * o * (one - th * th)
         store_f32(dc_at + 4 * at, dc * f)
         di = dc * g * i * (one - i)
-        df = dc * load_f32(cx[0] + 4 * at) * f * (one - f)
+        df = dc * load_bf16(cells + 2 * at) * f * (one - f)
         dg = dc * i * (one - g * g)
         do = dh * th * o * (one - o)
         bi, bf, bg, bo = bi + di, bf + df, bg + dg, bo + do
@@ -177,12 +184,12 @@ def _gate_gradients(count, H, u, dh_rec, dy, cx, acts, dgates, packed, dc_at):  
 
 
 @njit
-def _add_to(address, value):  # type: ignore[no-untyped-def]
+def _add_to(address, value):
     store_f32(address, load_f32(address) + value)
 
 
 @njit
-def _recurrent(p, t, b, count, v, source, c):  # type: ignore[no-untyped-def]
+def _recurrent(p, t, b, count, v, source, c):
     """c := dgates[t + 1] @ W_hh for rows b.. and unit pair v; from DHX at the window's end."""
     H = peek(p, H_)
     tiles = H // 8
@@ -200,7 +207,7 @@ def _recurrent(p, t, b, count, v, source, c):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _backward_step(p, t, b0, b1, u0, u1, block, c, dbias):  # type: ignore[no-untyped-def]
+def _backward_step(p, t, b0, b1, u0, u1, block, c, dbias):
     """Step t of the way back for a thread's rows and units; t = -1 leaves dhx."""
     B, H = peek(p, B_), peek(p, H_)
     tiles = H // 8
@@ -220,12 +227,19 @@ def _backward_step(p, t, b0, b1, u0, u1, block, c, dbias):  # type: ignore[no-un
                         dh = load_f32(c + (r // 16) * 2048 + k * 1024 + (r % 16) * 64)
                         store_f32(peek(p, DHX) + ((b + r) * H + 16 * u) * 4, dh)
                     continue
-                cx = peek(p, C) + row * H * 4
                 di, df, dg, do = _gate_gradients(
-                    count, H, u, c + k * 1024, peek(p, DY) + row * H * 2, (cx, cx + B * H * 4),
-                    peek(p, ACTS) + row * H * 8, peek(p, DGATES) + row * H * 8, target + skip,
+                    count,
+                    H,
+                    u,
+                    c + k * 1024,
+                    peek(p, DY) + row * H * 2,
+                    peek(p, C) + row * H * 2,
+                    peek(p, ACTS) + row * H * 8,
+                    peek(p, DGATES) + row * H * 8,
+                    target + skip,
                     peek(p, DCX) + b * H * 4,
-                )  # fmt: skip
+                    B * H,
+                )
                 _add_to(dbias + 64 * u, di)
                 _add_to(dbias + 64 * u + 4 * H, df)
                 _add_to(dbias + 64 * u + 8 * H, dg)

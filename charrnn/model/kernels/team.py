@@ -27,7 +27,7 @@ _VOID_P = ctypes.c_void_p
 
 
 @njit
-def join(p):  # type: ignore[no-untyped-def]
+def join(p):
     """(thread number, team size) of the calling thread."""
     if peek(p, THREAD_NUM) != 0:
         return call_int(peek(p, THREAD_NUM)), call_int(peek(p, NUM_THREADS))
@@ -35,7 +35,7 @@ def join(p):  # type: ignore[no-untyped-def]
 
 
 @njit
-def meet(p, arrivals):  # type: ignore[no-untyped-def]
+def meet(p, arrivals):
     """Wait until ``arrivals`` calls, of all threads together, were made since the start."""
     counter = peek(p, COUNTER)
     atomic_add(counter, 1)
@@ -84,7 +84,7 @@ class Team(threading.local):
         # Tickets and the meeting counter, each on a cache line of its own.
         self.shared = torch.zeros(32, dtype=torch.int64)
 
-    def run(self, entry: int, values: list[int], size: int) -> None:
+    def run(self, entry: int | None, values: list[int], size: int) -> None:
         """Call the C function ``entry(table)`` on ``size`` threads; table = header + values."""
         self.shared.zero_()
         base = self.shared.data_ptr()

@@ -22,8 +22,10 @@ class Saved(NamedTuple):
 
 def forward_window(
     xw: Tensor, rows: Tensor | None, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor
-) -> tuple[Tensor, Saved]:
-    """xw (T, B, 4H), or a table (V, 4H) with rows (T, B); returns y (T + 1, B, H), y[0] = hx."""
+) -> tuple[Tensor, Tensor, Saved]:
+    """xw (T, B, 4H), or a table (V, 4H) with rows (T, B); returns y (T + 1, B, H) with
+    y[0] = hx, the last cells and what to save.
+    """
     acts = (xw + bias.to(xw.dtype))[rows] if rows is not None else xw + bias.to(xw.dtype)
     T, B, _ = acts.shape
     H = hx.shape[1]
@@ -36,13 +38,13 @@ def forward_window(
         torch.addmm(z, y[t], w, out=z)
         z[:, : 2 * H].sigmoid_()
         z[:, 3 * H :].sigmoid_()
-        i, f, g, o = z.split(H, 1)
+        i, f, g, o = torch.split(z, H, 1)
         g.tanh_()
         torch.mul(f, cells[t], out=cells[t + 1])
         cells[t + 1].addcmul_(i, g)
         torch.tanh(cells[t + 1], out=tanh_cells[t])
         torch.mul(o, tanh_cells[t], out=y[t + 1])
-    return y, Saved(acts, cells, tanh_cells)
+    return y, cells[-1].clone(), Saved(acts, cells, tanh_cells)
 
 
 def backward_window(
@@ -53,7 +55,7 @@ def backward_window(
     T, B, G = acts.shape
     H = G // 4
     dgates, w = torch.empty_like(acts), w_hh.to(acts.dtype)
-    i, f, g, o = acts.split(H, 2)
+    i, f, g, o = torch.split(acts, H, 2)
     # All products that do not hang on the recurrence, for the whole window at once.
     into_c = o * (1 - tanh_cells * tanh_cells)
     slopes = torch.cat([g * i * (1 - i), cells[:-1] * f * (1 - f), i * (1 - g * g)], 2)
