@@ -161,9 +161,7 @@ class TextModel:
             raise CorpusError(f"{name} was split without a {part} part")
         if corpus.vocab.codes != self.vocab.codes:
             raise CheckpointError(f"{self.path} does not have the alphabet of its corpus {name}")
-        # each range reads the character before it
-        before = [(max(start - 1, 0), stop) for start, stop in ranges]
-        return score_ids(self.checkpoint.config, self._weights, corpus.ids, ranges=before)
+        return score_ids(self.checkpoint.config, self._weights, corpus.ids, ranges=ranges)
 
 
 def load(path: str | Path | None = None) -> TextModel:

@@ -29,7 +29,7 @@ FORMS = ["float32", "float16", "int8"]
 @pytest.fixture(scope="module", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
@@ -159,7 +159,7 @@ def test_bad_ids_are_refused() -> None:
 
 
 def test_code_is_kept_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
     machine_code.load.cache_clear()
     machine_code.load("lstm", False, "float32")
     (kept,) = tmp_path.rglob("*.o")
@@ -177,7 +177,7 @@ def test_code_is_kept_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "file"))
     machine_code.load.cache_clear()
     assert machine_code.load("rnn-relu", False, "float32") is not None
 

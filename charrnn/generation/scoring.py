@@ -1,22 +1,15 @@
 """How well a network predicts a text, in nats a character.
 
-The first character of a text has nothing before it that could predict it, so it is read and not
-counted: N characters count N − 1. A text may be given as ranges of a longer one; each is read from
-the zero state and counts one character less than it holds (let a range start one character
-earlier to count all of it, with that character as context).
-
-``score`` cuts a long text into pieces that are read side by side as the lanes of one engine, one
-matrix product a layer. A piece first reads the ``warmup`` characters before it without counting
-them, so that its state has forgotten that it began at zero. ``lanes=1`` reads straight through
-in NumPy and is exact.
+A text is laid out in lanes (``charrnn.text.lanes``), which are read side by side as the streams of
+one engine, one matrix product a layer. The first character of a text has nothing before it that
+could predict it, so it is read and not counted: N characters count N − 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +19,14 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CorpusError
 from charrnn.generation.engine import Array, Engine, Weights
 from charrnn.generation.opening import AnyEngine, open_engine
+from charrnn.text import lanes as lane_layout
+from charrnn.text.lanes import WARMUP
+from charrnn.text.splits import Range
 
 Ids = NDArray[np.integer[Any]]
-Ranges = Sequence[tuple[int, int]]
 
-WARMUP = 256
-MAX_LANES = 128
+LANES = 128
+WINDOW = 256
 
 
 @dataclass(frozen=True)
@@ -66,21 +61,13 @@ class Score:
         }
 
 
-class Piece(NamedTuple):
-    """Read ``ids[start:stop]`` from the zero state; count the targets from ``counted`` on."""
-
-    start: int
-    counted: int
-    stop: int
-
-
 def score(
     config: ModelConfig,
     weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
     ids: Ids,
     *,
-    ranges: Ranges | None = None,
-    lanes: int = 0,
+    ranges: tuple[Range, ...] | None = None,
+    lanes: int = LANES,
     warmup: int = WARMUP,
     temperature: float = 1.0,
 ) -> Score:
@@ -90,19 +77,21 @@ def score(
         config: the network's shape.
         weights: its weights; or prepared ones; or an engine, whose like will be used.
         ids: the whole text.
-        ranges: ``(start, stop)`` pairs (default: all of it).
-        lanes: pieces read at once (1: exact, one after the other; 0: chosen from the length).
+        ranges: ``(start, stop)`` pairs (default: all of it). All characters of a range are
+            counted, the first one as it follows the one before the range.
+        lanes: about how many pieces are read at once; 1: every range straight through, in NumPy.
         warmup: uncounted characters that a piece inside a range reads first.
         temperature: logits are divided by it; above 0.
 
     Raises:
-        CorpusError: no range holds two characters.
+        CorpusError: there is nothing to count.
     """
+    ranges = ((0, len(ids)),) if ranges is None else ranges
     values = position_nats(
         config, weights, ids, ranges=ranges, lanes=lanes, warmup=warmup, temperature=temperature
     )
     counted = values[~np.isnan(values)]
-    expected = sum(max(0, stop - start - 1) for start, stop in _ranges(ids, ranges))
+    expected = sum(max(0, stop - max(start, 1)) for start, stop in ranges)
     assert len(counted) == expected, (len(counted), expected)
     return Score(float(counted.sum(dtype=np.float64)), len(counted))
 
@@ -112,8 +101,8 @@ def position_nats(
     weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
     ids: Ids,
     *,
-    ranges: Ranges | None = None,
-    lanes: int = 0,
+    ranges: tuple[Range, ...] | None = None,
+    lanes: int = LANES,
     warmup: int = WARMUP,
     temperature: float = 1.0,
 ) -> Array:
@@ -121,19 +110,22 @@ def position_nats(
 
     Arguments and errors are those of ``score``. Ranges must not overlap.
     """
-    wanted = [(start, stop) for start, stop in _ranges(ids, ranges) if stop - start > 1]
-    total = sum(stop - start - 1 for start, stop in wanted)
-    if total == 0:
-        raise CorpusError("the text to score needs at least two characters")
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}: it must be above 0")
-    lanes = lanes or max(1, min(MAX_LANES, total // (2 * warmup + 1)))
-    plans = _plan(wanted, total, lanes, warmup)
-    engine = _open(config, weights, len(plans), exact=lanes == 1)
+    layout = lane_layout.lay(((0, len(ids)),) if ranges is None else ranges, lanes, warmup)
+    if not layout:
+        raise CorpusError("the text to score needs at least two characters")
+    engine = _open(config, weights, len(layout), exact=lanes == 1)
     nats = np.full(len(ids), np.nan, np.float32)
-    for places, targets, losses in _run(engine, ids, plans, np.float32(1 / temperature)):
-        assert np.isnan(nats[targets]).all(), f"counted twice near {places}"
-        nats[targets] = losses
+    scale = np.float32(1 / temperature)
+    for block in lane_layout.blocks(ids, layout, WINDOW):
+        interrupts.check()
+        for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
+            logits = engine.step(x)
+            targets = places[counts]
+            if len(targets):
+                assert np.isnan(nats[targets]).all(), f"counted twice near {targets[0]}"
+                nats[targets] = _losses(logits[counts], ids[targets], scale)
     return nats
 
 
@@ -149,65 +141,6 @@ def _open(
     if isinstance(engine, Engine):
         engine.together = not exact
     return engine
-
-
-def _ranges(ids: Ids, ranges: Ranges | None) -> Ranges:
-    return [(0, len(ids))] if ranges is None else ranges
-
-
-def _plan(ranges: Ranges, total: int, lanes: int, warmup: int) -> list[list[Piece]]:
-    """Cut ``ranges`` into at most ``lanes`` lists of pieces with about as many targets each."""
-    plans: list[list[Piece]] = [[]]
-    share = -(-total // lanes)
-    room = share
-    for start, stop in ranges:
-        target = start + 1
-        while target < stop:
-            if room == 0:
-                plans.append([])
-                room = share
-            end = min(stop, target + room)
-            plans[-1].append(Piece(max(start, target - 1 - warmup), target, end))
-            room -= end - target
-            target = end
-    return plans
-
-
-def _steps(plan: list[Piece]) -> Iterator[tuple[int, bool, bool]]:
-    """For every step of a lane: the place it reads, whether afresh, whether the next counts."""
-    for piece in plan:
-        for place in range(piece.start, piece.stop - 1):
-            yield place, place == piece.start, place + 1 >= piece.counted
-
-
-def _run(
-    engine: AnyEngine, ids: Ids, plans: list[list[Piece]], scale: np.float32
-) -> Iterator[tuple[Ids, Ids, Array]]:
-    """Step all lanes to their ends: places read, targets counted and their nats."""
-    lanes = [_steps(plan) for plan in plans]
-    N = engine.streams
-    place, fresh, counts = np.zeros(N, np.intp), np.zeros(N, bool), np.zeros(N, bool)
-    done = 0
-    while True:
-        counts[:] = fresh[:] = False
-        for lane, steps in enumerate(lanes):
-            here = next(steps, None)
-            if here is not None:
-                place[lane], fresh[lane], counts[lane] = here
-            elif lanes[lane] is not _OVER:
-                lanes[lane], done = _OVER, done + 1
-        if done == N:
-            return
-        interrupts.check()
-        if fresh.any():
-            engine.reset(fresh)
-        logits = engine.step(ids[place])
-        if counts.any():
-            targets = place[counts] + 1
-            yield place, targets, _losses(logits[counts], ids[targets], scale)
-
-
-_OVER: Iterator[tuple[int, bool, bool]] = iter(())
 
 
 def _losses(logits: Array, targets: Ids, scale: np.float32) -> Array:

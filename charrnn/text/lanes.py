@@ -33,10 +33,14 @@ class Lane:
 
 @dataclass(frozen=True)
 class Block:
-    """``x, y (K, T)`` inputs and targets of all lanes, ``mask (K, T)`` where a target counts."""
+    """``x, y (K, T)`` inputs and targets of all lanes, ``places (K, T)`` of the targets.
+
+    ``mask (K, T)`` is true where a target counts.
+    """
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
+    places: NDArray[np.int64]
     mask: NDArray[np.bool_]
 
 
@@ -53,7 +57,7 @@ def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lan
     result = []
     for start, stop in ranges:
         start = max(start, 1)
-        pieces = max(1, math.ceil((stop - start) / longest))
+        pieces = max(1, round((stop - start) / longest))
         cuts = [start + (stop - start) * k // pieces for k in range(pieces + 1)]
         result += [Lane(max(start, a - warmup), a, b) for a, b in pairwise(cuts)]
     kept = [lane for lane in result if lane.stop > lane.counted]
@@ -75,4 +79,4 @@ def blocks(ids: Ids, lanes: list[Lane], window: int) -> Iterator[Block]:
         target = first + np.arange(begin, last)  # (K, T)
         mask = (target >= counted) & (target < stop)
         inside = np.minimum(target, stop - 1)
-        yield Block(ids[inside - 1].astype(np.int64), ids[inside].astype(np.int64), mask)
+        yield Block(ids[inside - 1].astype(np.int64), ids[inside].astype(np.int64), inside, mask)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charrnn import interrupts
+from charrnn.generation.scoring import Score
 from charrnn.model.network import State
 from charrnn.text import lanes as lane_layout
 from charrnn.text.splits import Range
@@ -35,24 +34,6 @@ class Predictor(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Summed nats over ``chars`` characters, each counted once."""
-
-    nats: float
-    chars: int
-
-    @property
-    def nats_per_char(self) -> float:
-        """Cross-entropy in nats a character."""
-        return self.nats / self.chars
-
-    @property
-    def bits_per_char(self) -> float:
-        """Cross-entropy in bits a character."""
-        return self.nats_per_char / math.log(2)
-
-
 @torch.no_grad()
 def evaluate(
     predictor: Predictor,
@@ -62,7 +43,7 @@ def evaluate(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
     lanes: int = LANES,
-) -> Evaluation:
+) -> Score:
     """Score ``ranges`` of ``ids`` with a state of its own, carried through each range.
 
     Long ranges are cut into warmed-up lanes (``charrnn.text.lanes``); the log-softmax is float32,
@@ -87,4 +68,4 @@ def evaluate(
         chars += len(kept)
     expected = sum(stop - max(start, 1) for start, stop in ranges)
     assert chars == expected, f"counted {chars} of {expected} characters"
-    return Evaluation(float(nats), chars)
+    return Score(float(nats), chars)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from charrnn import interrupts
 from charrnn.errors import ConfigError, Interrupted, NonFiniteLossError
+from charrnn.generation.scoring import Score
 from charrnn.library import BEST, LAST
 from charrnn.model.network import State
 from charrnn.text.streams import Streams
-from charrnn.training.evaluation import Evaluation, evaluate
+from charrnn.training.evaluation import evaluate
 from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
 from charrnn.training.records import Listener, Report
@@ -196,7 +197,7 @@ class Trainer:
         self._validated_s = time.monotonic() - self._clock
         return 0 < self.config.patience <= tally.worse
 
-    def _evaluate(self) -> Evaluation | None:
+    def _evaluate(self) -> Score | None:
         if not self.setting.parts.val:
             return None
         place = self.stepper.place
