@@ -348,3 +348,17 @@ def test_the_command_in_the_card_makes_the_same_network(corpus, tmp_path, monkey
     assert left.value.code == 0
     best = "best.safetensors"
     assert same(tensors(tmp_path / "first", best), tensors(tmp_path / "second", best))
+
+
+def test_a_reader_of_the_metrics_that_goes_away_costs_nothing(corpus, tmp_path):
+    class Gone(Silence):
+        def on_report(self, report):
+            if report.step == 50:
+                raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(corpus, tmp_path / "parts", listener=Gone(), eval_every=1000)
+    assert checkpoint.load(tmp_path / "parts/last.safetensors").meta["progress"]["step"] == 50
+    charrnn.train(out=tmp_path / "parts", resume=True)
+    run(corpus, tmp_path / "whole", eval_every=1000)
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))

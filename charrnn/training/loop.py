@@ -92,6 +92,10 @@ class Trainer:
                     early = self._validate()
             if self.tally.validated_step != self.tally.step:
                 self._validate()
+        except BrokenPipeError:  # whoever read the metrics went away
+            self._settle()
+            self._save_last()
+            raise
         except Interrupted as stopped:
             self._settle()
             self._save_last()
