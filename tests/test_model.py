@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from charrnn.config import CELLS, ModelConfig
 from charrnn.model.cells import STEPS, LayerWeights, naive_layer
 from charrnn.model.flat import FlatParameters
-from charrnn.model.fused import run_layer
+from charrnn.model.fused import run_first_layer, run_layer
 from charrnn.model.network import CharNetwork, Dropout
 
 B, T, E, H = 3, 7, 5, 4
@@ -135,3 +135,16 @@ def test_flat_vectors_and_parameters_are_the_same_memory():
     assert flat.grads.abs().sum() > 0
     biases = sum(p.numel() for p in network.parameters() if p.dim() == 1)
     assert flat.decayed == len(flat.values) - biases
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_first_layer_reads_characters_as_it_reads_their_embeddings(cell, dtype):
+    _, hx, cx, weights = layer_inputs(cell, dtype=torch.float32, width=32, size=64)
+    embedding = torch.randn(11, 32, generator=torch.Generator().manual_seed(4))
+    ids = torch.randint(11, (B, T), generator=torch.Generator().manual_seed(5))
+    by_id = run_first_layer(cell, ids, embedding, hx, cx, weights, dtype)
+    by_row = run_layer(cell, embedding[ids], hx, cx, weights, dtype)
+    for mine, theirs in zip(by_id, by_row, strict=True):
+        tolerance = 1e-6 if dtype is None else 3e-2
+        torch.testing.assert_close(mine.float(), theirs.float(), rtol=0, atol=tolerance)

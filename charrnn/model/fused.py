@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import _VF, Tensor
+from torch.nn import functional as F
 
 from charrnn.model.cells import LayerWeights
-from charrnn.model.kernels.fused_lstm import kernels, lstm_layer
+from charrnn.model.kernels.fused_lstm import kernels, lstm_layer, lstm_symbols
 
 _TORCH_LAYERS: dict[str, Any] = {
     "lstm": _VF.lstm,
@@ -42,6 +43,27 @@ def run_layer(
     if cell == "lstm" and x.device.type == "cpu" and has_kernels(compute):
         return fused_layer(x, hx, cx, w, compute)
     return torch_layer(cell, x, hx, cx, w, dtype)
+
+
+def run_first_layer(
+    cell: str,
+    ids: Tensor,
+    embedding: Tensor,
+    hx: Tensor,
+    cx: Tensor,
+    w: LayerWeights,
+    dtype: torch.dtype | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``run_layer`` on the rows ``ids (B, T)`` of ``embedding (V, E)``.
+
+    Our kernels take the input product once a symbol instead of once a place.
+    """
+    compute = dtype or w.weight_hh.dtype
+    if cell == "lstm" and ids.device.type == "cpu" and has_kernels(compute):
+        bias = w.bias_ih + w.bias_hh
+        y, h, c = lstm_symbols(ids.T, embedding, w.weight_ih, w.weight_hh, bias, hx, cx, compute)
+        return y.transpose(0, 1), h, c
+    return run_layer(cell, F.embedding(ids, embedding), hx, cx, w, dtype)
 
 
 def has_kernels(dtype: torch.dtype) -> bool:

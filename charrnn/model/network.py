@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from charrnn.config import ModelConfig
 from charrnn.model.cells import LayerWeights
-from charrnn.model.fused import run_layer
+from charrnn.model.fused import run_first_layer, run_layer
 
 State = tuple[Tensor, Tensor]
 
@@ -113,13 +113,18 @@ class CharNetwork(nn.Module):
         ``dtype`` is that of the matrix products (None: the weights' own); states stay in theirs.
         """
         hx, cx = state
-        y = dropout(self.embedding(x))  # (B, T, E)
-        total: Tensor | None = None
+        cell, y, total = self.config.cell, x, None
         hs, cs = [], []
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
-            y, h, c = run_layer(self.config.cell, y, hx[index], cx[index], layer.weights, dtype)
-            y = dropout(y)
+            rest = (hx[index], cx[index], layer.weights, dtype)
+            if index == 0 and dropout.rate == 0:
+                y, h, c = run_first_layer(cell, x, self.embedding.weight, *rest)
+            elif index == 0:
+                y, h, c = run_layer(cell, dropout(self.embedding(x)), *rest)
+            else:
+                y, h, c = run_layer(cell, y, *rest)
+            y = dropout(y)  # (B, T, H)
             hs.append(h)
             cs.append(c)
             if self.config.sum_layers:
