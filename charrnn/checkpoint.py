@@ -77,6 +77,11 @@ class Checkpoint:
     meta: dict[str, Any] = field(default_factory=dict)
     extra: Tensors = field(default_factory=dict)
 
+    def about(self, name: str) -> dict[str, Any]:
+        """A part of ``meta``; empty where the note, which may be anybody's, has no such part."""
+        part = self.meta.get(name)
+        return part if isinstance(part, dict) else {}
+
     def save(self, path: Path, *, half: bool = False) -> None:
         """Write the checkpoint to ``path``, atomically; ``half`` stores weights as float16.
 

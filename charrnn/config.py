@@ -227,8 +227,8 @@ class SampleConfig(_Record):
     def __post_init__(self) -> None:
         hot = self.temperature >= 0 if isinstance(self.temperature, (int, float)) else False
         check_real("temperature", self.temperature, hot, "a finite number of at least 0")
-        check_whole("length", self.length, 0)
-        check_whole("top_k", self.top_k, 0)
+        check_whole("length", self.length, 0, SEED_LIMIT - 1)
+        check_whole("top_k", self.top_k, 0, MAX_VOCABULARY)
         check_real("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
         check_real("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1")
         check(all(self.stop), "stop", self.stop, "texts of at least one character")

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -50,8 +51,9 @@ def is_plain(stream: TextIO) -> bool:
 
 
 def note(text: str) -> None:
-    """A line on stderr."""
-    print(f"charrnn: {one_line(text)}", file=sys.stderr, flush=True)
+    """A line on stderr; where that is gone, nothing."""
+    with suppress(OSError):
+        print(f"charrnn: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 # nats from which the next colour holds: what was expected is dim, what surprised is red
@@ -121,10 +123,7 @@ class TrainConsole:
 
     def on_note(self, text: str) -> None:
         """Say it, quiet or not."""
-        if self._bar is None:
-            note(text)
-        else:
-            self._bar.write(f"charrnn: {one_line(text)}", file=sys.stderr)
+        self._write(f"charrnn: {one_line(text)}")
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:
         """Move the bar."""
@@ -132,7 +131,8 @@ class TrainConsole:
             return
         if loss is not None:
             self._bar.set_description_str(f"loss {loss:.3f}", refresh=False)
-        self._bar.update(progress * 100 - self._bar.n)
+        with suppress(OSError):
+            self._bar.update(progress * 100 - self._bar.n)
 
     def on_report(self, report: Report) -> None:
         """A line for each validation, and one now and then in a log without any."""
@@ -168,10 +168,11 @@ class TrainConsole:
         note(f"kept {result.best}; try: charrnn sample {result.folder}")
 
     def _write(self, text: str) -> None:
-        if self._bar is None:
-            print(text, file=sys.stderr, flush=True)
-        else:
-            self._bar.write(text, file=sys.stderr)
+        with suppress(OSError):  # a terminal that hung up must not cost the run
+            if self._bar is None:
+                print(text, file=sys.stderr, flush=True)
+            else:
+                self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -90,13 +90,20 @@ def _in_use(name: str, pid: int) -> bool:
     return name in _ours if pid == os.getpid() else process_lives(pid)
 
 
-def sweep_temporaries(folder: Path) -> list[Path]:
-    """Remove what killed processes left half written in ``folder``; say what that was."""
+def sweep_temporaries(folder: Path, least_age_s: float = 0.0) -> list[Path]:
+    """Remove what killed processes left half written in ``folder``; say what that was.
+
+    In a folder that nobody else can be writing into age does not matter; elsewhere a process of
+    another machine may own what looks abandoned here, so that only old files go.
+    """
     if not folder.is_dir():
         return []
     found = [(path, _TEMPORARY.match(path.name)) for path in folder.iterdir()]
     left = [path for path, match in found if match and not _in_use(path.name, int(match[1]))]
+    swept = []
     for path in left:
         with suppress(OSError):
-            path.unlink()
-    return left
+            if time.time() - path.stat().st_mtime >= least_age_s:
+                path.unlink()
+                swept.append(path)
+    return swept

@@ -49,12 +49,7 @@ class TextModel:
         self.checkpoint, self.path = checkpoint, path
         self.vocab: Vocab = checkpoint.vocab
         self.meta = checkpoint.meta
-        corpus = self._about_corpus()
-        self.lines = corpus.get("lines") is True
-
-    def _about_corpus(self) -> dict[str, Any]:
-        corpus = self.meta.get("corpus")
-        return corpus if isinstance(corpus, dict) else {}
+        self.lines = checkpoint.about("corpus").get("lines") is True
 
     @cached_property
     def _weights(self) -> Weights:
@@ -138,7 +133,7 @@ class TextModel:
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
-        about = self._about_corpus()
+        about = self.checkpoint.about("corpus")
         try:
             how = about["split"]
             kind: Split = how["kind"]

@@ -189,7 +189,7 @@ def test_training_survives_two_failed_saves_and_gives_up_at_the_third(
 
     monkeypatch.setattr(checkpoint.Checkpoint, "save", save_or_fail)
     assert run(corpus, tmp_path / "twice").steps == 60
-    failing["left"] = 3
+    failing["left"] = 1000
     with pytest.raises(SaveError, match="3 in a row"):
         run(corpus, tmp_path / "thrice")
 
@@ -362,3 +362,74 @@ def test_a_reader_of_the_metrics_that_goes_away_costs_nothing(corpus, tmp_path):
     charrnn.train(out=tmp_path / "parts", resume=True)
     run(corpus, tmp_path / "whole", eval_every=1000)
     assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+
+
+def test_a_signal_in_the_middle_of_a_run_s_validation_changes_nothing(
+    corpus, tmp_path, monkeypatch
+):
+    run(corpus, tmp_path / "whole", eval_every=10)
+    evaluate, calls = loop.evaluate, []
+
+    def interrupted(*args, **settings):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGHUP)
+        return evaluate(*args, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            run(corpus, tmp_path / "parts", eval_every=10)
+    assert stopped.value.exit_code == 129
+    assert "step 30" in str(stopped.value)
+    charrnn.train(out=tmp_path / "parts", resume=True)
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
+def test_after_a_fallback_the_damaged_file_never_replaces_the_good_one(
+    corpus, tmp_path, monkeypatch
+):
+    run(corpus, tmp_path / "run", steps=40)
+    last = tmp_path / "run" / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:-10])
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "save", full)
+        with pytest.raises(SaveError):
+            charrnn.train(out=tmp_path / "run", resume=True, steps=80)
+    assert charrnn.train(out=tmp_path / "run", resume=True, steps=60).steps == 60
+
+
+def test_a_best_network_that_could_not_be_saved_sets_no_bar(corpus, tmp_path, monkeypatch):
+    save, failed = checkpoint.Checkpoint.save, []
+
+    def fail_once(self, path, **settings):
+        if path.name == "best.safetensors" and len(failed) == 1:
+            failed.append(path)
+            raise OSError(28, "No space left on device")
+        failed.append(path) if path.name == "best.safetensors" else None
+        save(self, path, **settings)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", fail_once)
+    result = run(corpus, tmp_path / "run", eval_every=10)
+    kept = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    assert kept.meta["losses"]["val"] == result.best_val
+
+
+def test_a_resumed_run_refuses_what_it_cannot_change(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=5)
+    for changed in ({"val_frac": 0.2}, {"is_bytes": True}, {"hidden": 9}, {"split": "interleaved"}):
+        with pytest.raises(ConfigError, match="keeps its"):
+            charrnn.train(out=tmp_path / "run", resume=True, **changed)
+
+
+def test_resuming_by_name_takes_that_corpus_and_no_longer_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("book", "bookshelf"):
+        (tmp_path / f"{name}.txt").write_text(TEXT)
+        charrnn.train(f"{name}.txt", **(SMALL | {"steps": 5}))
+    assert charrnn.train("book.txt", resume=True, steps=7).folder.name == "book"

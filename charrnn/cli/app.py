@@ -104,7 +104,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}", 1)
-    if isinstance(error, MemoryError):
+    allocator = "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__
+    if isinstance(error, MemoryError) or allocator:
         return _fail("out of memory: a smaller --size, --batch or --window needs less", 1)
     kind = type(error).__name__
     return _fail(f"{kind}: {error} (a bug: CHARRNN_DEBUG=1 shows where)", 1)
@@ -125,7 +126,7 @@ def _replace_closed_streams() -> None:
 
 
 def _speak_utf8() -> None:
-    """UTF-8 on all three streams, whatever the locale says."""
+    """UTF-8 on stdout and stderr, whatever the locale says."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")

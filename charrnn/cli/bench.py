@@ -8,14 +8,13 @@ from typing import Any
 
 import typer
 
-from charrnn.cli.options import JSON, option
+from charrnn.cli.options import JSON, THREADS, option
 from charrnn.config import Cell, Device, Form, Precision
 
 app = typer.Typer(help="Speed here.", no_args_is_help=True, rich_markup_mode=None)
 
 CELL: Any = option("lstm", "--cell", help="Kind of recurrent cell.")
 SIZE: Any = option(512, "--size", min=1, help="Hidden units a layer.")
-THREADS: Any = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores.")
 
 
 @app.callback()

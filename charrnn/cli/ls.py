@@ -39,22 +39,16 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
         loaded = load(path)
     except CheckpointError as error:
         return entry | {"error": str(error)}
-    config, meta = loaded.config, loaded.meta
+    config = loaded.config
     return entry | {
-        "corpus": _in(meta, "corpus", "name"),
+        "corpus": loaded.about("corpus").get("name"),
         "cell": config.cell,
         "layers": config.layers,
         "hidden": config.hidden,
         "parameters": config.parameters,
-        "val_nats": _in(meta, "losses", "val"),
-        "date": _in(meta, "made", "date"),
+        "val_nats": loaded.about("losses").get("val"),
+        "date": loaded.about("made").get("date"),
     }
-
-
-def _in(meta: dict[str, Any], part: str, name: str) -> Any:
-    """``meta[part][name]``; None where the note, which may be anybody's, has no such thing."""
-    values = meta.get(part)
-    return values.get(name) if isinstance(values, dict) else None
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

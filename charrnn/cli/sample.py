@@ -83,10 +83,14 @@ def _text(
     start = prime.encode("utf-8", "surrogateescape") if isinstance(prime, str) else prime
     left = config.count
     writer.put(start)
-    for piece, last in model.stream(prime, config, lines=lines):
-        writer.put(piece)
-        if last:
-            left -= 1
-            writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
-            writer.put(start if left else b"")
+    try:
+        for piece, last in model.stream(prime, config, lines=lines):
+            writer.put(piece)
+            if last:
+                left -= 1
+                writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
+                writer.put(start if left else b"")
+    except KeyboardInterrupt:
+        writer.end()  # what was drawn is not lost
+        raise
     writer.end()

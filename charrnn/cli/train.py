@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from charrnn.cli.options import draw_seed, flag, option, seconds
+from charrnn.cli.options import THREADS, draw_seed, flag, option, seconds
 from charrnn.config import Cell, Device, Precision, Split
 
 
@@ -54,7 +54,7 @@ def train(
     precision: Precision = option(
         None, "--precision", help="Type of the matrix products. Default: auto."
     ),
-    threads: int = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores."),
+    threads: int = THREADS,
     seed: int = option(None, "--seed", min=0, help="Default: drawn, and said."),
     quiet: bool = flag("--quiet", short="-q", help="Say nothing but warnings and errors."),
     json: bool = flag("--json", help="Print the metrics lines on stdout."),

@@ -39,7 +39,7 @@ class Score:
     @property
     def nats_per_char(self) -> float:
         """Mean nats a character."""
-        return self.nats / self.chars
+        return self.nats / self.chars if self.chars else 0.0
 
     @property
     def bits_per_char(self) -> float:

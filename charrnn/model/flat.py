@@ -9,7 +9,7 @@ stretch alone.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class FlatParameters:
@@ -24,15 +24,9 @@ class FlatParameters:
         self.decayed = sum(p.numel() for p in ordered if p.dim() > 1)
         self.values = torch.cat([p.detach().flatten() for p in ordered])
         self.grads = torch.zeros_like(self.values)
-        self._parameters = ordered
         start = 0
         for parameter in ordered:
             stop = start + parameter.numel()
             parameter.data = self.values[start:stop].view(parameter.shape)
             parameter.grad = self.grads[start:stop].view(parameter.shape)
             start = stop
-
-    def groups(self) -> list[tuple[Tensor, Tensor]]:
-        """Views of values and gradients: those that decay, those that do not."""
-        n = self.decayed
-        return [(self.values[:n], self.grads[:n]), (self.values[n:], self.grads[n:])]

@@ -23,6 +23,7 @@ from charrnn.library import cache_folder
 from charrnn.text.sources import Source, blocks, code_blocks, open_sources
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
+ABANDONED_S = 3600.0  # no corpus takes so long between two writes
 NOTE_VERSION = 1
 
 
@@ -62,7 +63,7 @@ def encode_corpus(
     is_bytes = is_bytes or encoding == "bytes"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        sweep_temporaries(cache)
+        sweep_temporaries(cache, least_age_s=ABANDONED_S)
         with open_sources(paths, cache, max_bytes) as sources:
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:

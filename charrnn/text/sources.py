@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import os
+import select
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,7 @@ from charrnn.files import temporary_beside
 
 BLOCK = 1 << 20
 STDIN = "-"
+SIGNAL_WAIT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,18 @@ def open_sources(
         yield sources
 
 
+def names(paths: Sequence[str | Path]) -> str:
+    """What a corpus is called after its files."""
+    return " + ".join(map(_name, paths))
+
+
+def _name(path: str | Path) -> str:
+    return "standard input" if str(path) == STDIN else Path(path).name
+
+
 def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) -> Source:
     if str(path) == STDIN:
-        return Source(_copy(sys.stdin.buffer, spool, limit, stack), "standard input", limit)
+        return Source(_copy(sys.stdin.buffer, spool, limit, stack), _name(path), limit)
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -70,13 +82,29 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
             raise CorpusError(f"{path} is a folder: name the text files in it")
         if stat.S_ISREG(mode):
             with open(path, "rb"):
-                return Source(path, path.name, limit)
+                return Source(path, _name(path), limit)
         if not stat.S_ISFIFO(mode) and limit is None:
             raise CorpusError(f"{path} is a device that may never end: give --max-bytes")
-        with open(path, "rb") as pipe:
-            return Source(_copy(pipe, spool, limit, stack), path.name, limit)
+        with open(path, "rb", opener=_open_at_once) as pipe:
+            os.set_blocking(pipe.fileno(), True)
+            return Source(_copy(pipe, spool, limit, stack), _name(path), limit)
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a FIFO without waiting for its writer: a signal could not end that wait."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _wait_for(pipe: IO[bytes]) -> None:
+    """Wait until ``pipe`` has something to read or has ended, asking for signals meanwhile."""
+    try:
+        number = pipe.fileno()
+        while not select.select([number], [], [], SIGNAL_WAIT_S)[0]:
+            interrupts.check()
+    except (OSError, ValueError):  # not a file of the system's, or one that cannot be waited for
+        return
 
 
 def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> Path:
@@ -84,16 +112,20 @@ def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> 
     copy = temporary_beside(spool / "pipe")
     stack.callback(copy.unlink, missing_ok=True)
     with open(copy, "xb") as file:
-        for block in _read(pipe, limit):
+        for block in _read(pipe, limit, wait=True):
             interrupts.check()
             file.write(block)
     return copy
 
 
-def _read(file: IO[bytes], limit: int | None) -> Iterator[bytes]:
+def _read(file: IO[bytes], limit: int | None, wait: bool = False) -> Iterator[bytes]:
+    # what is waited for comes in pieces: filling a block would wait for the rest of it
+    read = getattr(file, "read1", file.read) if wait else file.read
     left = limit
     while left is None or left > 0:
-        block = file.read(BLOCK if left is None else min(BLOCK, left))
+        if wait:
+            _wait_for(file)
+        block = read(BLOCK if left is None else min(BLOCK, left))
         if not block:
             return
         if left is not None:

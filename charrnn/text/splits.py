@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import Split, check_real
+from charrnn.config import Split, check_choice, check_real
 from charrnn.errors import CorpusError
 
 ROWS = 100
@@ -63,6 +64,7 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
         CorpusError: ``interleaved`` needs at least 100 rows of a few windows.
 
     """
+    check_choice("split", kind, get_args(Split))
     for name, value in (("val-frac", val_frac), ("test-frac", test_frac)):
         check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
     check_real("val-frac + test-frac", val_frac + test_frac, val_frac + test_frac < 1, "below 1")

@@ -17,8 +17,6 @@ from charrnn.errors import CorpusError
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
 
-LEAST_CORPUS = 3  # a character, the next one, and one to spare
-
 
 @dataclass(frozen=True)
 class Position:
@@ -108,7 +106,8 @@ class Streams:
         text = self._ids[self._map.positions(np.arange(self._map.length))]
         ends = np.flatnonzero(text == line_end) + 1
         lines = np.split(text, ends)
-        order = self._rng(epoch, 1).permutation(len(lines))
+        # what follows the last line end stays last, or it would be glued to another record
+        order = [*self._rng(epoch, 1).permutation(len(lines) - 1), len(lines) - 1]
         return np.concatenate([lines[i] for i in order])
 
     def after(self, position: Position) -> Position:

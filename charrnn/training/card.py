@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import charrnn
+from charrnn.library import CORPUS_NAME
 from charrnn.training.setting import Setting, Tally
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
@@ -66,10 +67,11 @@ def command(setting: Setting) -> str:
         "test-frac": cut.test_frac,
         "epochs": config.epochs or None,
         "steps": config.steps or None,
-        "time": f"{config.seconds:g}s" if config.seconds else None,
+        "time": f"{config.seconds:.12g}s" if config.seconds else None,
         "seed": config.seed,
     }
-    words = ["charrnn", "train", *corpus.name.replace("standard input", "-").split(" + ")]
+    texts = [] if corpus.name == CORPUS_NAME else corpus.name.split(" + ")
+    words = ["charrnn", "train", *("-" if text == "standard input" else text for text in texts)]
     for name, value in values.items():
         words += [] if value is None else [f"--{name}", str(value)]
     words += ["--sum-layers" if model.sum_layers else "--last-layer"]

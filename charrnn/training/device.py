@@ -40,6 +40,8 @@ def choose_place(config: TrainConfig) -> Place:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = _device(config.device)
+    # cuDNN would round float32 products to TF32 unasked
+    torch.backends.cudnn.allow_tf32 = config.precision != "float32"
     return Place(device, _dtype(config.precision, device), torch.get_num_threads())
 
 

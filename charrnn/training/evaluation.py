@@ -64,7 +64,7 @@ def evaluate(
         logits, state = predictor(x, state, dtype=dtype)
         losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none")
         kept = torch.from_numpy(np.flatnonzero(block.mask)).to(device)
-        nats += losses[kept].sum(dtype=torch.float64).cpu()
+        nats += losses[kept].cpu().sum(dtype=torch.float64)
         chars += len(kept)
     expected = sum(stop - max(start, 1) for start, stop in ranges)
     assert chars == expected, f"counted {chars} of {expected} characters"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,11 +54,16 @@ def old_folder(name: str | None, out: Path | None) -> Path:
         if not any((out / file).exists() for file in (LAST, PREVIOUS)):
             raise CheckpointError(f"{out} holds no run to resume: leave --resume away to start one")
         return out
-    pattern = f"{name}*/{LAST}" if name else f"*/{LAST}"
-    runs = sorted(CHECKPOINTS.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+    numbered = re.compile(r".*" if name is None else re.escape(name) + r"(-\d+)?")
+    runs = [
+        path
+        for file in (LAST, PREVIOUS)
+        for path in CHECKPOINTS.glob(f"*/{file}")
+        if numbered.fullmatch(path.parent.name)
+    ]
     if not runs:
         raise CheckpointError(f"no run to resume under {CHECKPOINTS}/: --out names its folder")
-    return runs[-1].parent
+    return max(runs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 class RunFolder:
@@ -65,7 +72,7 @@ class RunFolder:
     def __init__(self, path: Path, listener: Listener) -> None:
         self.path = path
         self._listener = listener
-        self._failed = 0
+        self._failed: Counter[str] = Counter()
 
     def read_last(self) -> Checkpoint:
         """What resuming starts from: the last checkpoint, or the one before if it is damaged.
@@ -80,7 +87,10 @@ class RunFolder:
             if not (self.path / PREVIOUS).exists():
                 raise
             self._listener.on_note(f"{error}; going back to {PREVIOUS}")
-            return load(self.path / PREVIOUS, extra=True)
+            good = load(self.path / PREVIOUS, extra=True)
+            with suppress(OSError):  # or the next save would make it the previous one
+                (self.path / LAST).unlink(missing_ok=True)
+            return good
 
     def check_room(self, parameters: int) -> None:
         """See to it that the disk holds what a run of so many weights keeps and rewrites.
@@ -109,13 +119,13 @@ class RunFolder:
                 self._keep_previous()
             checkpoint.save(self.path / file)
         except OSError as error:
-            self._failed += 1
+            self._failed[file] += 1
             reason = f"could not save {self.path / file}: {error.strerror or error}"
-            if self._failed >= FAILED_SAVES:
+            if self._failed[file] >= FAILED_SAVES:
                 raise SaveError(f"{reason}; {FAILED_SAVES} in a row, so training stops") from None
             self._listener.on_note(f"{reason}; training goes on, free some room")
             return False
-        self._failed = 0
+        self._failed[file] = 0
         return True
 
     def _keep_previous(self) -> None:
@@ -173,7 +183,6 @@ def occupied(path: Path, listener: Listener) -> Iterator[RunFolder]:
         _take(lock, path)
         sweep_temporaries(path)
         yield RunFolder(path, listener)
-        lock.truncate(0)
 
 
 def _take(lock: IO[str], path: Path) -> None:
@@ -183,12 +192,14 @@ def _take(lock: IO[str], path: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.seek(0)
         raise FolderBusyError(
             f"{path} is being trained into by {lock.read().strip() or 'another process'}: "
             "wait for it, or name another --out"
         ) from None
+    except OSError:  # a file system without locks
+        return
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     lock.flush()

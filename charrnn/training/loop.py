@@ -50,12 +50,10 @@ class Trainer:
         self.budget = Budget.of(self.config, streams.windows)
         self.state = stepper.network.zero_state(self.config.batch)
         self._losses: list[Tensor] = []  # of steps not yet looked at
-        self._lr = 0.0
         self._norm: Tensor | None = None
         self._clock = time.monotonic()  # when elapsed_s was 0
         self._reported = self.tally.at
         self._validated_s = 0.0
-        self._validation_s = 0.0  # what the last validation took
 
     def continue_from(self, tally: Tally, state: State) -> None:
         """Go on from a restored checkpoint.
@@ -64,7 +62,7 @@ class Trainer:
             ConfigError: the budget is spent already.
 
         """
-        if self.budget.spent(tally.step, tally.elapsed_s):
+        if self.budget.spent(tally.step, tally.elapsed_s + tally.validation_s):
             raise ConfigError(
                 f"the run is complete after {tally.step} steps and {tally.elapsed_s:.0f} s: "
                 "a larger --epochs, --steps or --time goes on with it"
@@ -87,41 +85,46 @@ class Trainer:
         try:
             while not early and not self._spent():
                 interrupts.check()
-                self._step()
                 if self._due():
                     early = self._validate()
-            if self.tally.validated_step != self.tally.step:
+                else:
+                    self._step()
+            if self.tally.validated_step != self.tally.step or self.tally.step == 0:
                 self._validate()
-        except BrokenPipeError:  # whoever read the metrics went away
-            self._settle()
-            self._save_last()
+        except OSError:  # whoever read the metrics went away
+            self._keep()
+            interrupts.check()
             raise
         except Interrupted as stopped:
-            self._settle()
-            self._save_last()
-            folder = self.folder.path
-            raise Interrupted(
-                stopped.signum,
-                f"stopped and saved at step {self.tally.step:,}: "
-                f"charrnn train --resume --out {folder} goes on",
-            ) from None
+            raise Interrupted(stopped.signum, self._keep()) from None
         return early
+
+    def _keep(self) -> str:
+        """Save where the run stands, and say so."""
+        self._settle()
+        step = f"{self.tally.step:,}"
+        if not self._save_last():
+            return f"stopped at step {step}, which could not be saved: the last checkpoint is older"
+        return (
+            f"stopped and saved at step {step}: "
+            f"charrnn train --resume --out {self.folder.path} goes on"
+        )
 
     def _spent(self) -> bool:
         self.tally.elapsed_s = time.monotonic() - self._clock
         # the last validation belongs to the time that was asked for
-        return self.budget.spent(self.tally.step, self.tally.elapsed_s + self._validation_s)
+        return self.budget.spent(self.tally.step, self.tally.elapsed_s + self.tally.validation_s)
 
     def _step(self) -> None:
         tally = self.tally
         window = self.streams.at(tally.position)
         if window.fresh:
             self.state = self.stepper.network.zero_state(len(window.x))
-        progress = self.budget.progress(tally.step, tally.elapsed_s, self._validation_s)
-        self._lr = learning_rate(self.config, tally.step, progress)
+        progress = self.budget.progress(tally.step, tally.elapsed_s, tally.validation_s)
+        tally.lr = learning_rate(self.config, tally.step, progress)
         device = self.stepper.place.device
         x, y = (torch.from_numpy(a).to(device, non_blocking=True) for a in (window.x, window.y))
-        result = self.stepper.step(x, y, self.state, self._lr)
+        result = self.stepper.step(x, y, self.state, tally.lr)
         self._losses.append(result.loss)
         self._norm = result.grad_norm
         # reading a number waits for a GPU, so there it is done once a report
@@ -131,7 +134,7 @@ class Trainer:
         tally.advance(self.streams.after(tally.position), x.numel())
         self.listener.on_step(progress, tally.chars, tally.mean_loss)
         if tally.step % REPORT_EVERY == 0:
-            self._report(None)
+            self.listener.on_report(self._report(None))
 
     def _settle(self) -> None:
         """Read the losses that are still on the device.
@@ -150,8 +153,8 @@ class Trainer:
             self.tally.loss_steps += 1
         self._losses.clear()
 
-    def _report(self, val_nats: float | None) -> None:
-        """Write a line of metrics and tell the listener."""
+    def _report(self, val_nats: float | None) -> Report:
+        """Write a line of metrics."""
         self._settle()
         tally = self.tally
         tally.elapsed_s = time.monotonic() - self._clock
@@ -163,23 +166,32 @@ class Trainer:
             epoch=tally.epoch,
             chars=tally.chars,
             elapsed_s=round(tally.elapsed_s, 3),
-            lr=self._lr,
+            lr=tally.lr,
             train_nats=tally.mean_loss,
             val_nats=val_nats,
-            grad_norm=None if self._norm is None else float(self._norm),
+            grad_norm=self._grad_norm(),
             chars_per_second=round(chars / seconds, 1) if chars and seconds > 0 else None,
         )
         tally.loss_sum, tally.loss_steps = 0.0, 0
         self.folder.append_metrics(report.to_dict())
-        self.listener.on_report(report)
+        return report
+
+    def _grad_norm(self) -> float | None:
+        """The last step's, read from the device; None where it is not finite (JSON has no inf)."""
+        if self._norm is not None:
+            norm = float(self._norm)
+            self.tally.grad_norm = norm if math.isfinite(norm) else None
+        return self.tally.grad_norm
 
     def _due(self) -> bool:
         """Whether to validate now: by steps, which a resumed run repeats, or by the clock."""
+        if self.tally.validated_step == self.tally.step:
+            return False
         if self.config.eval_every:
             return self.tally.step % self.config.eval_every == 0
         if self.budget.total_steps:
             return self.tally.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
-        pause = max(self.budget.seconds / VALIDATIONS, self._validation_s / EVALUATION_SHARE)
+        pause = max(self.budget.seconds / VALIDATIONS, self.tally.validation_s / EVALUATION_SHARE)
         return time.monotonic() - self._clock - self._validated_s >= pause
 
     def _validate(self) -> bool:
@@ -187,19 +199,26 @@ class Trainer:
         self._settle()
         tally, began = self.tally, time.monotonic()
         evaluation = self._evaluate()
+        if evaluation is not None and not math.isfinite(evaluation.nats):
+            raise NonFiniteLossError(f"the validation loss is not finite at step {tally.step}")
         tally.validated_step = tally.step
-        if evaluation is not None:
-            if not math.isfinite(evaluation.nats):
-                raise NonFiniteLossError(f"the validation loss is not finite at step {tally.step}")
-            self._report(evaluation.nats_per_char)
-        better = tally.judge(None if evaluation is None else evaluation.nats_per_char)
-        if better:
-            self.folder.save(BEST, best_checkpoint(self.setting, self.stepper, tally))
-        self._save_last()
-        self.listener.on_sample(preview(self.setting, self.stepper))
-        self._validation_s = time.monotonic() - began
+        report = None if evaluation is None else self._report(evaluation.nats_per_char)
+        self._judge(None if evaluation is None else evaluation.nats_per_char)
+        tally.validation_s = time.monotonic() - began
         self._validated_s = time.monotonic() - self._clock
+        self._save_last()
+        if report is not None:
+            self.listener.on_report(report)
+        self.listener.on_sample(preview(self.setting, self.stepper))
         return 0 < self.config.patience <= tally.worse
+
+    def _judge(self, val_nats: float | None) -> None:
+        """Keep the network if it is the best so far; one that could not be saved sets no bar."""
+        before = self.tally.best_val, self.tally.worse
+        if self.tally.judge(val_nats) and not self.folder.save(
+            BEST, best_checkpoint(self.setting, self.stepper, self.tally)
+        ):
+            self.tally.best_val, self.tally.worse = before
 
     def _evaluate(self) -> Score | None:
         if not self.setting.parts.val:
@@ -214,7 +233,8 @@ class Trainer:
                 dtype=place.dtype,
             )
 
-    def _save_last(self) -> None:
+    def _save_last(self) -> bool:
         self.tally.elapsed_s = time.monotonic() - self._clock
+        self._grad_norm()
         saved = last_checkpoint(self.setting, self.stepper, self.tally, self.state)
-        self.folder.save(LAST, saved)
+        return self.folder.save(LAST, saved)

@@ -11,7 +11,8 @@ from charrnn.errors import ConfigError, CorpusError
 
 DEFAULT_SECONDS = 600.0
 SHORT_SECONDS = 240.0
-USUAL_FLOPS = 4e11  # of a training step on two cores that multiply bfloat16
+# of a training step: two cores that multiply bfloat16, and a GPU
+CPU_FLOPS, GPU_FLOPS = 4e11, 2e13
 _BUDGETS = frozenset({"epochs", "steps", "seconds"})
 
 # Least characters of training text for each hidden size: a network much larger than its text only
@@ -63,7 +64,7 @@ def choose(
     config = ModelConfig.from_dict({"vocab_size": vocab_size} | model)
     fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
     if "dropout" not in settled:
-        dropout = dropout_for(_expected_epochs(fitted, config, train_chars))
+        dropout = dropout_for(_expected_epochs(fitted, config, train_chars, fast))
         fitted = dataclasses.replace(fitted, dropout=dropout)
     return config, fitted
 
@@ -95,13 +96,16 @@ def dropout_for(epochs: float) -> float:
     return round(min(0.4, 0.06 * math.log2(max(epochs, 1.0) / 2.5)), 2) if epochs > 2.5 else 0.0
 
 
-def _expected_epochs(config: TrainConfig, model: ModelConfig, train_chars: int) -> float:
+def _expected_epochs(
+    config: TrainConfig, model: ModelConfig, train_chars: int, fast: bool
+) -> float:
     """How often a run will read its text; for a time budget a rough guess."""
     if config.epochs:
         return config.epochs
     if config.steps:
         return config.steps * config.batch * config.window / train_chars
-    return config.seconds * USUAL_FLOPS / (6 * model.parameters * train_chars)
+    flops = GPU_FLOPS if fast else CPU_FLOPS
+    return config.seconds * flops / (6 * model.parameters * train_chars)
 
 
 def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainConfig:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from charrnn import interrupts
@@ -16,6 +17,7 @@ from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.library import BEST, bundled_corpus, find_checkpoint
 from charrnn.model.network import CharNetwork
 from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
+from charrnn.text.sources import names
 from charrnn.text.splits import Parts, length, split
 from charrnn.text.streams import Streams
 from charrnn.training.device import choose_place
@@ -135,6 +137,7 @@ def _start(
     if origin is not None:
         listener.on_note(adopt(network, origin, corpus))
     with occupied(new_folder(_stem(corpus), out), listener) as folder:
+        folder.cut_metrics(-1)  # what a run that never saved anything left behind
         stepper = Stepper(network, config, choose_place(config))
         return _run(setting, stepper, folder, listener, None)
 
@@ -147,7 +150,11 @@ def _resume(
         raise ConfigError(
             f"a resumed run keeps its {', '.join(fixed)}: start a new one to change it"
         )
-    stem = _stem_of(" + ".join(Path(p).name for p in text.paths)) if text.paths else None
+    ignored = [f.name for f in dataclasses.fields(text) if f.name not in ("paths", "max_bytes")]
+    fixed = [name for name in ignored if getattr(text, name) != getattr(TextChoice(), name)]
+    if fixed:
+        raise ConfigError(f"a resumed run keeps its {', '.join(fixed)}: leave that away")
+    stem = _stem_of(names(text.paths)) if text.paths else None
     with occupied(old_folder(stem, out), listener) as folder:
         last = folder.read_last()
         setting = _setting_of(last, text, settings)
@@ -190,7 +197,7 @@ def _finish(trainer: Trainer, early: bool) -> Result:
     """Score the test part once, with the best weights, and write the last line."""
     setting, tally = trainer.setting, trainer.tally
     test = None
-    if setting.parts.test:
+    if setting.parts.test and (trainer.folder.path / BEST).exists():
         place, network = trainer.stepper.place, trainer.stepper.network
         best = load(trainer.folder.path / BEST)
         network.load_numpy(best.weights)
@@ -276,12 +283,9 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
 
     Characters that only the new corpus has keep their fresh rows. Says what was done.
     """
-    places = [
-        (i, origin.vocab.codes.index(code))
-        for i, code in enumerate(corpus.vocab.codes)
-        if code in origin.vocab.codes
-    ]
-    new, old = (list(side) for side in zip(*places, strict=True)) if places else ([], [])
+    rows = origin.vocab.lookup(np.array(corpus.vocab.codes))
+    new = torch.from_numpy(np.flatnonzero(rows >= 0))
+    old = torch.from_numpy(rows[rows >= 0].astype(np.int64))
     for name, parameter in network.named_parameters():
         weight = torch.from_numpy(origin.weights[name].copy())
         if name.startswith(("embedding", "head")):
@@ -290,7 +294,7 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
             parameter.copy_(weight)
     fresh = len(corpus.vocab) - len(new)
     return (
-        f"weights from {origin.meta.get('corpus', {}).get('name', 'the checkpoint')}: "
+        f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
         f"{len(new)} characters known, {fresh} new, {len(origin.vocab) - len(new)} left behind"
     )
 

@@ -44,12 +44,14 @@ class Tally:
     epoch: int = 0
     window: int = 0
     best_val: float | None = None
-    best_step: int = 0
     worse: int = 0
-    validated_step: int = -1
+    validated_step: int = 0
+    validation_s: float = 0.0  # what the last validation took
     loss_sum: float = 0.0
     loss_steps: int = 0
     train_nats: float | None = None
+    lr: float = 0.0  # of the last step, as is the next
+    grad_norm: float | None = None
 
     @property
     def position(self) -> Position:
@@ -75,7 +77,7 @@ class Tally:
     def judge(self, val_nats: float | None) -> bool:
         """Take note of a validation; whether it is the best so far (without one: always)."""
         if val_nats is None or self.best_val is None or val_nats < self.best_val:
-            self.best_val, self.best_step, self.worse = val_nats, self.step, 0
+            self.best_val, self.worse = val_nats, 0
             return True
         self.worse += 1
         return False

@@ -96,6 +96,8 @@ class Stepper:
         """AdamW (Loshchilov & Hutter 2019) on the flat vectors."""
         self.done += 1
         config, n = self.config, self.flat.decayed
+        if norm.device.type == "mps" and not bool(torch.isfinite(norm)):
+            return  # its kernel takes found_inf and does not look at it
         # torch's kernel skips the update where found_inf is not 0: NaN never reaches a weight
         skip = (~torch.isfinite(norm)).to(torch.float32)
         for piece, decay in ((slice(None, n), config.weight_decay), (slice(n, None), 0.0)):
