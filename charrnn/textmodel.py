@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.checkpoint import load as load_checkpoint
-from charrnn.config import SampleConfig, Split, Unknown
+from charrnn.config import Form, SampleConfig, Split, Unknown
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.engine import Weights
 from charrnn.generation.generator import Generator
@@ -41,12 +41,15 @@ class ScoredLine:
 class TextModel:
     """A checkpoint ready to write and to score.
 
-    ``path`` is where it came from; ``vocab`` its alphabet; ``lines`` whether it was trained on one
+    ``path`` is where it came from; ``form`` how recurrent weights are held while writing (scoring
+    is float32 always); ``vocab`` its alphabet; ``lines`` whether it was trained on one
     record a line.
     """
 
-    def __init__(self, checkpoint: Checkpoint, path: Path | None = None) -> None:
-        self.checkpoint, self.path = checkpoint, path
+    def __init__(
+        self, checkpoint: Checkpoint, path: Path | None = None, form: Form = "int8"
+    ) -> None:
+        self.checkpoint, self.path, self.form = checkpoint, path, form
         self.vocab: Vocab = checkpoint.vocab
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
@@ -56,7 +59,7 @@ class TextModel:
         return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
 
     def _engine(self) -> AnyEngine:
-        return open_engine(self.checkpoint.config, self._weights)
+        return open_engine(self.checkpoint.config, self._weights, form=self.form)
 
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """One text that goes on from ``prime``, which is not repeated.
@@ -159,7 +162,7 @@ class TextModel:
         return score_ids(self.checkpoint.config, self._weights, corpus.ids, ranges=ranges)
 
 
-def load(path: str | Path | None = None) -> TextModel:
+def load(path: str | Path | None = None, *, form: Form = "int8") -> TextModel:
     """The model at ``path``: a file, its folder, a run's name; None: the newest, else the bundled.
 
     Raises:
@@ -167,4 +170,4 @@ def load(path: str | Path | None = None) -> TextModel:
 
     """
     found = find_checkpoint(None if path is None else Path(path))
-    return TextModel(load_checkpoint(found), found)
+    return TextModel(load_checkpoint(found), found, form)

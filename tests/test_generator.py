@@ -146,3 +146,15 @@ def test_bytes() -> None:
         vocab, Engine(config, random_weights(config)), SampleConfig(length=50, stop=("ä",))
     )
     assert "ä".encode() not in vocab.decode_bytes(next(generator.samples()))
+
+
+def test_every_form_of_weights_writes_and_none_changes_the_score() -> None:
+    import charrnn
+
+    texts = {}
+    for form in ("float32", "float16", "int8"):
+        model = charrnn.load("war-and-peace", form=form)
+        texts[form] = model.sample("He ", temperature=0, length=60)
+        assert model.score("He said nothing.").chars == 15
+    assert texts["float16"][:10] == texts["float32"][:10]
+    assert all(len(text) == 60 for text in texts.values())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.options import CHECKPOINT, JSON, draw_seed, flag, option, read_text
 from charrnn.cli.output import Escape, TextWriter
-from charrnn.config import SampleConfig, Unknown
+from charrnn.config import Form, SampleConfig, Unknown
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def sample(
     escape: Escape = option(
         "auto", "--escape", help="Write control characters out: auto does so on a terminal."
     ),
+    form: Form = option(
+        "int8", "--form", help="How weights are held: int8 is fastest, float32 exact."
+    ),
     json: bool = JSON,
 ) -> None:
     """Write text in the manner of a checkpoint's corpus."""
@@ -47,7 +50,7 @@ def sample(
         min_p=min_p, stop=tuple(stop or ()), count=count, seed=seed, unknown=unknown,
     )  # fmt: skip
     text = _prime(prime, prime_file)
-    model = load(checkpoint)
+    model = load(checkpoint, form=form)
     if checkpoint is None:
         note(f"{model.path}" + (f", seed {seed}" if drawn else ""))
     elif drawn:

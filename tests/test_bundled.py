@@ -1,0 +1,58 @@
+"""What comes with charrnn: the novel, and the checkpoint that writes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn.library import bundled_checkpoints, bundled_corpus, find_checkpoint
+
+WAR_AND_PEACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "warpeace_input.txt"
+
+
+def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph():
+    text = bundled_corpus().read_text(encoding="utf-8")
+    assert len(text.encode()) >= 120_000
+    assert "\r" not in text
+    assert max(map(len, text.splitlines())) <= 72
+    paragraphs = [p.strip() for p in text.split("\n\n") if p.strip()]
+    assert len(set(paragraphs)) == len(paragraphs)
+    assert len({word.strip(".,;:!?\"'()").lower() for word in text.split()}) > 5_000
+
+
+def test_without_a_run_of_ones_own_the_bundled_checkpoint_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (bundled,) = bundled_checkpoints()
+    assert find_checkpoint(None) == bundled
+    assert find_checkpoint(Path("war-and-peace")) == bundled
+    assert bundled.stat().st_size <= 16 << 20
+
+
+def test_the_bundled_checkpoint_says_what_it_is():
+    model = charrnn.load("war-and-peace")
+    about = model.checkpoint.about
+    assert about("corpus")["split"] == {"kind": "contiguous", "val_frac": 0.1, "test_frac": 0.1}
+    assert len(about("corpus")["sha256"]) == 64
+    assert 1.0 < about("losses")["test"] < 1.2
+    assert "charrnn train" in about("made")["command"]
+
+
+def test_the_bundled_checkpoint_writes_words_of_its_corpus():
+    text = charrnn.load("war-and-peace").sample("\n", temperature=0.5, length=400, seed=1)
+    words = {word.strip('.,;!?"-').lower() for word in text.split()}
+    assert len(words & {"the", "and", "of", "to", "he", "was", "in", "a", "that", "his"}) >= 5
+
+
+@pytest.mark.long
+def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path):
+    if not WAR_AND_PEACE.exists():
+        pytest.skip("needs War and Peace in ../shared/data")
+    text = tmp_path / "war-and-peace.txt"
+    text.write_bytes(WAR_AND_PEACE.read_bytes().replace(b"\r", b""))
+    model = charrnn.load("war-and-peace")
+    said = model.checkpoint.about("losses")
+    for part in ("val", "test"):
+        scored = model.score_split(part, text).nats_per_char
+        assert scored == pytest.approx(said[part], abs=2e-3)
