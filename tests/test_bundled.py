@@ -56,3 +56,10 @@ def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path):
     for part in ("val", "test"):
         scored = model.score_split(part, text).nats_per_char
         assert scored == pytest.approx(said[part], abs=2e-3)
+
+
+def test_a_text_that_begins_with_an_empty_line_is_scored_line_by_line():
+    lines = list(charrnn.load("war-and-peace").score_lines("\nHe said nothing.\n"))
+    assert [line.score.chars for line in lines] == [0, 17]  # the first character is not counted
+    assert lines[0].score.nats_per_char == 0
+    assert lines[1].score.nats_per_char > 0
