@@ -118,3 +118,16 @@ def test_one_thread() -> None:
     finally:
         torch.set_num_threads(threads)
     compare(found, outcome(naive, leaves, torch.float64), 2e-2)
+
+
+def test_no_tile_code_is_compiled_for_a_processor_without_tiles() -> None:
+    """LLVM aborts the process over instructions that the processor lacks: nothing may ask."""
+    program = """
+import sys, torch
+from charrnn.model.kernels import amx
+amx.amx_available = lambda: False
+from charrnn.model.fused import has_kernels
+assert not has_kernels(torch.bfloat16)
+print(*(name for name in sys.modules if name.endswith(("lstm_kernels", "gemm_kernels"))))
+"""
+    assert run_python(program) == "\n"

@@ -13,7 +13,7 @@ from torch import _VF, Tensor
 from torch.nn import functional as F
 
 from charrnn.model.cells import LayerWeights
-from charrnn.model.kernels.fused_lstm import kernels, lstm_layer, lstm_symbols
+from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
 
 _TORCH_LAYERS: dict[str, Any] = {
     "lstm": _VF.lstm,
@@ -68,7 +68,7 @@ def run_first_layer(
 
 def has_kernels(dtype: torch.dtype) -> bool:
     """Whether our compiled kernels do products in ``dtype`` on this machine."""
-    return dtype == torch.bfloat16 and kernels is not None and bool(kernels.available())
+    return dtype == torch.bfloat16 and compiled_window(dtype) is not None
 
 
 def fused_layer(

@@ -27,9 +27,7 @@ _SPLIT_BYTES = 1 << 20
 
 
 class Saved(NamedTuple):
-    """What the way back needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H)
-    in the products' type (bfloat16, or float32 in ``float_window``).
-    """
+    """What the way back needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H), bfloat16."""
 
     acts: Tensor
     cells: Tensor

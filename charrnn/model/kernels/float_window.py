@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from charrnn.model.kernels import float_kernels as kernels
-from charrnn.model.kernels.amx_window import Saved
 from charrnn.model.kernels.team import team
 from charrnn.model.kernels.torch_window import input_gradient, input_product, weight_gradient
 
@@ -20,6 +21,13 @@ __all__ = [
 
 # Bytes of W_hh above which a core keeps only its units' part (see ``amx_window``).
 _SPLIT_BYTES = 1 << 20
+
+
+class Saved(NamedTuple):
+    """What the way back needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H)."""
+
+    acts: Tensor
+    cells: Tensor
 
 
 def _run(entry: int | None, sizes: tuple[int, int, int], slots: list[Tensor | None]) -> None:

@@ -7,6 +7,7 @@ float32, or bfloat16 with cells and all sums still in float32.
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 from typing import Any
 
@@ -16,25 +17,33 @@ from torch import Tensor
 
 from charrnn.model.kernels import torch_window
 
-try:
-    from charrnn.model.kernels import lstm_kernels as kernels_module
 
-    kernels: ModuleType | None = kernels_module
-except ImportError:
-    kernels = None
+@functools.cache
+def compiled_window(dtype: torch.dtype) -> ModuleType | None:
+    """The module with our compiled time loops for products in ``dtype``; None where there is none.
+
+    Nothing is compiled before the processor is known to run it: LLVM ends the whole process when
+    it is asked for instructions that the processor does not have.
+    """
+    try:
+        from charrnn.model.kernels.amx import amx_available
+
+        if dtype == torch.bfloat16 and amx_available():
+            from charrnn.model.kernels import amx_window
+
+            return amx_window
+        if dtype == torch.float32:
+            from charrnn.model.kernels import float_window
+
+            return float_window
+    except ImportError:
+        pass
+    return None
 
 
 def _window(dtype: torch.dtype) -> ModuleType:
     """The module with the time loops for a product type on this machine."""
-    if dtype == torch.bfloat16 and kernels is not None and kernels.available():
-        from charrnn.model.kernels import amx_window
-
-        return amx_window
-    if dtype == torch.float32 and kernels is not None:
-        from charrnn.model.kernels import float_window
-
-        return float_window
-    return torch_window
+    return compiled_window(dtype) or torch_window
 
 
 class _Dense(torch.autograd.Function):

@@ -265,10 +265,3 @@ def backward(p: Any) -> None:
             meet(p, size * step)
         _backward_step(p, T - 1 - step, b0, b1, u0, u1, block, c, dbias)
     release_tiles()
-
-
-def available() -> bool:
-    """Whether these kernels run here: an x86-64 Linux machine with AMX bfloat16."""
-    from charrnn.model.kernels.amx import amx_available
-
-    return amx_available()
