@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation import machine_code
-from charrnn.generation.engine import Array, Ids, State, Weights, quantize
-from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, Variant
+from charrnn.generation.engine import Array, Ids, State, Weights, quantize, rounded_states
+from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant, whole_scale
 from charrnn.generation.sampling import inverse_temperature
 
 # below this many bytes of weights and streams a second thread costs more than it brings
@@ -39,7 +39,10 @@ def _up(size: int, step: int) -> int:
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """A layer in panels: ``start`` ``(V or 1, P, sums, lanes)``, weights ``(P, in, G, lanes)``."""
+    """A layer in panels: ``start`` ``(V or 1, P, sums, lanes)``, weights ``(P, in, G, lanes)``.
+
+    Weights for whole states lie ``(P, in / 2, G, lanes, 2)``.
+    """
 
     start: Array
     x: NDArray[Any]
@@ -72,7 +75,7 @@ class Packed:
         here = machine_code.processor()
         variant = Variant(config.cell, config.sum_layers, form, here.lanes, here.x86)
         run = machine_code.load(config.cell, config.sum_layers, form)
-        hidden = _up(config.hidden, here.lanes)
+        hidden = _up(config.hidden, PAIR * here.lanes)
         packer = _Packer(config, variant, hidden)
         layers = tuple(packer.layer(weights, index) for index in range(config.layers))
         V = _up(config.vocab_size, HEAD_VECTORS * here.lanes)
@@ -129,10 +132,16 @@ class _Packer:
             stored, scale = quantize(weight)
             padded = np.zeros((G, self.hidden), np.float32)
             padded[:, :H] = scale.reshape(G, H)
+            if self.variant.whole:  # states come as whole numbers of steps
+                padded /= whole_scale(self.hidden)
             scales[...] = padded.reshape(G, P, lanes).swapaxes(0, 1)
         kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[self.variant.form]
         rows = np.zeros((G, self.hidden, width), kind)
         rows[:, :H, : weight.shape[1]] = stored.reshape(G, H, -1)
+        if self.variant.whole:
+            pairs = aligned((P, width // 2, G, lanes, 2), kind)
+            pairs[...] = rows.reshape(G, P, lanes, width // 2, 2).transpose(1, 3, 0, 2, 4)
+            return pairs.reshape(P, width, G, lanes), scales
         panels = aligned((P, width, G, lanes), kind)
         panels[...] = rows.reshape(G, P, lanes, width).transpose(1, 3, 0, 2)
         return panels, scales
@@ -173,6 +182,8 @@ class FastEngine:
         # a step reads one half of hx and writes the other
         self._hx = aligned((2, L, N, H), np.float32)
         self._cx = aligned((L, N, H), np.float32)
+        # hx as products read it, where they read whole numbers
+        self._whole = aligned(self._hx.shape if weights.variant.whole else (0,), np.int16)
         self._features = aligned((N, H), np.float32)
         self._logits = aligned((N, V), np.float32)
         self._parity = 0
@@ -186,6 +197,7 @@ class FastEngine:
             "threads": self.threads, "hx": self._hx.ctypes.data, "cx": self._cx.ctypes.data,
             "features": self._features.ctypes.data, "logits": self._logits.ctypes.data,
             "head": packed.head.ctypes.data, "head_bias": packed.head_bias.ctypes.data,
+            "whole": self._whole.ctypes.data,
         }  # fmt: skip
         values = list(plan.values())
         for layer in packed.layers:
@@ -199,6 +211,7 @@ class FastEngine:
             values += [fields[name] for name in LAYER_FIELDS]
         out = aligned((len(values),), np.int64)
         out[:] = values
+        out.view(np.float64)[_PLACES["whole_scale"]] = whole_scale(packed.hidden)
         return out
 
     def sibling(self, streams: int) -> Self:
@@ -215,12 +228,20 @@ class FastEngine:
     def state(self, state: State) -> None:
         hx, cx = state
         self._hx[self._parity, :, :, : self.config.hidden] = hx
+        self._round()
         self._cx[:, :, : self.config.cell_width] = cx
 
     def reset(self, streams: NDArray[Any] | slice = slice(None)) -> None:
         """Zero the state of ``streams`` (an index, a mask or a slice; default: all)."""
         self._hx[self._parity][:, streams] = 0
+        self._round()
         self._cx[:, streams] = 0
+
+    def _round(self) -> None:
+        """Bring the rounded state in line with ``hx``."""
+        if self.packed.variant.whole:
+            hx = self._hx[self._parity]
+            self._whole[self._parity] = rounded_states(hx, whole_scale(self.packed.hidden))
 
     def step(self, ids: Ids) -> Array:
         """Read ``ids (N,)``: logits ``(N, V)``, valid until the next step."""

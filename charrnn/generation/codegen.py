@@ -13,7 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 
-I8, I32, I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 PTR = ir.PointerType()
 
@@ -32,6 +32,10 @@ EXP_TERMS = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2,
 LOG2_E, LN_2_HIGH, LN_2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
 EXP_LEAST = -87.0
 
+# x86's product of int16 pairs, summed: one instruction, by the lanes of its result
+PAIR_PRODUCTS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd",
+                 16: "llvm.x86.avx512.pmaddw.d.512"}  # fmt: skip
+
 
 class Writer:
     """Writes the body of one function: ``name(*arguments)`` without a result."""
@@ -45,6 +49,7 @@ class Writer:
         self.arguments = self.function.args
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
         self.lanes, self.vector = lanes, ir.VectorType(FLOAT, lanes)
+        self.wholes, self.pairs = ir.VectorType(I32, lanes), ir.VectorType(I16, 2 * lanes)
 
     def whole(self, value: int) -> Value:
         """An ``i64``."""
@@ -96,6 +101,46 @@ class Writer:
         single = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
         mask = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
         return self.b.shuffle_vector(single, undefined, mask)
+
+    def read_pairs(self, base: Value, index: Value) -> Value:
+        """Elements ``index`` … ``index + 2 · lanes`` of an array of int8, as int16."""
+        raw = self.b.load(self.at(base, index, I8), typ=ir.VectorType(I8, 2 * self.lanes), align=1)
+        return self.b.sext(raw, self.pairs)
+
+    def spread_pair(self, value: Value) -> Value:
+        """The two int16 of an ``i32`` in every lane."""
+        undefined = ir.Constant(self.wholes, ir.Undefined)
+        single = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
+        mask = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.b.bitcast(self.b.shuffle_vector(single, undefined, mask), self.pairs)
+
+    def add_products(self, a: Value, b: Value, c: Value, x86: bool) -> Value:
+        """c + a₀ · b₀ + a₁ · b₁ for pairs ``a``, ``b`` and whole numbers ``c``."""
+        if x86:
+            name, module = PAIR_PRODUCTS[self.lanes], self.function.module
+            kind = ir.FunctionType(self.wholes, [self.pairs] * 2)
+            known = module.globals.get(name) or ir.Function(module, kind, name)
+            return self.b.add(c, self.b.call(known, [a, b]))
+        wide = ir.VectorType(I32, 2 * self.lanes)
+        products = self.b.mul(self.b.sext(a, wide), self.b.sext(b, wide))
+        for first in (0, 1):
+            places = [ir.Constant(I32, first + 2 * lane) for lane in range(self.lanes)]
+            mask = ir.Constant(self.wholes, places)
+            c = self.b.add(c, self.b.shuffle_vector(products, products, mask))
+        return c
+
+    def no_wholes(self) -> Value:
+        """0 in every lane, as whole numbers."""
+        return ir.Constant(self.wholes, [ir.Constant(I32, 0)] * self.lanes)
+
+    def write_rounded(self, value: Value, scale: Value, base: Value, index: Value) -> None:
+        """Store ``lanes`` floats times ``scale``, rounded to int16, from element ``index`` on."""
+        name, module = f"llvm.rint.v{self.lanes}f32", self.function.module
+        kind = ir.FunctionType(self.vector, [self.vector])
+        known = module.globals.get(name) or ir.Function(module, kind, name)
+        near = self.b.call(known, [self.b.fmul(value, self.spread(scale))])
+        whole = self.b.trunc(self.b.fptosi(near, self.wholes), ir.VectorType(I16, self.lanes))
+        self.b.store(whole, self.at(base, index, I16), align=2)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """A · b + c, rounded once."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
+from charrnn.generation.layout import has_whole_states, whole_scale
 from charrnn.generation.sampling import choose
 
 Array = NDArray[np.float32]
@@ -50,6 +51,8 @@ class Weights:
     layers: tuple[Layer, ...]
     head: Array
     head_bias: Array
+    # steps in 1 of the states that products read; 0 reads them as they are
+    state_steps: int = 0
 
     @classmethod
     def prepare(cls, config: ModelConfig, weights: dict[str, NDArray[Any]]) -> Weights:
@@ -78,7 +81,9 @@ class Weights:
             )
             for layer in self.layers
         )
-        return replace(self, layers=layers)
+        whole = has_whole_states(self.config.cell, form)
+        steps = whole_scale(self.config.hidden) if whole else 0
+        return replace(self, layers=layers, state_steps=steps)
 
     def _rounded(self, weight: Array, form: str) -> Array:
         """``weight`` rounded; input and state columns have scales of their own."""
@@ -96,6 +101,12 @@ def quantize(weight: Array) -> tuple[NDArray[np.int8], Array]:
     """``weight (rows, in)`` as int8 and a scale a row ``(rows,)``: weight ≈ int8 · scale."""
     scale = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-30)) / np.float32(127)
     return np.rint(weight / scale[:, None]).astype(np.int8), scale
+
+
+def rounded_states(hx: Array, steps: int) -> Array:
+    """States within ±1 as whole numbers of steps of 1 / ``steps``."""
+    rounded: Array = np.rint(np.clip(hx, -1, 1) * np.float32(steps))
+    return rounded
 
 
 def _float32(value: NDArray[Any]) -> Array:
@@ -245,9 +256,14 @@ class Engine:
             out += bias
         return out
 
+    def _read(self, x: Array) -> Array:
+        """``x`` as products read it: rounded where the weights' form rounds states."""
+        steps = self.weights.state_steps
+        return rounded_states(x, steps) / np.float32(steps) if steps else x
+
     def _affine(self, layer: Layer, index: int, ids: Ids) -> Array:
         """A layer's input and state products and biases, ``(N, G·H)``."""
-        gates = self._product(self._inputs[index], layer.weight, None, self._gates)
+        gates = self._product(self._read(self._inputs[index]), layer.weight, None, self._gates)
         gates += layer.bias if layer.table is None else layer.table[ids]
         return gates
 
@@ -268,11 +284,12 @@ class Engine:
     def _gru(self, layer: Layer, index: int, ids: Ids) -> None:
         H = self.config.hidden
         if layer.table is None:
-            x = self._product(self._inputs[index][:, :H], layer.weight, layer.bias, self._gates)
+            below = self._read(self._inputs[index][:, :H])
+            x = self._product(below, layer.weight, layer.bias, self._gates)
         else:
             x = np.take(layer.table, ids, axis=0, out=self._gates)
         hx = self._hx[index]
-        h = self._product(hx, layer.recurrent, layer.recurrent_bias, self._recurrent)
+        h = self._product(self._read(hx), layer.recurrent, layer.recurrent_bias, self._recurrent)
         rz, n = x[:, : 2 * H], x[:, 2 * H :]
         rz += h[:, : 2 * H]
         rz *= 0.5

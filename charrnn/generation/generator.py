@@ -105,7 +105,8 @@ class Generator:
         self._engine.reset()
         for begin in range(0, len(self._prime) - 1, FEED):
             interrupts.check()
-            self._engine.feed(self._prime[:-1][begin : begin + FEED])
+            with _overflowing():
+                self._engine.feed(self._prime[:-1][begin : begin + FEED])
         start = self._engine.state
         for first in range(0, self.config.count, GROUP):
             yield from self._group(first, min(GROUP, self.config.count - first), start)
@@ -151,9 +152,15 @@ class Generator:
             interrupts.check()
             T = min(T, self.config.length - made) if self.config.length else T
             uniforms = np.stack([rng.random(T) for rng in rngs], axis=1)  # (T, N)
-            ids = engine.generate(pending, uniforms, self.config)
+            with _overflowing():
+                ids = engine.generate(pending, uniforms, self.config)
             pending, made = ids[-1], made + T
             yield ids.T.tolist()
+
+
+def _overflowing() -> np.errstate:
+    """Weights may be anybody's: where they overflow the text is bad, and that is all."""
+    return np.errstate(all="ignore")
 
 
 def _chunks() -> Iterator[int]:

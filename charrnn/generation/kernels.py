@@ -3,8 +3,10 @@
 Weights lie in panels of ``lanes`` hidden units: for every input k, one vector of weights a gate,
 in the order in which they are read. A panel's sums stay in registers until its gates are worked
 out, and each sum adds its products one after the other in the order of k. So a stream's numbers
-are the same to the last bit whether it is stepped alone or in a block of ``BLOCK``, by one thread
-or by two.
+are the same to the last bit whether it is stepped alone or in a block, by one thread or by two.
+
+Where states are rounded to whole numbers (``Variant.whole``), a vector holds the int8 weights of
+two inputs for each unit, and sums are exact.
 
 ``run(plan, thread)`` is called once a thread; ``plan`` is an int64 array of ``FIELDS``, with
 ``LAYER_FIELDS`` more for every layer. Sizes are padded to whole vectors, with zeros.
@@ -19,13 +21,11 @@ from typing import Any
 from llvmlite import ir
 
 from charrnn.generation import drawing
-from charrnn.generation.codegen import DOUBLE, FLOAT, HALF, I8, I32, I64, PTR, Value, Writer
-from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, Variant
+from charrnn.generation.codegen import DOUBLE, FLOAT, HALF, I8, I16, I32, I64, PTR, Value, Writer
+from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant
 
 STORES = {"float32": FLOAT, "float16": HALF, "int8": I8}
 
-# streams a pass over a panel: 6 × 4 sums and 4 weights fill AVX-512's 32 registers
-BLOCK = 6
 SPINS = 256
 
 
@@ -38,40 +38,54 @@ class _Kernel:
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
         self.module = ir.Module("charrnn")
-        self.panels = {n: self._panel(n) for n in (BLOCK, 1)}
-        self.heads = {n: self._head(n) for n in (BLOCK, 1)}
+        self.panels = {n: self._panel(n, m) for n, m in ((variant.block, 1), (1, PAIR))}
+        self.heads = {n: self._head(n) for n in (variant.block, 1)}
         self.draw = drawing.build(self.module, variant.lanes)
         self._run()
 
     def _writer(self, name: str, arguments: Sequence[Any], public: bool = False) -> Writer:
         return Writer(self.module, name, arguments, self.variant.lanes, public)
 
-    def _panel(self, n: int) -> Any:
-        """Streams ``first`` … ``first + n`` of one panel: sums, gates, new state."""
-        w = self._writer(f"panel{n}", [PTR, PTR, I64, I64, I64, PTR, PTR, PTR])
+    def _panel(self, n: int, m: int) -> Any:
+        """Streams ``first`` … ``first + n`` of ``m`` panels: sums, gates, new state."""
+        w = self._writer(f"panel{n}", [PTR, PTR, I64, I64, I64, PTR, I64, I64])
         plan, layer, index, panel, first, ids, old, new = w.arguments
         N, H = field(w, plan, "streams"), field(w, plan, "hidden")
         rows = [w.b.add(first, w.whole(j)) for j in range(n)]
-        sums = [self._start(w, layer, panel, w.read(ids, row, I32)) for row in rows]
+        panels = [w.b.add(panel, w.whole(j)) for j in range(m)]
+        sums = [[self._start(w, layer, p, w.read(ids, row, I32)) for p in panels] for row in rows]
         here = w.b.mul(w.b.mul(index, N), H)
         below = w.b.sub(here, w.b.mul(N, H))
         for name, base, at, width, which in (
             ("x", new, below, layer_field(w, layer, "x_width"), self.variant.x_sums),
             ("h", old, here, H, self.variant.h_sums),
         ):
-            inputs = [w.at(w.at(base, at), w.b.mul(row, H)) for row in rows]
-            picked = [[stream[a] for a in which] for stream in sums]
-            self._dot(w, layer, name, panel, width, inputs, picked)
-        unit = w.b.mul(panel, w.whole(w.lanes))
+            places = [w.b.add(w.b.add(base, at), w.b.mul(row, H)) for row in rows]
+            picked = [[[block[a] for a in which] for block in stream] for stream in sums]
+            self._dot(w, plan, layer, name, panels, width, places, picked)
         for row, stream in zip(rows, sums, strict=True):
-            place = w.b.add(w.b.add(here, w.b.mul(row, H)), unit)
-            h = self._gates(w, [w.get(s) for s in stream], old, pointer(w, plan, "cx"), place)
-            w.write_vector(h, new, place)
-            if self.variant.sum_layers:
-                spot = w.b.add(w.b.mul(row, H), unit)
-                self._add_feature(w, pointer(w, plan, "features"), spot, index, h)
+            start = w.b.mul(row, H)
+            for p, block in zip(panels, stream, strict=True):
+                unit = w.b.mul(p, w.whole(w.lanes))
+                place = w.b.add(w.b.add(here, start), unit)
+                h = self._state(w, plan, [w.get(s) for s in block], old, new, place)
+                if self.variant.sum_layers:
+                    spot = w.b.add(start, unit)
+                    self._add_feature(w, pointer(w, plan, "features"), spot, index, h)
         w.end()
         return w.function
+
+    def _state(
+        self, w: Writer, plan: Value, sums: list[Value], old: Value, new: Value, place: Value
+    ) -> Value:
+        """Work out, store and return the new ``hx`` of a panel's units."""
+        hx = pointer(w, plan, "hx")
+        h = self._gates(w, sums, w.at(hx, old), pointer(w, plan, "cx"), place)
+        w.write_vector(h, w.at(hx, new), place)
+        if self.variant.whole:
+            scale = w.b.fptrunc(w.read(plan, w.whole(FIELDS.index("whole_scale")), DOUBLE), FLOAT)
+            w.write_rounded(h, scale, w.at(pointer(w, plan, "whole"), new, I16), place)
+        return h
 
     def _start(self, w: Writer, layer: Value, panel: Value, index: Value) -> list[Value]:
         """Sums before any product: the character's row of the table, or the biases."""
@@ -86,24 +100,36 @@ class _Kernel:
         ]
 
     def _dot(
-        self, w: Writer, layer: Value, name: str, panel: Value, width: Value,
-        inputs: Sequence[Value], sums: Sequence[Sequence[Value]],
+        self, w: Writer, plan: Value, layer: Value, name: str, panels: Sequence[Value],
+        width: Value, places: Sequence[Value], sums: Sequence[Sequence[Sequence[Value]]],
     ) -> None:  # fmt: skip
-        """Add a panel's products of ``width`` inputs to ``sums``, one list a stream."""
-        kind, stride = STORES[self.variant.form], len(sums[0]) * w.lanes
-        weights = w.at(
-            layer_pointer(w, layer, name), w.b.mul(w.b.mul(panel, width), w.whole(stride)), kind
-        )
+        """Add products of ``width`` inputs to ``sums[stream][panel]``."""
+        kind, stride = STORES[self.variant.form], len(sums[0][0]) * w.lanes
+        base = layer_pointer(w, layer, name)
+        weights = [w.at(base, w.b.mul(w.b.mul(p, width), w.whole(stride)), kind) for p in panels]
         if kind is not I8:
+            inputs = [w.at(pointer(w, plan, "hx"), place) for place in places]
             multiply_in(w, weights, kind, width, inputs, sums)
             return
-        scaled = [[w.variable(w.real(0.0)) for _ in stream] for stream in sums]
-        multiply_in(w, weights, kind, width, inputs, scaled)
-        scales = w.at(layer_pointer(w, layer, name + "_scale"), w.b.mul(panel, w.whole(stride)))
-        for a in range(len(sums[0])):
-            scale = w.read_vector(scales, w.whole(a * w.lanes))
-            for total, part in zip(sums, scaled, strict=True):
-                w.set(total[a], w.fma(w.get(part[a]), scale, w.get(total[a])))
+        if self.variant.whole:
+            inputs = [w.at(pointer(w, plan, "whole"), place, I16) for place in places]
+            scaled = new_sums(w, sums, w.no_wholes())
+            multiply_whole(w, weights, width, inputs, scaled, self.variant.x86)
+        else:
+            inputs = [w.at(pointer(w, plan, "hx"), place) for place in places]
+            scaled = new_sums(w, sums, w.real(0.0))
+            multiply_in(w, weights, kind, width, inputs, scaled)
+        scales = layer_pointer(w, layer, name + "_scale")
+        for number, p in enumerate(panels):
+            first = w.b.mul(p, w.whole(stride))
+            for a in range(len(sums[0][0])):
+                scale = w.read_vector(scales, w.b.add(first, w.whole(a * w.lanes)))
+                for total, part in zip(sums, scaled, strict=True):
+                    value = w.get(part[number][a])
+                    if self.variant.whole:
+                        value = w.b.sitofp(value, w.vector)
+                    here = total[number][a]
+                    w.set(here, w.fma(value, scale, w.get(here)))
 
     def _gates(self, w: Writer, s: list[Value], old: Value, cx: Value, place: Value) -> Value:
         """New ``hx`` of ``lanes`` units from their sums; an LSTM's new ``cx`` is stored."""
@@ -138,7 +164,7 @@ class _Kernel:
         sums = [[w.variable(w.read_vector(bias, place)) for place in places] for _ in rows]
         inputs = [w.at(features, w.b.mul(row, H)) for row in rows]
         weights = w.at(pointer(w, plan, "head"), w.b.mul(begin, H))
-        multiply_in(w, weights, FLOAT, H, inputs, sums)
+        multiply_in(w, [weights], FLOAT, H, inputs, [[stream] for stream in sums])
         for row, stream in zip(rows, sums, strict=True):
             base = w.at(pointer(w, plan, "logits"), w.b.mul(row, V))
             for place, total in zip(places, stream, strict=True):
@@ -154,20 +180,21 @@ class _Kernel:
         size = w.b.mul(w.b.mul(L, N), H)
         turn = w.variable(w.whole(0))
         parity = w.variable(field(w, plan, "parity"))
-        hx, ids = pointer(w, plan, "hx"), pointer(w, plan, "ids")
+        ids = pointer(w, plan, "ids")
         with w.loop(w.whole(0), field(w, plan, "steps")) as t:
-            old = w.at(hx, w.b.mul(w.get(parity), size))
+            # where the halves of hx begin
+            old = w.b.mul(w.get(parity), size)
             w.set(parity, w.b.sub(w.whole(1), w.get(parity)))
-            new = w.at(hx, w.b.mul(w.get(parity), size))
+            new = w.b.mul(w.get(parity), size)
             row = w.at(ids, w.b.mul(t, N), I32)
             with w.loop(w.whole(0), L) as index:
                 place = w.b.add(w.whole(len(FIELDS)), w.b.mul(index, w.whole(len(LAYER_FIELDS))))
                 layer = w.at(plan, place, I64)
-                with self._share(w, plan, thread, w.b.sdiv(H, w.whole(w.lanes))) as panel:
-                    arguments = (plan, layer, index, panel, row, old, new)
-                    self._blocks(w, N, self.panels, arguments, 4)
+                with self._share(w, plan, thread, w.b.sdiv(H, w.whole(PAIR * w.lanes))) as pair:
+                    self._layer(w, N, pair, (plan, layer, index), (row, old, new))
                 self._wait(w, plan, turn)
-            last = w.at(new, w.b.sub(size, w.b.mul(N, H)))
+            place = w.b.add(new, w.b.sub(size, w.b.mul(N, H)))
+            last = w.at(pointer(w, plan, "hx"), place)
             features = pointer(w, plan, "features") if self.variant.sum_layers else last
             self._answer(w, plan, thread, t, features, turn)
         w.end()
@@ -180,7 +207,11 @@ class _Kernel:
         stride = w.whole(HEAD_VECTORS * w.lanes)
         with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_logits"), w.whole(0))):
             with self._share(w, plan, thread, w.b.sdiv(V, stride)) as panel:
-                self._blocks(w, N, self.heads, (plan, panel, features), 2)
+                whole = self._whole_blocks(w, N)
+                with w.loop(w.whole(0), whole, self.variant.block) as first:
+                    w.b.call(self.heads[self.variant.block], [plan, panel, first, features])
+                with w.loop(whole, N) as first:
+                    w.b.call(self.heads[1], [plan, panel, first, features])
             self._wait(w, plan, turn)
         with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_draw"), w.whole(0))):
             with self._share(w, plan, thread, N) as n:
@@ -206,14 +237,23 @@ class _Kernel:
         with w.loop(begin, end) as index:
             yield index
 
-    def _blocks(
-        self, w: Writer, N: Value, kernels: dict[int, Any], arguments: Sequence[Value], at: int
+    def _layer(
+        self, w: Writer, N: Value, pair: Value, before: Sequence[Value], after: Sequence[Value]
     ) -> None:
-        """Call ``kernels`` for all streams, whole blocks first; the stream is argument ``at``."""
-        whole = w.b.mul(w.b.sdiv(N, w.whole(BLOCK)), w.whole(BLOCK))
-        for n, start, stop in ((BLOCK, w.whole(0), whole), (1, whole, N)):
-            with w.loop(start, stop, n) as first:
-                w.b.call(kernels[n], [*arguments[:at], first, *arguments[at:]])
+        """A layer's step for ``PAIR`` panels: blocks of streams a panel, the rest one by one."""
+        begin, whole = w.b.mul(pair, w.whole(PAIR)), self._whole_blocks(w, N)
+        with (
+            w.loop(begin, w.b.add(begin, w.whole(PAIR))) as panel,
+            w.loop(w.whole(0), whole, self.variant.block) as first,
+        ):
+            w.b.call(self.panels[self.variant.block], [*before, panel, first, *after])
+        with w.loop(whole, N) as first:
+            w.b.call(self.panels[1], [*before, begin, first, *after])
+
+    def _whole_blocks(self, w: Writer, N: Value) -> Value:
+        """How many of ``N`` streams fill blocks."""
+        block = w.whole(self.variant.block)
+        return w.b.mul(w.b.sdiv(N, block), block)
 
     def _wait(self, w: Writer, plan: Value, turn: Value) -> None:
         """Go on when all threads have come here: spin a little, then let others run."""
@@ -238,21 +278,45 @@ class _Kernel:
             w.b.position_at_end(done)
 
 
+def new_sums(
+    w: Writer, like: Sequence[Sequence[Sequence[Value]]], zero: Value
+) -> list[list[list[Value]]]:
+    """Variables that begin at ``zero``, arranged as ``like``."""
+    return [[[w.variable(zero) for _ in block] for block in stream] for stream in like]
+
+
 def multiply_in(
-    w: Writer, weights: Value, kind: Any, width: Value, inputs: Sequence[Value],
-    sums: Sequence[Sequence[Value]],
+    w: Writer, panels: Sequence[Value], kind: Any, width: Value, inputs: Sequence[Value],
+    sums: Sequence[Sequence[Sequence[Value]]],
 ) -> None:  # fmt: skip
-    """sums[stream][a] += weights[k, a] · inputs[stream][k], k after k."""
-    count = len(sums[0])
+    """sums[stream][panel][a] += panels[panel][k, a] · inputs[stream][k], k after k."""
+    count = len(sums[0][0])
     with w.loop(w.whole(0), width) as k:
         first = w.b.mul(k, w.whole(count * w.lanes))
-        vectors = [
-            w.read_vector(weights, w.b.add(first, w.whole(a * w.lanes)), kind) for a in range(count)
-        ]
-        for base, stream in zip(inputs, sums, strict=True):
-            x = w.spread(w.read(base, k))
-            for vector, total in zip(vectors, stream, strict=True):
-                w.set(total, w.fma(vector, x, w.get(total)))
+        xs = [w.spread(w.read(base, k)) for base in inputs]
+        for number, base in enumerate(panels):
+            for a in range(count):  # one vector of weights in a register, all inputs in theirs
+                vector = w.read_vector(base, w.b.add(first, w.whole(a * w.lanes)), kind)
+                for x, stream in zip(xs, sums, strict=True):
+                    total = stream[number][a]
+                    w.set(total, w.fma(vector, x, w.get(total)))
+
+
+def multiply_whole(
+    w: Writer, panels: Sequence[Value], width: Value, inputs: Sequence[Value],
+    sums: Sequence[Sequence[Sequence[Value]]], x86: bool,
+) -> None:  # fmt: skip
+    """The same for int8 weights and int16 inputs, two of them at a time; sums are int32."""
+    count = len(sums[0][0])
+    with w.loop(w.whole(0), w.b.ashr(width, w.whole(1))) as k:
+        first = w.b.mul(k, w.whole(count * 2 * w.lanes))
+        xs = [w.spread_pair(w.read(base, k, I32)) for base in inputs]
+        for number, base in enumerate(panels):
+            for a in range(count):
+                vector = w.read_pairs(base, w.b.add(first, w.whole(a * 2 * w.lanes)))
+                for x, stream in zip(xs, sums, strict=True):
+                    total = stream[number][a]
+                    w.set(total, w.add_products(vector, x, w.get(total), x86))
 
 
 def field(w: Writer, plan: Value, name: str) -> Value:

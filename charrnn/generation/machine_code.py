@@ -45,7 +45,7 @@ def processor() -> Processor:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
-    lanes = 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
+    lanes = 16 if features.get("avx512bw") else 8 if features.get("avx2") else 4
     x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
     return Processor(llvm.get_host_cpu_name(), features.flatten(), lanes, x86)
 

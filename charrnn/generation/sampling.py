@@ -18,24 +18,35 @@ from charrnn.config import SampleConfig
 
 Floats = NDArray[np.floating[Any]]
 
-# beyond this every logit but the largest is out of reach; it keeps 0 · scale from being NaN
-MAX_SCALE = 1e30
+# 1 / temperature stays within these: beyond the first every logit but the largest is out of reach
+# (and 0 · scale would be NaN), below the second float32 ends (and an infinite distance · 0 would)
+MAX_SCALE, MIN_SCALE = 1e30, 1.2e-38
+FURTHEST = float(np.finfo(np.float32).max)
 # top-p looks at this many of the likeliest characters before it sorts them all
 TOP_P_CANDIDATES = 64
 
 
 def inverse_temperature(temperature: float) -> float:
-    """1 / ``temperature``, kept finite. ``temperature`` must be above 0."""
-    return min(1.0 / temperature, MAX_SCALE)
+    """1 / ``temperature``, kept within float32. ``temperature`` must be above 0."""
+    return min(max(1.0 / temperature, MIN_SCALE), MAX_SCALE)
+
+
+def _bounded(logits: Floats) -> Floats:
+    """Logits of which some overflowed: infinite ones as far out as float32 goes, NaN last."""
+    return np.nan_to_num(logits, nan=-FURTHEST, posinf=FURTHEST, neginf=-FURTHEST)
 
 
 def probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float32]:
     """softmax(``logits`` / ``temperature``) over the last axis, up to a factor a row, in float32.
 
     The largest entry of a row is 1; nothing is divided, since ``draw`` does not need it. With
-    ``temperature`` 0 the first largest logit gets 1 and everything else 0.
+    ``temperature`` 0 the first largest logit gets 1 and everything else 0. No logits and no
+    temperature give NaN.
     """
     top = logits.max(axis=-1, keepdims=True)
+    if not np.isfinite(top).all():
+        logits = _bounded(logits)
+        top = logits.max(axis=-1, keepdims=True)
     if temperature == 0:
         first: NDArray[Any] = logits.argmax(axis=-1)[..., None] == np.arange(logits.shape[-1])
         return first.astype(np.float32)
@@ -123,6 +134,8 @@ def choose(logits: Floats, uniform: ArrayLike, config: SampleConfig) -> NDArray[
     """
     if config.temperature == 0:
         best: NDArray[np.intp] = logits.argmax(axis=-1)
+        if np.isnan(np.take_along_axis(logits, best[..., None], axis=-1)).any():
+            best = _bounded(logits).argmax(axis=-1)
         return best
     p = probabilities(logits, config.temperature)
     if is_filtered(config):

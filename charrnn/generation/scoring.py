@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.config import ModelConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.engine import Array, Engine, Weights
 from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.text import lanes as lane_layout
@@ -85,6 +85,7 @@ def score(
 
     Raises:
         CorpusError: there is nothing to count.
+        CheckpointError: the network's numbers overflow.
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
     values = position_nats(
@@ -115,18 +116,35 @@ def position_nats(
     layout = lane_layout.lay(((0, len(ids)),) if ranges is None else ranges, lanes, warmup)
     if not layout:
         raise CorpusError("the text to score needs at least two characters")
-    engine = _open(config, weights, len(layout), exact=lanes == 1)
     nats = np.full(len(ids), np.nan, np.float32)
     scale = np.float32(1 / temperature)
-    for block in lane_layout.blocks(ids, layout, WINDOW):
-        interrupts.check()
-        for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
-            logits = engine.step(x)
-            targets = places[counts]
-            if len(targets):
-                assert np.isnan(nats[targets]).all(), f"counted twice near {targets[0]}"
-                nats[targets] = _losses(logits[counts], ids[targets], scale)
+    with np.errstate(all="ignore"):  # an overflow is found in the losses, and said
+        engine = _open(config, weights, len(layout), exact=lanes == 1)
+        for block in lane_layout.blocks(ids, layout, WINDOW):
+            interrupts.check()
+            for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
+                logits = engine.step(x)
+                targets = places[counts]
+                if len(targets):
+                    assert np.isnan(nats[targets]).all(), f"counted twice near {targets[0]}"
+                    nats[targets] = _finite(_losses(logits[counts], ids[targets], scale), targets)
     return nats
+
+
+def _finite(losses: Array, places: Ids) -> Array:
+    """``losses`` of the characters at ``places``.
+
+    Raises:
+        CheckpointError: one of them is infinite or NaN.
+
+    """
+    bad = ~np.isfinite(losses)
+    if bad.any():
+        raise CheckpointError(
+            f"the network's numbers overflow at character {int(places[bad].min())} of the text: "
+            "its weights are too large to score with, take another checkpoint"
+        )
+    return losses
 
 
 def _open(
