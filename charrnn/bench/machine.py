@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -27,6 +28,13 @@ def machine_name() -> str:
         lines = info.read_text("utf-8", "replace").splitlines()
         name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
     return f"{name}, {cpus()} processors"
+
+
+def child_environment() -> dict[str, str]:
+    """The environment in which a child process finds the charrnn that runs here."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def seconds(work: Callable[[], object], least: float = 0.05) -> float:
@@ -78,7 +86,8 @@ class Reader:
     def __init__(self, size: int, threads: int) -> None:
         count = max(-(-size // (4 * threads * STEP)), 1) * STEP
         self._parts = [aligned_zeros(count) for _ in range(threads)]
-        self._passes = max(1, (64 << 20) // max(size, 1))
+        # some milliseconds, beside which waking the threads is nothing
+        self._passes = max(1, (512 << 20) // max(size, 1))
         self._pool = ThreadPoolExecutor(threads)
         self.bytes = 4 * count * threads * self._passes
 

@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from charrnn.bench import start
+from charrnn.bench.eager import CellLoop, EagerLoop, alone, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
 from charrnn.config import Form, ModelConfig, SampleConfig
 from charrnn.generation.opening import AnyEngine, cpus, open_engine
-
-Weights = dict[str, NDArray[np.float32]]
 
 CHUNK = 64
 
@@ -38,7 +36,7 @@ class Case:
     layers: int = 3
     hidden: int = 512
     streams: int = 1
-    form: Form = "float32"
+    form: Form = "int8"
     vocab: int = 100
     embedding: int = 128
 
@@ -55,7 +53,9 @@ class Result:
     """Characters a second of all streams together, and how they compare.
 
     ``reference`` is the loop over ``nn.LSTM``, ``best_eager`` the one over ``nn.LSTMCell``, both a
-    character at a time for one stream; ratios are to them.
+    character at a time for one stream; ratios are to them. ``reference_alone`` is the first in a
+    process of its own. ``first_character_s`` is a whole cold ``charrnn sample``, beside a cold
+    ``import torch``; ``peak_memory_mb`` is that process's.
     """
 
     case: str
@@ -66,29 +66,25 @@ class Result:
     engine: str
     threads: int
     reference_chars_per_second: float
+    reference_alone_chars_per_second: float
     best_eager_chars_per_second: float
     chars_per_second: float
     ratio: float
+    ratio_alone: float
     best_eager_ratio: float
     bytes_per_step: int
     read_bytes_per_second: float
     matmul_flops_per_second: float
     ceiling_chars_per_second: float
     fraction_of_ceiling: float
+    first_character_s: float
+    import_torch_s: float
+    first_character_of_import_torch: float
+    peak_memory_mb: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
-
-
-def random_weights(config: ModelConfig, seed: int = 0) -> Weights:
-    """Weights U(±1/√H) of ``config``'s shapes."""
-    rng = np.random.default_rng(seed)
-    bound = config.hidden**-0.5
-    return {
-        name: rng.uniform(-bound, bound, shape).astype(np.float32)
-        for name, shape in config.shapes().items()
-    }
 
 
 def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
@@ -123,12 +119,14 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     }
     flops, read = matmul.flops / spent["matmul"], statistics.median(reads)
     ceiling = read / size if case.streams == 1 else flops / char_flops(config)
-    return _result(case, engine, rates, size, read, flops, ceiling)
+    rates["alone"] = alone(config)
+    cold = start.measure(config, weights, case.form, rounds)
+    return _result(case, engine, rates, size, read, flops, ceiling, cold)
 
 
 def _result(
     case: Case, engine: AnyEngine, rates: dict[str, float], size: int, read: float, flops: float,
-    ceiling: float,
+    ceiling: float, cold: start.Start,
 ) -> Result:  # fmt: skip
     mine = rates["engine"]
     return Result(
@@ -140,15 +138,21 @@ def _result(
         engine=type(engine).__name__,
         threads=getattr(engine, "threads", torch.get_num_threads()),
         reference_chars_per_second=rates["reference"],
+        reference_alone_chars_per_second=rates["alone"],
         best_eager_chars_per_second=rates["best_eager"],
         chars_per_second=mine,
         ratio=mine / rates["reference"],
+        ratio_alone=mine / rates["alone"],
         best_eager_ratio=mine / rates["best_eager"],
         bytes_per_step=size,
         read_bytes_per_second=read,
         matmul_flops_per_second=flops,
         ceiling_chars_per_second=ceiling,
         fraction_of_ceiling=mine / ceiling,
+        first_character_s=cold.first_character_s,
+        import_torch_s=cold.import_torch_s,
+        first_character_of_import_torch=cold.first_character_s / cold.import_torch_s,
+        peak_memory_mb=cold.peak_memory_mb,
     )
 
 
@@ -190,62 +194,3 @@ class _Matmul:
 
     def __call__(self) -> None:
         torch.mm(self._x, self._w, out=self._out)
-
-
-class EagerLoop:
-    """What every peer does: ``nn.LSTM`` a character at a time."""
-
-    chars = 8
-
-    def __init__(self, config: ModelConfig, weights: Weights) -> None:
-        self._weights = {name: torch.from_numpy(value) for name, value in weights.items()}
-        self._lstm = nn.LSTM(config.embedding, config.hidden, config.layers, batch_first=True)
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self._lstm.load_state_dict({
-            f"{name}_l{layer}": self._weights[f"layers.{layer}.{name}"]
-            for layer in range(config.layers)
-            for name in names
-        })  # fmt: skip
-        self._last = torch.zeros(1, 1, dtype=torch.long)
-        self._state: tuple[Tensor, Tensor] | None = None
-
-    @torch.no_grad()
-    def __call__(self) -> None:
-        """Sample ``chars`` characters."""
-        head, bias = self._weights["head.weight"], self._weights["head.bias"]
-        for _ in range(self.chars):
-            x = nn.functional.embedding(self._last, self._weights["embedding.weight"])
-            y, self._state = self._lstm(x, self._state)
-            logits = nn.functional.linear(y[:, -1], head, bias)
-            self._last = torch.multinomial(logits.softmax(-1), 1)
-
-
-class CellLoop:
-    """The best that eager torch does: ``nn.LSTMCell`` a layer."""
-
-    chars = 32
-
-    def __init__(self, config: ModelConfig, weights: Weights) -> None:
-        self._weights = {name: torch.from_numpy(value) for name, value in weights.items()}
-        self._cells, width = [], config.embedding
-        for layer in range(config.layers):
-            cell = nn.LSTMCell(width, config.hidden)
-            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            cell.load_state_dict({n: self._weights[f"layers.{layer}.{n}"] for n in names})
-            self._cells.append(cell)
-            width = config.hidden
-        zeros = torch.zeros(1, config.hidden)
-        self._states = [(zeros, zeros)] * config.layers
-        self._last = torch.zeros(1, dtype=torch.long)
-
-    @torch.no_grad()
-    def __call__(self) -> None:
-        """Sample ``chars`` characters."""
-        head, bias = self._weights["head.weight"], self._weights["head.bias"]
-        for _ in range(self.chars):
-            y = self._weights["embedding.weight"][self._last]
-            for layer, cell in enumerate(self._cells):
-                self._states[layer] = cell(y, self._states[layer])
-                y = self._states[layer][0]
-            logits = nn.functional.linear(y, head, bias)
-            self._last = torch.multinomial(logits.softmax(-1), 1)[0]

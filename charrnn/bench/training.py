@@ -116,11 +116,17 @@ def _own_step(
 
 
 def bench_training(
-    config: ModelConfig, settings: TrainConfig, *, turns: int = 7, turn_s: float = 0.8
+    config: ModelConfig,
+    settings: TrainConfig,
+    *,
+    turns: int = 7,
+    turn_s: float = 0.8,
+    product: int = 2048,
 ) -> TrainBench:
     """Measure ``config`` at ``settings.batch`` × ``settings.window`` characters a step.
 
-    Every contender gets ``turns`` turns of about ``turn_s`` seconds, one after the other.
+    Every contender gets ``turns`` turns of about ``turn_s`` seconds, one after the other;
+    ``product`` is the side of the square matrices whose product's rate is the ceiling.
     """
     place = choose_place(settings)
     size = (settings.batch, settings.window + 1)
@@ -134,7 +140,7 @@ def bench_training(
     taken = _interleave(steps, text, place.device, turns, turn_s)
     chars = settings.batch * settings.window
     rate = {name: chars / seconds for name, seconds in taken.items()}
-    ceiling = matmul_flops(place.device, place.dtype or torch.float32)
+    ceiling = matmul_flops(place.device, place.dtype or torch.float32, product)
     autocast = rate.get("autocast")
     return TrainBench(
         cell=config.cell,
@@ -160,7 +166,7 @@ def flops_per_char(config: ModelConfig) -> int:
     return 6 * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
 
 
-def matmul_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
+def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
     """Operations a second of one large square product: the rate that nothing here exceeds."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import typer
 
-from charrnn.cli.options import JSON, THREADS, option
-from charrnn.config import Cell, Device, Form, Precision
+from charrnn.cli.options import JSON, THREADS, Command, option
+from charrnn.config import MAX_LAYERS, MAX_WIDTH, Cell, Device, Form, Precision
+
+MAX_STREAMS = 1 << 16
 
 app = typer.Typer(help="Speed here.", no_args_is_help=True, rich_markup_mode=None)
 
 CELL: Any = option("lstm", "--cell", help="Kind of recurrent cell.")
-SIZE: Any = option(512, "--size", min=1, help="Hidden units a layer.")
+SIZE: Any = option(512, "--size", min=1, max=MAX_WIDTH, help="Hidden units a layer.")
 
 
 @app.callback()
@@ -22,11 +24,11 @@ def bench() -> None:
     """Speed here, against the plain reference in the same run and against the ceiling."""
 
 
-@app.command("train")
+@app.command("train", cls=Command)
 def bench_train(
     cell: Cell = CELL,
     size: int = SIZE,
-    layers: int = option(2, "--layers", min=1, help="Recurrent layers."),
+    layers: int = option(2, "--layers", min=1, max=MAX_LAYERS, help="Recurrent layers."),
     batch: int = option(64, "--batch", min=1, help="Streams trained side by side."),
     window: int = option(128, "--window", min=1, help="Characters a gradient reaches back."),
     device: Device = option("auto", "--device", help="Where to train."),
@@ -46,12 +48,14 @@ def bench_train(
     _print(bench_training(config, settings).to_dict(), json)
 
 
-@app.command("sample")
+@app.command("sample", cls=Command)
 def bench_sample(
     size: int = SIZE,
-    layers: int = option(3, "--layers", min=1, help="Recurrent layers."),
-    streams: int = option(1, "--streams", min=1, help="Texts written side by side."),
-    form: Form = option("float32", "--form", help="How recurrent weights are stored."),
+    layers: int = option(3, "--layers", min=1, max=MAX_LAYERS, help="Recurrent layers."),
+    streams: int = option(
+        1, "--streams", min=1, max=MAX_STREAMS, help="Texts written side by side."
+    ),
+    form: Form = option("int8", "--form", help="How recurrent weights are stored."),
     threads: int = THREADS,
     json: bool = JSON,
 ) -> None:
