@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from charrnn.model.kernels import fused_lstm, torch_window
-from charrnn.model.kernels.fused_lstm import lstm_layer, lstm_symbols
+from charrnn.model.kernels import fused_lstm
+from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
+from tests import torch_window
+from tests.support import environment
 
 SIZES = [(5, 7, 96, 33), (9, 64, 128, 128), (6, 50, 200, 64), (4, 3, 20, 17), (3, 40, 512, 512)]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -53,25 +58,26 @@ def compare(found: list[Tensor], wanted: list[Tensor], tolerance: float) -> None
         assert error < tolerance, f"tensor {k}: relative error {error:.2e}"
 
 
-@pytest.fixture(params=["best", "torch"])
-def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The machine's best loops, then the fallback."""
-    if request.param == "torch":
-        monkeypatch.setattr(fused_lstm, "_window", lambda dtype: torch_window)
-    return str(request.param)
+@pytest.fixture(params=["compiled", "float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """The type of the products: with the compiled loops, then with torch operators for loops."""
+    if request.param != "compiled":
+        monkeypatch.setattr(fused_lstm, "_window", lambda: torch_window)
+        return torch.float32 if request.param == "float32" else torch.bfloat16
+    if compiled_window() is None:
+        pytest.skip("this processor has no AMX tiles, which the compiled loops are made of")
+    return torch.bfloat16
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", SIZES)
-def test_layer(window: str, size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+def test_layer(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     leaves = tensors(*size)
     found = outcome(lambda *a: lstm_layer(*a, dtype), leaves, torch.float32)
     compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", SIZES)
-def test_symbols(window: str, size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+def test_symbols(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     T, B, _H, width = size
     symbols = torch.randint(87, (T, B), generator=torch.Generator().manual_seed(3))
     leaves = [torch.randn(87, width, generator=torch.Generator().manual_seed(4)),
@@ -81,8 +87,7 @@ def test_symbols(window: str, size: tuple[int, int, int, int], dtype: torch.dtyp
     compare(found, wanted, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_state_carries_over(window: str, dtype: torch.dtype) -> None:
+def test_state_carries_over(dtype: torch.dtype) -> None:
     x, w_ih, w_hh, bias, hx, cx = tensors(8, 5, 64, 32)
     whole = lstm_layer(x, w_ih, w_hh, bias, hx, cx, dtype)
     first = lstm_layer(x[:3], w_ih, w_hh, bias, hx, cx, dtype)
@@ -91,37 +96,45 @@ def test_state_carries_over(window: str, dtype: torch.dtype) -> None:
     assert torch.equal(second[2], whole[2])
 
 
-def test_two_windows_before_going_back() -> None:
+def test_two_windows_before_going_back(dtype: torch.dtype) -> None:
     """Work space is not shared between calls: an earlier window's gradient stays right."""
     leaves = tensors(4, 8, 64, 64)
     x = leaves[0].clone().requires_grad_()
-    y, _, _ = lstm_layer(x, *leaves[1:], torch.bfloat16)
+    y, _, _ = lstm_layer(x, *leaves[1:], dtype)
     alone = torch.autograd.grad(y.float().sum(), x, retain_graph=True)[0]
-    lstm_layer(torch.randn_like(x), *leaves[1:], torch.bfloat16)
+    lstm_layer(torch.randn_like(x), *leaves[1:], dtype)
     assert torch.equal(torch.autograd.grad(y.float().sum(), x)[0], alone)
 
 
-def test_a_nan_is_not_hidden() -> None:
+def test_a_nan_is_not_hidden(dtype: torch.dtype) -> None:
     leaves = tensors(3, 4, 32, 32)
     leaves[0][1, 2, 3] = float("nan")
-    y, _, _ = lstm_layer(*leaves)
+    y, _, _ = lstm_layer(*leaves, dtype)
     assert y[1:, 2].isnan().all()
     assert not y[:, 1].isnan().any()
 
 
-def test_one_thread() -> None:
+def test_one_thread(dtype: torch.dtype) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         leaves = tensors(3, 8, 512, 64)
-        found = outcome(lambda *a: lstm_layer(*a, torch.bfloat16), leaves, torch.float32)
+        found = outcome(lambda *a: lstm_layer(*a, dtype), leaves, torch.float32)
     finally:
         torch.set_num_threads(threads)
-    compare(found, outcome(naive, leaves, torch.float64), 2e-2)
+    compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])
+
+
+def python(program: str) -> str:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_no_tile_code_is_compiled_for_a_processor_without_tiles() -> None:
-    """LLVM aborts the process over instructions that the processor lacks: nothing may ask."""
+    """LLVM ends the process over instructions that the processor lacks: nothing may ask."""
+    pytest.importorskip("numba")
     program = """
 import sys, torch
 from charrnn.model.kernels import amx
@@ -130,4 +143,43 @@ from charrnn.model.fused import has_kernels
 assert not has_kernels(torch.bfloat16)
 print(*(name for name in sys.modules if name.endswith(("lstm_kernels", "gemm_kernels"))))
 """
-    assert run_python(program) == "\n"
+    assert python(program) == "\n"
+
+
+def test_compiled_code_is_kept_by_all_its_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numba = pytest.importorskip("numba")
+    from charrnn.model.kernels.kept import digest, kept_code
+
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
+    before = numba.config.CACHE_DIR
+    with kept_code() as folder:
+        assert str(folder) == numba.config.CACHE_DIR
+        numba.cfunc("int64(int64)", cache=True)(_same)
+    assert before == numba.config.CACHE_DIR
+    assert folder.parent.parent == tmp_path
+    assert list(folder.rglob("*.nbi"))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name in ("simd.py", "lstm_kernels.py"):
+        (copies / name).write_text(name)
+    first = digest(copies)
+    (copies / "simd.py").write_text("changed")
+    assert digest(copies) != first
+
+
+def _same(number: int) -> int:
+    return number
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    from charrnn.model.kernels.kept import kept_code
+
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "file"))
+    with kept_code() as folder:
+        assert folder.is_dir()

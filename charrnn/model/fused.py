@@ -68,7 +68,7 @@ def run_first_layer(
 
 def has_kernels(dtype: torch.dtype) -> bool:
     """Whether our compiled kernels do products in ``dtype`` on this machine."""
-    return dtype == torch.bfloat16 and compiled_window(dtype) is not None
+    return dtype == torch.bfloat16 and compiled_window() is not None
 
 
 def fused_layer(

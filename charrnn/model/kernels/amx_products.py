@@ -1,4 +1,4 @@
-"""Weight gradients on AMX tiles for torch tensors."""
+"""Matrix products over a whole window in bfloat16: torch's own, and weight gradients on tiles."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def gram(a: Tensor, b: Tensor) -> Tensor:
     sizes = [M, N, K, tile_config().data_ptr(), work.data_ptr()]
     team.run(kernels.columns.address, [*sizes, *matrices], size)
     return out
+
+
+def input_product(x: Tensor, w: Tensor) -> Tensor:
+    """x (N, I) @ w (4H, I)^T."""
+    return torch.mm(x, w.to(x.dtype).t())
+
+
+def input_gradient(dgates: Tensor, w: Tensor) -> Tensor:
+    """dgates (N, 4H) @ w (4H, I)."""
+    return torch.mm(dgates, w.to(dgates.dtype))
+
+
+def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
+    """dgates (N, 4H)^T @ x (N, I) as float32."""
+    if x.shape[1] % 32 or x.stride(1) != 1:
+        return torch.mm(dgates.t(), x).float()
+    return gram(dgates, x)

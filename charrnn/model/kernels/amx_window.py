@@ -9,9 +9,8 @@ from torch import Tensor
 
 from charrnn.model.kernels import lstm_kernels as kernels
 from charrnn.model.kernels.amx import pack_backward, pack_forward, tile_config
-from charrnn.model.kernels.amx_products import gram
+from charrnn.model.kernels.amx_products import input_gradient, input_product, weight_gradient
 from charrnn.model.kernels.team import team
-from charrnn.model.kernels.torch_window import input_gradient, input_product
 
 __all__ = [
     "backward_window",
@@ -87,10 +86,3 @@ def backward_window(
     slots: list[Tensor | None] = [dy, dgates, dbias, dhx, None, saved.cells, saved.acts, dcx]
     _run(kernels.backward.address, w, (T, B, H), slots)
     return dgates, dbias.sum(0), dhx, dcx
-
-
-def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
-    """dgates (N, 4H)^T @ x (N, I) as float32."""
-    if x.shape[1] % 32 or x.stride(1) != 1:
-        return torch.mm(dgates.t(), x).float()
-    return gram(dgates, x)

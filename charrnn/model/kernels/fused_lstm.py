@@ -1,8 +1,8 @@
 """One LSTM layer over a whole window as one autograd node.
 
 Gate order is torch's i, f, g, o.  Shapes are time first: x (T, B, I), y (T, B, H), state (B, H).
-Parameters, states and their gradients are float32; ``dtype`` names the type of the products:
-float32, or bfloat16 with cells and all sums still in float32.
+Parameters, states and their gradients are float32; ``dtype`` names the type of the products,
+with all sums still in float32.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from charrnn.model.kernels import torch_window
+# the compiled loops work on blocks of units: smaller layers are padded
+UNITS = 32
 
 
 @functools.cache
-def compiled_window(dtype: torch.dtype) -> ModuleType | None:
-    """The module with our compiled time loops for products in ``dtype``; None where there is none.
+def compiled_window() -> ModuleType | None:
+    """The module with our compiled bfloat16 time loops; None where this machine has none.
 
     Nothing is compiled before the processor is known to run it: LLVM ends the whole process when
     it is asked for instructions that the processor does not have.
     """
     try:
         from charrnn.model.kernels.amx import amx_available
+        from charrnn.model.kernels.kept import kept_code
 
-        if dtype == torch.bfloat16 and amx_available():
+        if not amx_available():
+            return None
+        with kept_code():
             from charrnn.model.kernels import amx_window
-
-            return amx_window
-        if dtype == torch.float32:
-            from charrnn.model.kernels import float_window
-
-            return float_window
     except ImportError:
-        pass
-    return None
+        return None
+    return amx_window
 
 
-def _window(dtype: torch.dtype) -> ModuleType:
-    """The module with the time loops for a product type on this machine."""
-    return compiled_window(dtype) or torch_window
+def _window() -> Any:
+    """The module with the time loops."""
+    window = compiled_window()
+    assert window is not None, "callers look at compiled_window first"
+    return window
 
 
 class _Dense(torch.autograd.Function):
@@ -61,7 +61,7 @@ class _Dense(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:
         T, B, _ = x.shape
-        window = _window(dtype)
+        window = _window()
         inputs = x.to(dtype).flatten(0, 1)
         xw = window.input_product(inputs, w_ih).view(T, B, -1)
         y, cy, saved = window.forward_window(xw, None, w_hh, bias, hx, cx)
@@ -95,7 +95,7 @@ class _Table(torch.autograd.Function):
         cx: Tensor,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        window = _window(dtype)
+        window = _window()
         nothing = table.new_zeros(table.shape[1])  # the table holds the bias
         y, cy, saved = window.forward_window(table.to(dtype), rows, w_hh, nothing, hx, cx)
         ctx.window, ctx.saved, ctx.symbols = window, saved, table.shape[0]
@@ -125,8 +125,8 @@ def _apply(function: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return result
 
 
-def _padded(H: int, window: ModuleType) -> int:
-    return H if window is torch_window else (H + 31) // 32 * 32
+def _padded(H: int) -> int:
+    return (H + UNITS - 1) // UNITS * UNITS
 
 
 def _pad_gates(w: Tensor, H: int, to: int) -> Tensor:
@@ -142,14 +142,14 @@ def lstm_layer(
     bias: Tensor,
     hx: Tensor,
     cx: Tensor,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One layer: x (T, B, I) to y (T, B, H) in ``dtype``, hy and cy (B, H) float32.
 
     bias (4H,) is the sum of both of torch's biases.
     """
     H = hx.shape[1]
-    to = _padded(H, _window(dtype))
+    to = _padded(H)
     if to == H:
         return _apply(_Dense, x, w_ih, w_hh, bias, hx, cx, dtype)
     w_ih, bias = _pad_gates(w_ih, H, to), _pad_gates(bias, H, to)
@@ -167,7 +167,7 @@ def lstm_symbols(
     bias: Tensor,
     hx: Tensor,
     cx: Tensor,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The first layer on symbols (T, B) int64 with an embedding (V, E).
 
@@ -175,7 +175,7 @@ def lstm_symbols(
     """
     H = hx.shape[1]
     table = torch.addmm(bias, embedding, w_ih.t())
-    to = _padded(H, _window(dtype))
+    to = _padded(H)
     if to == H:
         return _apply(_Table, table, symbols, w_hh, hx, cx, dtype)
     table = _pad_gates(table.t(), H, to).t()

@@ -2,7 +2,7 @@
 
 numba's loop vectoriser picks 256-bit code on many AVX-512 hosts (LLVM's "prefer 256 bit"
 tuning), and cannot be relied on with gathers and bf16.  ``F16`` is an explicit LLVM
-``<16 x float>``: one zmm register with AVX-512, two ymm or four xmm without.  Addresses are plain
+``<16 x float>``, one zmm register: processors with tiles have AVX-512.  Addresses are plain
 int64 numbers (``tensor.data_ptr()``), so that kernels need no array unboxing.
 """
 
@@ -18,7 +18,6 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 HOST_FEATURES: dict[str, bool] = dict(llvm.get_host_cpu_features())
-_HAS_RCP14 = bool(HOST_FEATURES.get("avx512f"))
 
 I8, I16, I32, I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
 F32 = ir.FloatType()
@@ -182,8 +181,6 @@ def reciprocal(typingctx: Any, value: Any) -> Any:
     """1 / value to about 1e-7; a 14-bit estimate and one Newton step beat a division fourfold."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not _HAS_RCP14:
-            return builder.fdiv(constant(1.0), args[0])
         estimate = extern(builder, "llvm.x86.avx512.rcp14.ps.512", V16F, [V16F, V16F, I16])
         guess = builder.call(estimate, [args[0], constant(0.0), I16(-1)])
         error = builder.fmul(args[0], guess, flags=FLAGS)

@@ -1,7 +1,6 @@
-"""The time loops of an LSTM layer with torch operators alone: the fallback without numba.
+"""The time loops of an LSTM layer with torch operators alone, in place of the compiled ones.
 
-Everything is written into preallocated tensors, so that a step costs operator calls and no
-allocation.  Works in float32 and bfloat16 and for every size.
+With it the tests of what surrounds the loops run on every machine, in float32 and bfloat16.
 """
 
 from __future__ import annotations

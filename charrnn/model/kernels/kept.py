@@ -1,0 +1,54 @@
+"""Where numba keeps the compiled kernels between processes.
+
+Left to itself it looks only at the file of the function that it compiled, and would go on with old
+machine code after a change in the functions called from there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+
+from charrnn.library import cache_folder
+
+
+@contextmanager
+def kept_code() -> Iterator[Path]:
+    """Within the block numba keeps what it compiles in a folder named by all that it comes from."""
+    folder = _writable(cache_folder() / "training" / digest(Path(__file__).parent))
+    config: Any = numba.config
+    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    try:
+        yield folder
+    finally:
+        config.CACHE_DIR = before
+
+
+def digest(sources: Path) -> str:
+    """A hash of the Python files in ``sources`` and of numba's version."""
+    found = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(sources.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:32]
+
+
+def _writable(folder: Path) -> Path:
+    """``folder``, made if need be, or one for this process alone where that cannot be."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    own = tempfile.mkdtemp(prefix="charrnn-")
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return Path(own)
