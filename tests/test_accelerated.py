@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,26 @@ def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_engine(config, weights, form="int8"), Engine)
     with pytest.raises(ConfigError):
         open_engine(config, weights, form="int4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("lanes", "x86"), [(4, True), (4, False), (8, True), (8, False)])
+def test_narrower_and_other_processors(
+    lanes: int, x86: bool, cell: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made for processors with shorter vectors or none of x86's instructions."""
+    here = machine_code.processor()
+    if not here.x86 or lanes > here.lanes:
+        pytest.skip(f"needs an x86 processor with vectors of {lanes} floats")
+    other = dataclasses.replace(here, lanes=lanes, x86=x86)
+    monkeypatch.setattr(machine_code, "processor", lambda: other)
+    monkeypatch.setattr(machine_code, "load", machine_code.load.__wrapped__)
+    config, weights = prepared(cell, 2, True)
+    exact = Engine(config, weights.stored_as(form), 8)
+    fast = FastEngine(config, weights, 8, form=form, threads=2)
+    for ids in np.random.default_rng(3).integers(0, 31, (20, 8)):
+        assert np.abs(fast.step(ids) - exact.step(ids)).max() < NEAR[form]
 
 
 @pytest.mark.parametrize("hidden", [1, 31, 1024, 1025, 4096, 65536])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,9 +126,9 @@ def test_one_thread(dtype: torch.dtype) -> None:
     compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])
 
 
-def python(program: str) -> str:
+def python(program: str, **env: str) -> str:
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(**env), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -144,6 +145,25 @@ assert not has_kernels(torch.bfloat16)
 print(*(name for name in sys.modules if name.endswith(("lstm_kernels", "gemm_kernels"))))
 """
     assert python(program) == "\n"
+
+
+def test_the_tile_code_compiles_for_a_processor_with_tiles(tmp_path: Path) -> None:
+    """It cannot run here, but LLVM must at least be able to make it."""
+    pytest.importorskip("numba")
+    if compiled_window() is not None or platform.machine() != "x86_64":
+        pytest.skip("the other tests compile and run it, or this processor is of another kind")
+    program = """
+from charrnn.model.kernels import gemm_kernels, lstm_kernels
+assert lstm_kernels.forward.address and lstm_kernels.backward.address
+assert gemm_kernels.columns.address
+"""
+    features = "+amx-tile,+amx-bf16,+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512bf16,+fma"
+    python(
+        program,
+        NUMBA_CPU_NAME="sapphirerapids",
+        NUMBA_CPU_FEATURES=features,
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
 
 
 def test_compiled_code_is_kept_by_all_its_sources(
