@@ -27,6 +27,7 @@ MAX_VOCABULARY = 65_535
 MAX_LAYERS = 8
 MAX_WIDTH = 16_384
 SEED_LIMIT = 2**63
+MOST = SEED_LIMIT - 1  # of whatever is counted: more would not fit a float, nor a lifetime
 
 
 def check(good: bool, name: str, value: object, wanted: str) -> None:
@@ -147,13 +148,17 @@ class TrainConfig(_Record):
 
     Units: ``batch`` streams (B), ``window`` characters (T), ``seconds`` of wall time,
     ``eval_every`` steps (0: chosen by the clock), ``ema`` the averaging's decay (0: off),
-    ``patience`` validations without a better one (0: never stop early).
+    ``patience`` validations without a better one (0: never stop early). ``dropout`` drops units
+    between layers and before the head, ``input_dropout`` those of the embedding (None: as many),
+    ``weight_dropout`` recurrent weights.
     """
 
     batch: int = 64
     window: int = 128
     lr: float = 4e-3
     dropout: float = 0.0
+    input_dropout: float | None = None
+    weight_dropout: float = 0.0
     epochs: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -174,28 +179,31 @@ class TrainConfig(_Record):
     threads: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("batch", self.batch, 1)
-        check_whole("window", self.window, 1)
+        check_whole("batch", self.batch, 1, MOST)
+        check_whole("window", self.window, 1, MOST)
         check_real("lr", self.lr, 0 < self.lr <= 10, "a number above 0 and at most 10")
-        check_real("dropout", self.dropout, 0 <= self.dropout < 1, "at least 0 and below 1")
+        for name in ("dropout", "input_dropout", "weight_dropout"):
+            value = getattr(self, name)
+            if value is not None:
+                check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
         self._check_budget()
         check_real("clip", self.clip, self.clip > 0, "above 0")
         check_real("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             value = getattr(self, name)
             check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
-        check_whole("warmup", self.warmup, 0)
+        check_whole("warmup", self.warmup, 0, MOST)
         check_real("flat", self.flat, 0 <= self.flat <= 1, "between 0 and 1")
-        check_whole("patience", self.patience, 0)
-        check_whole("eval_every", self.eval_every, 0)
+        check_whole("patience", self.patience, 0, MOST)
+        check_whole("eval_every", self.eval_every, 0, MOST)
         check_whole("seed", self.seed, 0, SEED_LIMIT - 1)
         check_choice("device", self.device, get_args(Device))
         check_choice("precision", self.precision, get_args(Precision))
         check_whole("threads", self.threads, 0, 1024)
 
     def _check_budget(self) -> None:
-        check_whole("epochs", self.epochs, 0)
-        check_whole("steps", self.steps, 0)
+        check_whole("epochs", self.epochs, 0, MOST)
+        check_whole("steps", self.steps, 0, MOST)
         check_real("time", self.seconds, self.seconds >= 0, "at least 0 seconds")
         given = [n for n in ("epochs", "steps", "seconds") if getattr(self, n) > 0]
         check(

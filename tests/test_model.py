@@ -116,12 +116,38 @@ def test_the_forget_gate_starts_open():
 
 def test_dropout_draws_one_mask_a_window_and_repeats_with_its_seed():
     x = torch.ones(64, 10, 50)
-    dropped = Dropout(0.25, torch.Generator().manual_seed(5))(x)
+    dropped, again = (
+        Dropout(0.25, generator=torch.Generator().manual_seed(5)).units(x) for _ in range(2)
+    )
     assert (dropped == dropped[:, :1]).all()
     assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
-    again = Dropout(0.25, torch.Generator().manual_seed(5))(x)
     assert (dropped == again).all()
+
+
+def test_each_rate_drops_its_own():
+    x = torch.ones(8, 3, 50)
+    weights = CharNetwork(ModelConfig(11, embedding=E, hidden=64)).layers[0].weights
+    for own in ("units", "inputs", "recurrent"):
+        rates = {"rate": own == "units", "input_rate": own == "inputs"}
+        rates["weight_rate"] = own == "recurrent"
+        dropout = Dropout(**{name: 0.5 * on for name, on in rates.items()})
+        dropout.generator = torch.Generator().manual_seed(1)
+        assert (dropout.units(x) == 0).any() == (own == "units")
+        assert (dropout.inputs(x) == 0).any() == (own == "inputs")
+        after = dropout.recurrent(weights)
+        assert (after.weight_hh == 0).any() == (own == "recurrent")
+        assert after.weight_ih is weights.weight_ih
+
+
+def test_dropped_weights_learn_nothing_and_the_rest_twice():
+    """The gradient of a window with dropped weights is that of the masked and scaled matrix."""
+    weights = CharNetwork(ModelConfig(11, embedding=E, hidden=H)).layers[0].weights
+    dropout = Dropout(weight_rate=0.5, generator=torch.Generator().manual_seed(2))
+    masked = dropout.recurrent(weights).weight_hh
+    masked.sum().backward()
+    assert weights.weight_hh.grad is not None
+    assert torch.equal(weights.weight_hh.grad, (masked != 0) * 2.0)
 
 
 def test_flat_vectors_and_parameters_are_the_same_memory():

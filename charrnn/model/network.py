@@ -35,27 +35,47 @@ class RecurrentLayer(nn.Module):
 
 @dataclass
 class Dropout:
-    """Variational dropout (Gal & Ghahramani 2016): one mask a window, the same at every step.
+    """What is dropped in a window, and how often: ``rate`` of the units between layers and before
+    the head, ``input_rate`` of the embedding's, ``weight_rate`` of the recurrent weights.
 
+    Units go by variational dropout (Gal & Ghahramani 2016): one mask a window, the same at every
+    step. Weights go by DropConnect (Wan et al. 2013) on W_hh, as Merity et al. 2018 use it.
     Masks come from ``generator``, which the caller seeds for each step, so that no generator
-    state need ever be saved. ``rate`` 0 does nothing.
+    state need ever be saved.
     """
 
-    rate: float
+    rate: float = 0.0
+    input_rate: float = 0.0
+    weight_rate: float = 0.0
     generator: torch.Generator | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def units(self, x: Tensor) -> Tensor:
         """``x (B, T, width)`` with whole columns of each stream dropped and the rest scaled up."""
-        if self.rate == 0:
+        return self._columns(x, self.rate)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """The same for embeddings ``x (B, T, E)``."""
+        return self._columns(x, self.input_rate)
+
+    def recurrent(self, weights: LayerWeights) -> LayerWeights:
+        """``weights`` with a part of ``weight_hh`` dropped and the rest scaled up."""
+        if self.weight_rate == 0:
+            return weights
+        w = weights.weight_hh
+        return weights._replace(weight_hh=w * self._mask(w.shape, self.weight_rate, w))
+
+    def _columns(self, x: Tensor, rate: float) -> Tensor:
+        if rate == 0:
             return x
         B, _, width = x.shape
-        kept = torch.empty(B, 1, width, device=x.device).bernoulli_(
-            1 - self.rate, generator=self.generator
-        )
-        return x * (kept / (1 - self.rate)).to(x.dtype)
+        return x * self._mask((B, 1, width), rate, x)
+
+    def _mask(self, shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
+        kept = torch.empty(shape, device=like.device).bernoulli_(1 - rate, generator=self.generator)
+        return (kept / (1 - rate)).to(like.dtype)
 
 
-NO_DROPOUT = Dropout(0.0)
+NO_DROPOUT = Dropout()
 
 
 class CharNetwork(nn.Module):
@@ -117,14 +137,14 @@ class CharNetwork(nn.Module):
         hs, cs = [], []
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, RecurrentLayer)
-            rest = (hx[index], cx[index], layer.weights, dtype)
-            if index == 0 and dropout.rate == 0:
+            rest = (hx[index], cx[index], dropout.recurrent(layer.weights), dtype)
+            if index == 0 and dropout.input_rate == 0:
                 y, h, c = run_first_layer(cell, x, self.embedding.weight, *rest)
             elif index == 0:
-                y, h, c = run_layer(cell, dropout(self.embedding(x)), *rest)
+                y, h, c = run_layer(cell, dropout.inputs(self.embedding(x)), *rest)
             else:
                 y, h, c = run_layer(cell, y, *rest)
-            y = dropout(y)  # (B, T, H)
+            y = dropout.units(y)  # (B, T, H)
             hs.append(h)
             cs.append(c)
             if self.config.sum_layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -34,7 +35,6 @@ class Predictor(Protocol):
         ...
 
 
-@torch.no_grad()
 def evaluate(
     predictor: Predictor,
     ids: Ids,
@@ -53,19 +53,46 @@ def evaluate(
         ValueError: there is nothing to count.
 
     """
+    nats, chars = torch.zeros((), dtype=torch.float64), 0
+    for logits, targets in predictions(
+        predictor, ids, ranges, device=device, dtype=dtype, lanes=lanes
+    ):
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        nats += losses.cpu().sum(dtype=torch.float64)
+        chars += len(targets)
+    check_count(chars, ranges)
+    return Score(float(nats), chars)
+
+
+def check_count(chars: int, ranges: tuple[Range, ...]) -> None:
+    """Every character of ``ranges`` counts once; before a text's first one nothing was read."""
+    expected = sum(stop - max(start, 1) for start, stop in ranges)
+    assert chars == expected, f"counted {chars} of {expected} characters"
+
+
+@torch.no_grad()
+def predictions(
+    predictor: Predictor,
+    ids: Ids,
+    ranges: tuple[Range, ...],
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    lanes: int = LANES,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Block by block the logits ``(n, V)`` float32 and the characters ``(n,)`` that came.
+
+    Raises:
+        ValueError: there is nothing to predict.
+
+    """
     layout = lane_layout.lay(ranges, lanes)
     if not layout:
         raise ValueError("nothing to evaluate: the ranges are empty")
     state = predictor.zero_state(len(layout))
-    nats, chars = torch.zeros((), dtype=torch.float64), 0
     for block in lane_layout.blocks(ids, layout, WINDOW):
         interrupts.check()
         x, y = (torch.from_numpy(a).to(device) for a in (block.x, block.y))
         logits, state = predictor(x, state, dtype=dtype)
-        losses = F.cross_entropy(logits.float().flatten(0, 1), y.flatten(), reduction="none")
         kept = torch.from_numpy(np.flatnonzero(block.mask)).to(device)
-        nats += losses[kept].cpu().sum(dtype=torch.float64)
-        chars += len(kept)
-    expected = sum(stop - max(start, 1) for start, stop in ranges)
-    assert chars == expected, f"counted {chars} of {expected} characters"
-    return Score(float(nats), chars)
+        yield logits.float().flatten(0, 1)[kept], y.flatten()[kept]
