@@ -2,8 +2,9 @@
 
 The file's header carries one JSON note under ``charrnn`` and a sha256 over every byte of the file
 (its own 64 digits counted as zeros). Files are written atomically through ``charrnn.files`` and
-read as if a stranger had made them: the caps below hold before anything is allocated, and shapes
-are checked against the configuration before a network is built.
+read as if a stranger had made them: the limits of ``charrnn.header`` hold before anything is
+allocated, shapes are checked against the configuration before a network is built, and a large file
+is checked to its last byte before any of it is kept.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import json
 import math
 import os
 import re
-import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BufferedReader
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,40 +26,28 @@ from numpy.typing import NDArray
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.files import write_atomic
+from charrnn.header import (
+    MAX_FILE_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_REASON,
+    Damage,
+    Layout,
+    check_name,
+    parse,
+    read_header,
+)
 from charrnn.library import BEST
 from charrnn.text.vocab import Vocab
 
 FORMAT = 1
 
-# What an untrusted file may ask for.
-MAX_HEADER_BYTES = 4 << 20
-MAX_TENSORS = 64
-MAX_TENSOR_ELEMENTS = 1 << 31
-MAX_FILE_BYTES = 8 << 30
-MAX_JSON_DEPTH = 32
-MAX_JSON_PARTS = 10_000  # names and brackets; numbers and texts are not counted
-MAX_REASON = 300  # characters of a message that may quote the file
+BLOCK = 1 << 20
+AT_ONCE = 16 << 20  # bytes that may be kept before all of them are checked
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "I64": np.dtype("<i8"),
-    "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"),
-}
 _ZEROS = "0" * 64
-# A JSON string, or what begins as one and never ends; nothing is tried twice, so time is linear.
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_FOREIGN = {
-    b"PK\x03\x04": "a zip archive (PyTorch's torch.save writes those)",
-    **{bytes((0x80, protocol)): "a pickle" for protocol in range(2, 8)},
-    b"GGUF": "a GGUF file",
-}
 
 Tensors = dict[str, NDArray[Any]]
-Layout = tuple[np.dtype[Any], list[int], int]  # type, shape, first byte
 
 
 @dataclass(frozen=True)
@@ -87,6 +75,7 @@ class Checkpoint:
 
         Raises:
             OSError: it could not be written; what was at ``path`` is still there.
+            CheckpointError: it would be larger than what is read.
 
         """
         weights = {
@@ -99,11 +88,17 @@ class Checkpoint:
             "vocab": self.vocab.to_dict(),
             "meta": self.meta,
         }
-        write_atomic(path, [serialize(weights | self.extra, note)])
+        start, data = serialize(weights | self.extra, note)
+        if len(start) - 8 > MAX_HEADER_BYTES or len(start) + len(data) > MAX_FILE_BYTES:
+            raise CheckpointError(
+                f"{path} would have {len(start) + len(data):,} bytes, {len(start):,} of them a "
+                f"header: more than the {MAX_FILE_BYTES:,} and {MAX_HEADER_BYTES:,} that are read"
+            )
+        write_atomic(path, [start, data])
 
 
-def serialize(tensors: Tensors, note: dict[str, Any]) -> bytes:
-    """The bytes of a safetensors file with ``note`` and the checksum in its header."""
+def serialize(tensors: Tensors, note: dict[str, Any]) -> tuple[bytes, memoryview[Any]]:
+    """A safetensors file with ``note`` and the checksum in its header: up to its data, and data."""
     from safetensors.numpy import save
 
     text = json.dumps(note, allow_nan=False, separators=(",", ":"))
@@ -120,7 +115,7 @@ def serialize(tensors: Tensors, note: dict[str, Any]) -> bytes:
     place = start.index(f'"sha256":"{_ZEROS}"'.encode()) + len('"sha256":"')
     digest = hashlib.sha256(start)
     digest.update(data)
-    return b"".join([start[:place], digest.hexdigest().encode(), start[place + 64 :], data])
+    return b"".join([start[:place], digest.hexdigest().encode(), start[place + 64 :]]), data
 
 
 def load(path: Path, *, extra: bool = False) -> Checkpoint:
@@ -133,8 +128,8 @@ def load(path: Path, *, extra: bool = False) -> Checkpoint:
     try:
         if path.is_dir():
             path = path / BEST
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise _Damage("is not a file, so not a checkpoint")
+        if path.exists():
+            check_name(path)
         with open(path, "rb") as file:
             return _load(file, extra)
     except OSError as error:
@@ -144,19 +139,15 @@ def load(path: Path, *, extra: bool = False) -> Checkpoint:
         ) from None
     except ConfigError as error:
         raise CheckpointError(f"{path} is not usable: {str(error)[:MAX_REASON]}") from None
-    except _Damage as damage:
+    except Damage as damage:
         raise CheckpointError(f"{path} {damage}") from None
-
-
-class _Damage(Exception):
-    """What is wrong with a file, to follow its name."""
 
 
 def _load(file: BufferedReader, extra: bool) -> Checkpoint:
     """What the header alone decides is decided before the rest is read."""
-    start = _read_header(file)
-    room = os.fstat(file.fileno()).st_size - len(start)
-    layouts, note = _parse(start[8:], room)
+    head = read_header(file)
+    room = os.fstat(file.fileno()).st_size - len(head)
+    layouts, note = parse(head[8:], room)
     if note.get("format") != FORMAT:
         raise ConfigError(f"format {note.get('format')!r} is not {FORMAT}: use a newer charrnn")
     config = ModelConfig.from_dict(_dict(note, "config"))
@@ -164,10 +155,14 @@ def _load(file: BufferedReader, extra: bool) -> Checkpoint:
     if len(vocab) != config.vocab_size:
         raise ConfigError(f"{len(vocab)} symbols for a vocabulary of {config.vocab_size}")
     meta = _dict(note, "meta")
-    _check_layouts(layouts, config)
-    tensors = _read_tensors(file, start, layouts, room)
-    weights = {name: _weight(name, tensors.pop(name)) for name in config.shapes()}
-    return Checkpoint(config, vocab, weights, meta, tensors if extra else {})
+    shapes = config.shapes()
+    _check_layouts(layouts, shapes)
+    if room > AT_ONCE:
+        _read_tensors(file, head, layouts, shapes, kept=())
+        file.seek(len(head))
+    tensors = _read_tensors(file, head, layouts, shapes, kept=layouts if extra else shapes)
+    weights = {name: tensors.pop(name) for name in shapes}
+    return Checkpoint(config, vocab, weights, meta, tensors)
 
 
 def _dict(note: dict[str, Any], name: str) -> dict[str, Any]:
@@ -177,148 +172,60 @@ def _dict(note: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _check_layouts(layouts: dict[str, Layout], config: ModelConfig) -> None:
-    for name, wanted in config.shapes().items():
+def _check_layouts(layouts: dict[str, Layout], shapes: dict[str, tuple[int, ...]]) -> None:
+    for name, wanted in shapes.items():
         if name not in layouts:
             raise ConfigError(f"it lacks {name}")
-        dtype, shape, _ = layouts[name]
+        dtype, shape = layouts[name]
         if tuple(shape) != wanted:
             raise ConfigError(f"{name} is {tuple(shape)} where its configuration says {wanted}")
         if dtype.kind != "f":
             raise ConfigError(f"{name} is {dtype} where weights are floating point")
 
 
-def _weight(name: str, stored: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(all="ignore"):
-        value = stored.astype(np.float32, copy=False)
-    if not np.isfinite(value).all():
-        raise ConfigError(f"{name} holds numbers that are not finite")
-    return value
-
-
-def _read_header(file: BufferedReader) -> bytes:
-    size = os.fstat(file.fileno()).st_size
-    if size > MAX_FILE_BYTES:
-        raise _Damage(f"has {size:,} bytes: more than any checkpoint")
-    head = file.read(8)
-    for magic, what in _FOREIGN.items():
-        if head.startswith(magic):
-            raise _Damage(f"is {what}, not a charrnn checkpoint: it was not opened")
-    header = int.from_bytes(head, "little")
-    if len(head) < 8 or not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
-        raise _Damage("is not a charrnn checkpoint, or it is cut short")
-    return head + file.read(header)
-
-
 def _read_tensors(
-    file: BufferedReader, start: bytes, layouts: dict[str, Layout], room: int
+    file: BufferedReader,
+    head: bytes,
+    layouts: dict[str, Layout],
+    weights: Collection[str],
+    kept: Collection[str],
 ) -> Tensors:
-    """The tensors behind the header ``start``, if the checksum fits."""
-    data = bytearray(room)
-    if file.readinto(data) != room:
-        raise _Damage("became shorter while it was being read")
-    _check_digest(start, data)
-    return {
-        name: np.frombuffer(data, dtype, math.prod(shape), place).reshape(shape)
-        for name, (dtype, shape, place) in layouts.items()
-    }
+    """Those of ``kept`` among the tensors behind the header, if the checksum of all fits.
+
+    Weights become float32 and have to be finite. What is not kept takes no memory.
+    """
+    digest, written = _digest(head)
+    tensors: Tensors = {}
+    endless: list[str] = []
+    block = np.empty(BLOCK, np.uint8)
+    for name, (dtype, shape) in layouts.items():
+        count, most = math.prod(shape), BLOCK // dtype.itemsize
+        values = np.empty(count if name in kept else 0, np.float32 if name in weights else dtype)
+        for begin in range(0, count, most):
+            raw = block[: min(most, count - begin) * dtype.itemsize]
+            if file.readinto(raw.data) != len(raw):
+                raise Damage("became shorter while it was being read")
+            digest.update(raw.data)
+            with np.errstate(all="ignore"):
+                part = raw.view(dtype).astype(values.dtype, copy=False)
+            if name in weights and not np.isfinite(part).all():
+                endless.append(name)
+            if len(values):
+                values[begin : begin + len(part)] = part
+        if name in kept:
+            tensors[name] = values.reshape(shape)
+    if digest.hexdigest() != written:
+        raise Damage("is damaged: its checksum does not fit")
+    if endless:
+        raise ConfigError(f"{endless[0]} holds numbers that are not finite")
+    return tensors
 
 
-def _parse(header: bytes, room: int) -> tuple[dict[str, Layout], dict[str, Any]]:
-    table = _json(header)
-    metadata = table.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("charrnn"), str):
-        raise _Damage("has no note: it is not a charrnn checkpoint")
-    if len(table) > MAX_TENSORS:
-        raise _Damage(f"has {len(table)} tensors: more than {MAX_TENSORS}")
-    note = _json(metadata["charrnn"].encode("utf-8", "surrogatepass"))
-    return _layouts(table, room), note
-
-
-def _check_digest(start: bytes, data: bytearray) -> None:
-    digests = list(_DIGEST.finditer(start))
-    if len(digests) != 1:
-        raise _Damage("carries no checksum: it is damaged or not a charrnn checkpoint")
-    place = digests[0].start(1)
-    digest = hashlib.sha256(start[:place] + _ZEROS.encode() + start[place + 64 :])
-    digest.update(data)
-    if digest.hexdigest() != digests[0][1].decode():
-        raise _Damage("is damaged: its checksum does not fit")
-
-
-def _json(raw: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate keys, nested and divided no more than the caps allow."""
-    # cheaper than parsing: 4 MiB of "{}," would become 100 MiB of dictionaries
-    outside = _STRING.sub(b"", raw)
-    if sum(map(outside.count, (b":", b"[", b"{"))) > MAX_JSON_PARTS:
-        raise _Damage("has a header of too many parts")
-    depths = accumulate(1 if byte in b"[{" else -1 for byte in outside if byte in b"[]{}")
-    if max(depths, default=0) > MAX_JSON_DEPTH:
-        raise _Damage("is nested too deep")
-    try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError) as error:
-        raise _Damage(f"has a header that is not JSON: {str(error)[:MAX_REASON]}") from None
-    if not isinstance(value, dict):
-        raise _Damage("has a header that is not a JSON object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name stands twice")
-    return values
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError("a number is too large")
-    return value
-
-
-def _layouts(table: dict[str, Any], room: int) -> dict[str, Layout]:
-    layouts: dict[str, Layout] = {}
-    end = 0
-    for name, entry in sorted(table.items(), key=lambda item: _offsets(item[1])):
-        dtype, shape, start, stop = *_layout(entry), *_offsets(entry)
-        count = math.prod(shape)
-        if start != end or stop - start != count * dtype.itemsize or stop > room:
-            raise _Damage(f"has tensors that do not fit its data, {ascii(name)[:80]} first")
-        layouts[name] = dtype, shape, start
-        end = stop
-    if end != room:
-        raise _Damage("has data that belongs to no tensor")
-    return layouts
-
-
-def _offsets(entry: Any) -> tuple[int, int]:
-    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
-        raise _Damage("has a tensor without a place")
-    return offsets[0], offsets[1]
-
-
-def _layout(entry: dict[str, Any]) -> tuple[np.dtype[Any], list[int]]:
-    dtype, shape = entry.get("dtype"), entry.get("shape")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise _Damage(f"has a tensor of type {ascii(dtype)[:40]}")
-    if not isinstance(shape, list) or len(shape) > 4 or not all(map(_is_size, shape)):
-        raise _Damage("has a tensor with a bad shape")
-    if math.prod(max(n, 1) for n in shape) > MAX_TENSOR_ELEMENTS:
-        raise _Damage("has a tensor that is too large")
-    return DTYPES[dtype], shape
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= sys.maxsize
+def _digest(head: bytes) -> tuple[Any, str]:
+    """The sha256 of what comes before the data, its own digits as zeros; and those digits."""
+    found = list(_DIGEST.finditer(head))
+    if len(found) != 1:
+        raise Damage("carries no checksum: it is damaged or not a charrnn checkpoint")
+    place = found[0].start(1)
+    digest = hashlib.sha256(head[:place] + _ZEROS.encode() + head[place + 64 :])
+    return digest, found[0][1].decode()

@@ -150,7 +150,8 @@ class TrainConfig(_Record):
     ``eval_every`` steps (0: chosen by the clock), ``ema`` the averaging's decay (0: off),
     ``patience`` validations without a better one (0: never stop early). ``dropout`` drops units
     between layers and before the head, ``input_dropout`` those of the embedding (None: as many),
-    ``weight_dropout`` recurrent weights.
+    ``weight_dropout`` recurrent weights. ``fit_temperature`` divides the best network's logits in
+    the end by what validates best.
     """
 
     batch: int = 64
@@ -169,6 +170,7 @@ class TrainConfig(_Record):
     warmup: int = 100
     flat: float = 0.3
     ema: float = 0.0
+    fit_temperature: bool = True
     patience: int = 0
     eval_every: int = 0
     shuffle_offset: bool = True
@@ -184,14 +186,17 @@ class TrainConfig(_Record):
         check_real("lr", self.lr, 0 < self.lr <= 10, "a number above 0 and at most 10")
         for name in ("dropout", "input_dropout", "weight_dropout"):
             value = getattr(self, name)
-            if value is not None:
-                check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
+            if value is not None or name != "input_dropout":
+                inside = isinstance(value, (int, float)) and 0 <= value < 1
+                check_real(name, value, inside, "at least 0 and below 1")
         self._check_budget()
         check_real("clip", self.clip, self.clip > 0, "above 0")
         check_real("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         for name in ("beta1", "beta2", "ema"):
             value = getattr(self, name)
             check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
+        flag = isinstance(self.fit_temperature, bool)
+        check(flag, "fit_temperature", self.fit_temperature, "true or false")
         check_whole("warmup", self.warmup, 0, MOST)
         check_real("flat", self.flat, 0 <= self.flat <= 1, "between 0 and 1")
         check_whole("patience", self.patience, 0, MOST)

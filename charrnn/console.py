@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 QUIET_REPORT_S = 30.0  # between lines in a log that has no validation to show
+LONGEST_NOTE = 2000  # characters: an argument that it quotes may be of any length
+NARROW_CELL = 12  # columns that a table's cell should have, or as few as it needs
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 _LINE = {0x2028, 0x2029}
@@ -44,33 +46,44 @@ def one_line(text: str) -> str:
     return text.translate(_ESCAPES | {0x0A: "\\n", 0x09: "\\t"})
 
 
+def _is_dumb(stream: TextIO) -> bool:
+    """Whether ``stream`` is a terminal that would print escape sequences."""
+    return os.environ.get("TERM") == "dumb" and stream.isatty()
+
+
 def is_plain(stream: TextIO) -> bool:
     """Whether ``stream`` should get neither bars nor colours."""
-    dumb = os.environ.get("TERM") == "dumb"
-    return bool(dumb or os.environ.get("NO_COLOR")) or not stream.isatty()
+    return bool(_is_dumb(stream) or os.environ.get("NO_COLOR")) or not stream.isatty()
 
 
 def note(text: str) -> None:
     """A line on stderr; where that is gone, nothing."""
+    line = one_line(text)
+    if len(line) > LONGEST_NOTE:
+        line = f"{line[: LONGEST_NOTE // 2]} … {line[-LONGEST_NOTE // 2 :]}"
     with suppress(OSError):
-        print(f"charrnn: {one_line(text)}", file=sys.stderr, flush=True)
+        print(f"charrnn: {line}", file=sys.stderr, flush=True)
 
 
-# nats from which the next colour holds: what was expected is dim, what surprised is red
+# nats from which the next shade holds: what was expected is dim, what surprised is red –
+# or, without colours, underlined, bold, reversed
 _SHADES = ((0.0, "2"), (0.5, "0"), (1.5, "33"), (3.0, "31"), (5.0, "1;31"))
+_GREYS = ((0.0, "2"), (0.5, "0"), (1.5, "4"), (3.0, "1"), (5.0, "7"))
 
 
 def coloured(pieces: Sequence[str], nats: Sequence[float]) -> str:
-    """Characters coloured by the nats that each cost, as one line for a terminal."""
+    """Characters coloured by the nats that each cost, as one line for stdout."""
+    shades = _GREYS if os.environ.get("NO_COLOR") else _SHADES
+    dumb = _is_dumb(sys.stdout)
     parts = []
-    for shade, run in groupby(zip(pieces, nats, strict=True), key=lambda pair: _shade(pair[1])):
+    for code, run in groupby(zip(pieces, nats, strict=True), lambda pair: _shade(pair[1], shades)):
         shown = "".join("⏎" if piece == "\n" else one_line(piece) for piece, _ in run)
-        parts.append(f"\x1b[{shade}m{shown}\x1b[0m")
+        parts.append(shown if dumb else f"\x1b[{code}m{shown}\x1b[0m")
     return "".join(parts)
 
 
-def _shade(cost: float) -> str:
-    reached = [code for least, code in _SHADES if cost >= least]  # none for NaN
+def _shade(cost: float, shades: Sequence[tuple[float, str]]) -> str:
+    reached = [code for least, code in shades if cost >= least]  # none for NaN
     return reached[-1] if reached else "0"
 
 
@@ -83,11 +96,16 @@ def duration(seconds: float) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table on stdout: ruled on a terminal, tab-separated lines in a pipe."""
+    """A table on stdout: ruled on a terminal that is wide enough, tab-separated in a pipe."""
     shown = [[one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         lines = [columns, *shown] if any(columns) else shown
         sys.stdout.write("".join("\t".join(line) + "\n" for line in lines))
+        return
+    width = shutil.get_terminal_size().columns
+    widest = [max(map(len, cells)) for cells in zip(columns, *shown, strict=True)]
+    if width < 1 + sum(3 + min(cells, NARROW_CELL) for cells in widest):
+        sys.stdout.write(_listed(columns, shown))
         return
     from rich.console import Console
     from rich.table import Table
@@ -98,7 +116,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
         ruled.add_column(column, overflow="fold")
     for row in shown:
         ruled.add_row(*map(Text, row))
-    Console(no_color=is_plain(sys.stdout) or None).print(ruled)
+    # a height too, or rich takes a dumb terminal to be 80 wide
+    Console(no_color=is_plain(sys.stdout) or None, width=width, height=25).print(ruled)
+
+
+def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a narrow terminal: ``name: value`` lines, a row with headings as a paragraph."""
+    if not any(columns):
+        return "".join(f"{': '.join(row)}\n" for row in rows)
+    paragraphs = (
+        "".join(f"{column}: {cell}\n" for column, cell in zip(columns, row, strict=True) if cell)
+        for row in rows
+    )
+    return "\n".join(paragraphs)
 
 
 class TrainConsole:
@@ -161,6 +191,8 @@ class TrainConsole:
         losses = {"train": result.train, "val": result.best_val, "test": result.test}
         shown = ", ".join(f"{k} {v:.4f}" for k, v in losses.items() if v is not None)
         why = " (stopped early: no better for a while)" if result.early else ""
+        if result.temperature is not None:
+            shown += f" at temperature {result.temperature:.3f}"
         note(
             f"{shown} nats/char after {result.steps:,} steps, {result.chars:,} characters, "
             f"{duration(result.elapsed_s)}, seed {result.seed}{why}"

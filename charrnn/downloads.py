@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -46,7 +47,7 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
     """The path of corpus ``name`` in ``folder``, downloaded unless it lies there already.
 
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or the folder cannot be made.
         DownloadError: it could not be fetched, or is not the text it should be.
 
     """
@@ -55,8 +56,15 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         raise ConfigError(f"no corpus {name!r}: there are {', '.join(known)}")
     corpus = known[name]
     path = folder / corpus.file
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == corpus.sha256:
+    if os.path.isfile(path) and hashlib.sha256(path.read_bytes()).hexdigest() == corpus.sha256:
         return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(
+            f"cannot make the folder {folder}: {reason}; name another --out"
+        ) from None
     try:
         _download(corpus, path)
     except (OSError, ValueError, HTTPException) as error:

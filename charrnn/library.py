@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,11 +18,20 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def cache_folder() -> Path:
-    """Where encoded corpora and compiled kernels are kept: ``CHARRNN_CACHE``, else the user's."""
+    """Where encoded corpora and compiled kernels are kept: ``CHARRNN_CACHE``, else the user's.
+
+    Raises:
+        OSError: this user has no home, as in some containers.
+
+    """
     named = os.environ.get("CHARRNN_CACHE")
     if named:
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
+    except RuntimeError:
+        reason = "no home folder to keep a cache in: name a folder with CHARRNN_CACHE"
+        raise FileNotFoundError(errno.ENOENT, reason) from None
 
 
 def _bundled(folder: str) -> Path:

@@ -54,12 +54,18 @@ class TextModel:
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
 
+    @property
+    def _name(self) -> str:
+        return str(self.path or "the checkpoint")
+
     @cached_property
     def _weights(self) -> Weights:
-        return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
+        with np.errstate(all="ignore"):  # they may be anybody's, and overflow
+            return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
 
     def _engine(self) -> AnyEngine:
-        return open_engine(self.checkpoint.config, self._weights, form=self.form)
+        with np.errstate(all="ignore"):
+            return open_engine(self.checkpoint.config, self._weights, form=self.form)
 
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """One text that goes on from ``prime``, which is not repeated.
@@ -80,17 +86,25 @@ class TextModel:
     def samples(
         self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
     ) -> Iterator[str]:
-        """``config.count`` texts, in order; the i-th is the same whatever the count."""
-        for ids in self._generator(prime, config, lines).samples():
-            yield self.vocab.decode(ids)
+        """``config.count`` texts, in order; the i-th is the same whatever the count.
+
+        Raises at once what ``sample`` raises.
+        """
+        generator = self._generator(prime, config, lines)
+        return (self.vocab.decode(ids) for ids in generator.samples())
 
     def stream(
         self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
     ) -> Iterator[tuple[bytes, bool]]:
-        """The texts as they are made: some bytes, and whether they end a sample."""
+        """The texts as they are made: some bytes, and whether they end a sample.
+
+        Raises at once what ``sample`` raises.
+        """
         pieces = self.vocab.pieces
-        for piece in self._generator(prime, config, lines).pieces():
-            yield b"".join([pieces[i] for i in piece.ids]), piece.last
+        generator = self._generator(prime, config, lines)
+        return (
+            (b"".join([pieces[i] for i in piece.ids]), piece.last) for piece in generator.pieces()
+        )
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
         lines = self.lines if lines is None else lines
@@ -136,14 +150,7 @@ class TextModel:
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
-        about = self.checkpoint.about("corpus")
-        try:
-            how = about["split"]
-            kind: Split = how["kind"]
-            fractions = float(how["val_frac"]), float(how["test_frac"])
-            name, digest, encoding = (str(about[k]) for k in ("name", "sha256", "encoding"))
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise CheckpointError(f"{self.path} does not say how its corpus was split") from None
+        (name, digest, encoding), (kind, *fractions) = self._split()
         raw = encoding == "bytes"
         corpus = (
             cached_corpus(digest, name, encoding)
@@ -151,15 +158,29 @@ class TextModel:
             else encode_corpus([source], is_bytes=raw, encoding="utf-8" if raw else encoding)
         )
         if corpus is None:
-            raise CorpusError(f"the corpus {name} is not in the cache: give its FILE to --split")
+            raise CorpusError(f"the corpus {name} is not in the cache: name its FILE with --split")
         if corpus.sha256 != digest:
-            raise CorpusError(f"{source} is not the corpus {name}: its sha256 differs")
+            raise CorpusError(
+                f"{source} is not the corpus {name}, its sha256 differs: score it without --split"
+            )
         ranges = cut(len(corpus), kind, *fractions).named(part)
         if not ranges:
-            raise CorpusError(f"{name} was split without a {part} part")
+            raise CorpusError(f"{name} was split without a {part} part: score a FILE whole")
         if corpus.vocab.codes != self.vocab.codes:
-            raise CheckpointError(f"{self.path} does not have the alphabet of its corpus {name}")
+            raise CheckpointError(f"{self._name} does not have the alphabet of its corpus {name}")
         return score_ids(self.checkpoint.config, self._weights, corpus.ids, ranges=ranges)
+
+    def _split(self) -> tuple[tuple[str, str, str], tuple[Split, float, float]]:
+        """Name, sha256 and encoding of the corpus; how it was split, its val and test parts."""
+        about = self.checkpoint.about("corpus")
+        try:
+            how = about["split"]
+            cuts = how["kind"], float(how["val_frac"]), float(how["test_frac"])
+            return (str(about["name"]), str(about["sha256"]), str(about["encoding"])), cuts
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise CheckpointError(
+                f"{self._name} does not say how its corpus was split: score a FILE whole"
+            ) from None
 
 
 def load(path: str | Path | None = None, *, form: Form = "int8") -> TextModel:

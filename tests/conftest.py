@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from charrnn.interrupts import SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # plain `pytest` too finds tests.helpers
@@ -39,6 +42,9 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session_ca
     for name in list(os.environ):
         if name.startswith("CHARRNN_") or name in _LOUD:
             monkeypatch.delenv(name)
+    for signum in SIGNALS:
+        if signal.getsignal(signum) is signal.SIG_IGN:  # by nohup, or in the background
+            signal.signal(signum, signal.SIG_DFL)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("CHARRNN_CACHE", str(session_cache))
     monkeypatch.chdir(tmp_path)

@@ -1,48 +1,111 @@
-"""Contract line 20: every bad argument, in a table that the commands themselves make up."""
+"""Contract line 20: every bad argument, in a table that the commands themselves make up.
+
+Every option and argument of every command gets what is nonsense for its kind, on the command line
+and, where it has a variable, in the environment. What is legal in spite of its look stands in
+``LEGAL``, with the reason; a new option is in the table the day it is added.
+"""
 
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pytest
 import typer.main
 
 from charrnn.cli.app import app, main
-from tests.support import tiny
+from tests.support import charrnn, tiny
+from tests.terminal import UNWANTED
 
-# nonsense for each kind of value …
-BY_TYPE: dict[Any, list[str]] = {
-    int: ["x", "1.5", "", "-1", "1e3"],
-    float: ["x", "", "nan", "inf", "-1"],
-    Literal: ["nonsense", ""],
+CONTROL = "\x1b]0;x\x07\x9b31m\u202e\r\n"
+LONG = "x" * 100_000
+UNDECODABLE = "\udcff"  # how the byte FF comes in
+ANY = [CONTROL, LONG, UNDECODABLE]
+# nonsense for each kind of value
+BY_KIND: dict[Any, list[str]] = {
+    int: ["", "x", "1.5", "1e3", "-1", "nan", "inf", "1e999", "0x10", "9" * 400, "9" * 5000, *ANY],
+    float: ["", "x", "nan", "inf", "-inf", "1e999", "-1", "0x1p3", *ANY],
+    Literal: ["", "nonsense", "auto ", *ANY],
     bool: [],
+    Path: ["", "nowhere", "text.txt/below", "empty", "/dev/null", "d/" * 3000, *ANY],
 }
-# … and for options whose texts are read by charrnn itself; FREE ones take any text
-TEXTS = {
-    "train --time": ["x", "-1s", "10 parsecs", "", "0"],
-    "train --encoding": ["nonsense", "hex", ""],
-    "train --from": ["nowhere", "/dev/null"],
-    "train --preset": ["nonsense", ""],
-    "sample --prime-file": ["nowhere", "."],
-    "score --model": ["nowhere", "/dev/null"],
+# nonsense for what charrnn itself reads; an argument's name is in capitals
+TEXTS: dict[str, list[str]] = {
+    "train CORPUS": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "train --time": ["x", "-1s", "10 parsecs", "", "0", "nan", "1e999", "9" * 400, *ANY],
+    "train --encoding": ["nonsense", "hex", "", "utf-8\0", *ANY],
+    "train --from": ["nowhere", "/dev/null", "", ".", *ANY],
+    "train --preset": ["nonsense", "", *ANY],
+    "sample --prime": [CONTROL, UNDECODABLE, "É"],
+    "sample --stop": [""],
+    "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "data get NAME": ["", "nonsense", *ANY],
 }
-FREE = {
-    "train --out", "sample --prime", "sample --stop", "data get --out",
-}  # fmt: skip
-# beyond what a type can say
+# option, value → why it is no nonsense
+LEGAL = {
+    ("train --out", "nowhere"): "the folder is made",
+    ("train --out", "empty"): "the file is in the way: 1, as when a disk is",
+    ("train --out", "text.txt/below"): "the file is in the way: 1",
+    ("train --out", "/dev/null"): "the device is in the way: 1",
+    ("train --out", "d/" * 3000): "too long for the system: 1",
+    ("train --out", LONG): "too long for the system: 1",
+    ("train --out", CONTROL): "a name like another",
+    ("train --out", UNDECODABLE): "a name like another",
+    ("train --max-bytes", "9" * 400): "all of the text, then",
+    ("sample --prime-file", "empty"): "as no prime",
+    ("sample --prime-file", "/dev/null"): "as no prime",
+    ("data get --out", "nowhere"): "the folder is made",
+    ("data get --out", CONTROL): "a name like another",
+    ("data get --out", UNDECODABLE): "a name like another",
+}
+# beyond what a kind can say
 RANGES = [
     ("train", "--dropout", "1"), ("train", "--lr", "0"), ("train", "--lr", "11"),
     ("train", "--ema", "1"), ("train", "--val-frac", "1"), ("train", "--test-frac", "1"),
     ("train", "--size", "0"), ("train", "--size", "1000000"), ("train", "--layers", "9"),
+    ("train", "--layers", "0"), ("train", "--embedding", "0"), ("train", "--embedding", "99999"),
     ("train", "--batch", "0"), ("train", "--window", "0"), ("train", "--batch", "1000000000"),
+    ("train", "--steps", "0"), ("train", "--epochs", "0"), ("train", "--device", "cuda:0"),
     ("train", "--seed", str(2**63)), ("train", "--max-bytes", "0"), ("train", "--threads", "0"),
-    ("sample", "--temp", "-0.1"), ("sample", "--top-p", "0"), ("sample", "--top-p", "1.1"),
-    ("sample", "--min-p", "1.1"), ("sample", "--count", "0"), ("sample", "--count", "100001"),
-    ("sample", "--seed", str(2**64)), ("sample", "--stop", ""), ("score", "--split", "train"),
+    ("train", "--threads", "1025"), ("sample", "--temp", "-0.1"), ("sample", "--top-p", "0"),
+    ("sample", "--top-p", "1.1"), ("sample", "--min-p", "1.1"), ("sample", "--count", "0"),
+    ("sample", "--count", "100001"), ("sample", "--top-k", "65536"),
+    ("sample", "--length", str(2**63)), ("sample", "--seed", str(2**64)),
+    ("score", "--split", "train"), ("bench sample", "--streams", "0"),
+    ("bench train", "--batch", "0"), ("bench train", "--layers", "9"),
 ]  # fmt: skip
+BUDGETS = ("--time", "--epochs", "--steps")
+
+
+class Parameter(NamedTuple):
+    """An option (``--name``) or argument (``NAME``) of a command, and the nonsense for it."""
+
+    command: str
+    name: str
+    variable: str | None
+    kind: Any
+
+    @property
+    def nonsense(self) -> list[str]:
+        full = f"{self.command} {self.name}"
+        values = TEXTS.get(full, BY_KIND.get(self.kind))
+        assert values is not None, f"say in this table what is nonsense for {full}"
+        ranges = [v for command, name, v in RANGES if (command, name) == (self.command, self.name)]
+        return [v for v in [*values, *ranges] if (full, v) not in LEGAL]
+
+    def call(self, value: str) -> list[str]:
+        """The command with ``value`` here and sense everywhere else."""
+        args = sensible(self.command, without=self.name)
+        if self.name.startswith("--"):
+            return [*args, f"{self.name}={value}"]
+        return [*args, "--", value]
+
+    def __str__(self) -> str:
+        return f"{self.command} {self.name}"
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -56,106 +119,270 @@ def commands() -> Iterator[tuple[str, Any]]:
     return walk("", typer.main.get_command(app))
 
 
-def table() -> Iterator[tuple[str, str, str]]:
-    """Command, option, nonsense."""
-    for name, command in commands():
-        for param in command.params:
-            option = next((o for o in param.opts if o.startswith("--")), None)
-            if option is None or not name:  # the program itself has only flags
-                continue
-            full = f"{name} {option}"
-            if full in TEXTS:
-                values = TEXTS[full]
-            elif full in FREE:
-                values = []
-            else:
-                kind = get_type_hints(inspect.unwrap(command.callback))[param.name]
-                kind = get_origin(kind) or kind
-                assert kind in BY_TYPE, f"say in this table what is nonsense for {full}"
-                values = BY_TYPE[kind]
-            for value in values:
-                yield name, option, value
-    yield from RANGES
+def parameters() -> Iterator[Parameter]:
+    for command, described in commands():
+        if not command or getattr(described, "commands", None):  # those have only flags
+            continue
+        kinds = get_type_hints(inspect.unwrap(described.callback))
+        for param in described.params:
+            name = next((o for o in param.opts if o.startswith("--")), param.name.upper())
+            kind = get_origin(kinds[param.name]) or kinds[param.name]
+            if kind is list:
+                kind = get_args(kinds[param.name])[0]
+            yield Parameter(command, name, param.envvar, kind)
 
 
-def first_arguments(name: str) -> list[str]:
-    """What a command needs to get as far as its options."""
-    return {
-        "train": ["train", "text.txt", "--steps", "1", "--out", "run", "-q"],
-        "sample": ["sample", "run-before"],
-        "score": ["score", "text.txt"],
-        "data get": ["data", "get", "nonsense"],
-    }.get(name, name.split())
+def sensible(command: str, without: str = "") -> list[str]:
+    """Arguments with which ``command`` would do its work, the one in question left out."""
+    options = {
+        "train": {"CORPUS": "text.txt", "--out": "run", "--steps": "1", "--threads": "1"},
+        "sample": {"CHECKPOINT": "model", "--seed": "1", "--length": "5"},
+        "score": {"FILE": "text.txt", "--model": "model"},
+        "info": {"CHECKPOINT": "model"},
+        "data get": {"NAME": "tinyshakespeare", "--out": "data"},
+    }.get(command, {})
+    left = {name: value for name, value in options.items() if name != without}
+    if without in BUDGETS:
+        left.pop("--steps", None)
+    if without == "--split" and command == "score":
+        left.pop("FILE")
+    words = [word for name, value in left.items() for word in (name, value)]
+    return [*command.split(), *(word for word in words if not word.isupper())]
+
+
+PROGRAM = typer.main.get_command(app)
+ALL = list(parameters())
 
 
 @pytest.fixture(autouse=True)
-def some_files(bare_environment: None) -> None:
-    tiny().save(Path("run-before/best.safetensors"))
+def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import charrnn.bench.sampling
+    import charrnn.bench.training
+    import charrnn.downloads
+
+    def works(*_: object, **__: object) -> None:
+        raise OSError("the arguments were taken")
+
+    # the commands are always the same: not to be made anew a thousand times
+    monkeypatch.setattr(typer.main, "get_command", lambda _: PROGRAM)
+    # what takes minutes, or the net
+    monkeypatch.setattr(charrnn.bench.sampling, "measure", works)
+    monkeypatch.setattr(charrnn.bench.training, "bench_training", works)
+    monkeypatch.setattr(charrnn.downloads, "_download", works)
+    tiny().save(Path("model"))
     Path("text.txt").write_text("the quick brown fox\n" * 200)
+    Path("empty").touch()
 
 
-def leaves_with_two(args: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+def leave(args: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of ``charrnn args``, in this process."""
     with pytest.raises(SystemExit) as left:
         main(args)
-    out, err = capfd.readouterr()
-    assert left.value.code == 2, err
-    assert out == ""
-    assert err
-    assert "Traceback" not in err
-    assert "a bug" not in err
-    return err
+    return int(left.value.code or 0), *capfd.readouterr()
 
 
-@pytest.mark.parametrize(("name", "option", "value"), sorted(set(table())))
-def test_nonsense_exits_two_in_words(
-    name: str, option: str, value: str, capfd: pytest.CaptureFixture[str]
+def faults(args: list[str], capfd: pytest.CaptureFixture[str], named: str = "") -> str:
+    """What is wrong with how ``charrnn args`` refuses; empty if nothing is."""
+    code, out, err = leave(args, capfd)
+    wrong = [
+        code != 2 and f"exit {code}",
+        out and "stdout",
+        "Traceback" in err and "traceback",
+        "a bug" in err and "bug",
+        not err.startswith("charrnn: ") and "no charrnn:",
+        err.count("\n") != 1 and "not one line",
+        len(err) > 2500 and "too long",
+        bool(UNWANTED & set(map(ord, err))) and "control characters",
+        named not in err and f"no {named}",
+    ]
+    found = ", ".join(filter(None, wrong))
+    return found and f"{' '.join(args)[:100]!r}: {found}: {err[:300]!r}"
+
+
+def refused(args: list[str], capfd: pytest.CaptureFixture[str], named: str = "") -> None:
+    assert not faults(args, capfd, named)
+
+
+@pytest.mark.parametrize("parameter", ALL, ids=str)
+def test_nonsense_exits_two_in_one_line(
+    parameter: Parameter, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    args = first_arguments(name)
-    if name == "train" and option in ("--time", "--epochs"):  # one budget, the one in question
-        args = [arg for arg in args if arg not in ("--steps", "1")]
-    if name == "score" and option == "--split":
-        args = ["score"]
-    leaves_with_two([*args, option, value], capfd)
+    found = [faults(parameter.call(value), capfd) for value in parameter.nonsense]
+    if parameter.name.startswith("--"):
+        args = sensible(parameter.command, without=parameter.name)
+        flag = parameter.kind is bool
+        # no value; a value for a switch; twice, nonsense at the end
+        last = [f"{parameter.name}=yes"] if flag else [parameter.name]
+        found.append(faults([*args, *last], capfd))
+        if not flag and parameter.nonsense and str(parameter) != "sample --stop":
+            first = [f"{parameter.name}=1", f"{parameter.name}={parameter.nonsense[-1]}"]
+            found.append(faults([*args, *first], capfd))
+    assert not [fault for fault in found if fault]
     assert not Path("run/best.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", [name for name, _ in commands()])
-def test_unknown_options_and_missing_values_exit_two(
-    name: str, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("parameter", [p for p in ALL if p.variable], ids=str)
+def test_nonsense_in_the_environment_exits_two_and_names_the_variable(
+    parameter: Parameter, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leaves_with_two([*name.split(), "--nonsense"], capfd)
-    for other, option, _ in sorted(set(table())):
-        if other == name:
-            leaves_with_two([*name.split(), option], capfd)
-            break
+    assert parameter.variable
+    values = ["nonsense", CONTROL] if parameter.kind is bool else parameter.nonsense
+    found = []
+    for value in values:
+        if not value or "\0" in value:  # empty is not set, and the other cannot be
+            continue
+        monkeypatch.setenv(parameter.variable, value)
+        args = sensible(parameter.command, without=parameter.name)
+        found.append(faults(args, capfd, named=parameter.variable))
+    assert not [fault for fault in found if fault]
+
+
+@pytest.mark.parametrize("command", [name for name, _ in commands()])
+def test_unknown_options_and_arguments_too_many(
+    command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refused([*command.split(), "--nonsense"], capfd)
+    refused([*command.split(), "--nonsense=1"], capfd)
+    refused([*command.split(), "-?"], capfd)
+    if command not in ("train", ""):  # which takes any number of texts
+        refused([*sensible(command), "one", "more", "and more"], capfd)
+
+
+@pytest.mark.parametrize("command", sorted({p.command for p in ALL}))
+def test_sense_is_taken(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Or the tables above would prove nothing."""
+    code, _, err = leave(sensible(command), capfd)
+    stopped = command.startswith(("bench", "data"))
+    assert code == stopped, err
+    assert not stopped or "the arguments were taken" in err
+
+
+@pytest.mark.parametrize("case", LEGAL, ids=lambda case: f"{case[0]} {case[1][:9]!r}")
+def test_what_is_legal_is_no_bug(case: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    parameter = next(p for p in ALL if str(p) == case[0])
+    code, _, err = leave(parameter.call(case[1]), capfd)
+    assert "Traceback" not in err
+    assert "a bug" not in err
+    assert not UNWANTED & set(map(ord, err))
+    wanted = 1 if ": 1" in LEGAL[case] or case[0].startswith("data") else 0
+    assert code == wanted, err
+
+
+@pytest.mark.parametrize("parameter", [p for p in ALL if p.variable], ids=str)
+def test_the_last_of_two_counts(parameter: Parameter, capfd: pytest.CaptureFixture[str]) -> None:
+    if parameter.kind is bool or not parameter.nonsense or str(parameter) == "sample --stop":
+        return
+    args = sensible(parameter.command)
+    if parameter.name not in args:
+        return
+    place = args.index(parameter.name)
+    args[place:place] = [f"{parameter.name}={parameter.nonsense[0]}"]
+    assert leave(args, capfd)[0] == parameter.command.startswith("data")
 
 
 @pytest.mark.parametrize(
     "args",
     [
         ["nonsense"],
-        ["info", "a", "b"],
-        ["info", "nowhere"],
         ["info", "text.txt"],
         ["data", "get"],
-        ["data", "get", "nonsense"],
-        ["train", "nowhere.txt"],
         ["train", "."],
-        ["train", "/dev/zero"],
-        ["train", "/dev/null"],
         ["train", "text.txt", "--steps", "1", "--epochs", "1"],
         ["train", "--resume", "--out", "nowhere"],
-        ["train", "--resume", "--from", "run-before"],
+        ["train", "--resume", "--from", "model"],
+        ["train", "--resume", "--size", "9"],
+        ["train", "--resume", "--bytes"],
         ["train", "text.txt", "--steps", "1", "--out", "run-before"],
-        ["sample", "run-before", "--seed", "1", "--length", "0", "--count", "2"],
-        ["sample", "run-before", "--seed", "1", "--length", "0", "--json"],
+        ["train", "text.txt", "--steps", "1", "--from", "model", "--size", "9"],
+        ["train", "text.txt", "--steps", "1", "--split", "interleaved"],
+        ["train", "text.txt", "--steps", "1", "--val-frac", "0.5", "--test-frac", "0.5"],
+        ["sample", "model", "--seed", "1", "--length", "0", "--count", "2"],
+        ["sample", "model", "--seed", "1", "--length", "0", "--json"],
+        ["sample", "model", "--prime", "a", "--prime-file", "text.txt"],
         ["score"],
-        ["score", "nowhere.txt"],
-        ["score", "--split", "val", "--model", "run-before"],
+        ["score", "text.txt", "--split", "val", "--per-line", "--model", "model"],
+        ["score", "--split", "val", "--model", "model"],
     ],
     ids=" ".join,
 )
 def test_wishes_that_cannot_be_exit_two(args: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    err = leaves_with_two(args, capfd)
-    assert err.startswith(("charrnn: ", "Usage: "))
-    assert err.startswith("Usage: ") or err.count("\n") == 1
+    tiny().save(Path("run-before/best.safetensors"))
+    refused(args, capfd)
+
+
+@pytest.mark.parametrize("args", [[], ["data"], ["bench"]], ids=" ".join)
+def test_a_command_that_needs_another_shows_its_help(
+    args: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = leave(args, capfd)
+    assert (code, out) == (2, "")
+    assert err.startswith("Usage: ")
+
+
+def test_a_variable_holds_one_text(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["sample", "model", "--seed", "1", "--length", "90"]
+    whole = leave(args, capfd)[1]
+    place = whole.index(" ")
+    stop = whole[place - 2 : place + 3]
+    monkeypatch.setenv("CHARRNN_STOP", stop)
+    assert leave(args, capfd)[1] == whole[: whole.index(stop)]
+
+
+@pytest.mark.parametrize("folder", ["empty", "text.txt/below", "/dev/null", LONG, "d/" * 3000])
+def test_a_cache_that_cannot_be_is_named_where_it_is_needed(
+    folder: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARRNN_CACHE", folder)
+    refused(sensible("train"), capfd, named="CHARRNN_CACHE")
+    for command in ("sample", "score", "info", "ls"):
+        assert leave(sensible(command), capfd)[0] == 0
+
+
+def test_without_a_home_there_is_no_cache(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("CHARRNN_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert leave(sensible("sample"), capfd)[0] == 0
+    code, out, err = leave(sensible("train"), capfd)
+    assert (code, out) == (1, "")
+    assert err.endswith("name a folder with CHARRNN_CACHE\n")
+
+
+def test_a_flag_wins_over_a_variable_that_is_nonsense(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARRNN_SEED", "nonsense")
+    monkeypatch.setenv("CHARRNN_TEMP", "")  # as if it were not set
+    assert leave(["sample", "model", "--seed", "1", "--length", "5"], capfd)[0] == 0
+
+
+def test_only_what_the_environment_set_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARRNN_TOP_K", "3")
+    monkeypatch.setenv("CHARRNN_SEED", "3")
+    code, _, err = leave(["sample", "nowhere", "--seed", "4"], capfd)
+    assert code == 2
+    assert err.endswith("(set in the environment: CHARRNN_TOP_K)\n")
+
+
+@pytest.mark.parametrize("command", sorted({p.command for p in ALL}))
+def test_a_process_refuses_as_the_table_says(command: str) -> None:
+    """One whole process for each command."""
+    kinds = (int, Literal, Path)
+    parameter = next(p for kind in kinds for p in ALL if (p.command, p.kind) == (command, kind))
+    done = charrnn(*parameter.call(parameter.nonsense[1]))
+    assert (done.returncode, done.stdout) == (2, b""), done.stderr
+    assert done.stderr.startswith(b"charrnn: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_undecodable_arguments_come_in_as_the_table_has_them() -> None:
+    assert os.fsdecode(b"\xff") == UNDECODABLE or sys.getfilesystemencoding() != "utf-8"

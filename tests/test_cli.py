@@ -201,54 +201,6 @@ def test_a_damaged_checkpoint_is_refused_by_info_and_named_by_ls(call) -> None: 
 # --- how it leaves
 
 
-def pipeline(command: str) -> subprocess.CompletedProcess[str]:
-    script = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n{command}'
-    return subprocess.run(["bash", "-c", script], env=environment(), capture_output=True, text=True)
-
-
-@pytest.mark.parametrize("length", [0, 100_000])
-def test_a_reader_that_goes_away_is_no_error(length: int) -> None:
-    done = pipeline(
-        f"charrnn sample novel --seed 1 --length {length} | head -c 10; exit ${{PIPESTATUS[0]}}"
-    )
-    assert (done.returncode, done.stderr, len(done.stdout)) == (141, "", 10)
-
-
-@pytest.mark.soak
-def test_a_hundred_readers_that_go_away_are_no_error() -> None:
-    for _ in range(50):
-        test_a_reader_that_goes_away_is_no_error(0)
-        test_a_reader_that_goes_away_is_no_error(100_000)
-
-
-@pytest.mark.parametrize(
-    "command", ["sample novel --seed 1", "sample novel --seed 1 --length 0", "info novel", "--help"]
-)
-def test_a_full_disk_is_one_line(command: str) -> None:
-    done = pipeline(f"charrnn {command} >/dev/full")
-    assert done.returncode == 1
-    assert done.stderr.startswith("charrnn: ")
-    assert "No space left" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("command", "code"),
-    [
-        ("ls >&-", 0),
-        ("sample novel --seed 1 --length 9 >&-", 0),
-        ("sample nowhere 2>&-", 2),
-        ("sample novel --seed 1 --length 9 --prime - <&-", 0),
-        ("train - <&-", 2),
-    ],
-)
-def test_closed_streams_are_no_bug(command: str, code: int) -> None:
-    done = pipeline(f"charrnn {command}")
-    assert done.returncode == code, done.stderr
-    assert "bug" not in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_no_traceback_unless_asked_for() -> None:
     assert b"Traceback" not in charrnn("info", "nowhere").stderr
     assert b"Traceback" in charrnn("info", "nowhere", CHARRNN_DEBUG="1").stderr

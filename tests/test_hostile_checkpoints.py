@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn import checkpoint
+from charrnn import header as header_module
 from charrnn.checkpoint import load
 from charrnn.errors import CheckpointError
 from charrnn.textmodel import TextModel
-from tests.support import ZEROS, data_of, forge, forge_raw, header_of, note_of, tiny, with_note
+from tests.support import (
+    ZEROS,
+    data_of,
+    forge,
+    forge_raw,
+    header_of,
+    note_of,
+    tiny,
+    with_note,
+)  # fmt: skip
 
 GIVEN = Path("given.safetensors")
 HEAD = "head.bias"
@@ -79,7 +90,7 @@ def test_no_checksum_and_two_of_them() -> None:
         (b'{"a":1,"a":2}', "a name stands twice"),
         (b"[" * 100_000, "too many parts"),
         (b'{"a":' * 33 + b"1" + b"}" * 33, "nested too deep"),
-        (b'{"a":' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"a":' + b"9" * 5000 + b"}", "more than 20 digits"),
         (b'{"a":NaN}', "NaN is not a number"),
         (b'{"a":1e999}', "too large"),
         (b'{"a":"\xff"}', "not JSON"),
@@ -90,10 +101,18 @@ def test_no_checksum_and_two_of_them() -> None:
         (b'{"__metadata__":{"charrnn":1}}', "has no note"),
         (b"{" + b",".join(b'"%d":{}' % i for i in range(200_000)) + b"}", "too many parts"),
         (b"[" + b"{}," * 1_000_000 + b"{}]", "too many parts"),
-        (b'"\\' * 1_000_000, "not JSON"),  # a pattern that backtracks would not come back
-        (b'{"a":"' + b'\\"' * 1_000_000, "not JSON"),
+        (b'"\\' * 1_000_000, "too many parts"),
+        (b'"' + b"\\\\" * 1_000_000, "not JSON"),  # a pattern that backtracks would not come back
+        # 4 MiB of these took 60 to 240 MiB
+        (b'{"a":[' + b"999," * 1_000_000 + b"1]}", "too many parts"),
+        (b'{"a":[' + b"1.5," * 1_000_000 + b"1]}", "too many parts"),
+        (b'{"a":[' + b'"ab",' * 800_000 + b"1]}", "too many parts"),
+        (b"[" + b'"",' * 1_300_000 + b'""]', "too many parts"),
+        (b"]" * 4_000_000, "too many parts"),
+        (b'{"a":"' + "😀".encode() + b"a" * 4_000_000 + b'"}', "not JSON"),
+        (b'\xef\xbb\xbf{"a":1}', "not JSON"),
     ],
-    ids=range(16),
+    ids=range(23),
 )
 def test_what_is_no_header(raw: bytes, saying: str) -> None:
     refused(forge_raw(raw, b""), saying)
@@ -139,8 +158,9 @@ def add_tensors(count: int) -> Callable[[dict[str, Any]], None]:
         (change_tensor(data_offsets=[0, 4]), "do not fit"),  # lies over another one
         (lambda header: header.update(x=1), "without a place"),
         (lambda header: header.update(x={}), "without a place"),
+        (change_tensor(more=1), "a tensor of type"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_tensors_that_lie(change: Callable[[dict[str, Any]], None], saying: str) -> None:
     header, data = honest()
@@ -172,9 +192,78 @@ def test_a_large_file_is_refused_by_its_header_alone() -> None:
         load(GIVEN)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
-    os.truncate(GIVEN, checkpoint.MAX_FILE_BYTES + 1)
+    os.truncate(GIVEN, header_module.MAX_FILE_BYTES + 1)
     with pytest.raises(CheckpointError, match="more than any checkpoint"):
         load(GIVEN)
+
+
+def grown(size: int, signed: bool, last: float = 0.0) -> None:
+    """``GIVEN`` with a tensor of ``size`` bytes, sparse; the head's last bias becomes ``last``."""
+    header, data = honest()
+    stop = header[HEAD]["data_offsets"][1]
+    data = data[: stop - 4] + np.float32(last).tobytes() + data[stop:]
+    offsets = [len(data), len(data) + size]
+    header["state.hx"] = {"dtype": "F32", "shape": [size // 4], "data_offsets": offsets}
+    blob = forge(header, data)
+    if signed:
+        begin, digest = blob.index(b'"sha256":"') + 10, hashlib.sha256()
+        digest.update(blob[:begin] + ZEROS.encode() + blob[begin + 64 :])
+        for _ in range(size >> 20):
+            digest.update(bytes(1 << 20))
+        blob = blob[:begin] + digest.hexdigest().encode() + blob[begin + 64 :]
+    GIVEN.write_bytes(blob)
+    os.truncate(GIVEN, len(blob) + size)
+
+
+@pytest.mark.parametrize(
+    ("signed", "saying"), [(False, "checksum does not fit"), (True, "not finite")]
+)
+def test_a_large_file_is_checked_before_it_is_kept(signed: bool, saying: str) -> None:
+    grown(48 << 20, signed, last=np.nan)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match=saying):
+        load(GIVEN, extra=True)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+def test_what_is_not_asked_for_takes_no_memory() -> None:
+    grown(48 << 20, signed=True)
+    tracemalloc.start()
+    assert load(GIVEN).extra == {}
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+    assert load(GIVEN, extra=True).extra["state.hx"].nbytes == 48 << 20
+
+
+@pytest.mark.soak
+def test_the_largest_file_is_refused_in_little_memory() -> None:
+    grown(header_module.MAX_FILE_BYTES - (1 << 20), signed=False)
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(CheckpointError, match="checksum does not fit"):
+        load(GIVEN, extra=True)
+    print(f"8 GiB refused after {time.process_time() - began:.1f} s")
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("second", range(2, 8))
+def test_a_header_whose_length_begins_like_a_pickle_is_read(second: int) -> None:
+    wanted = 0x10000 + 0x100 * second + 0x80  # as bytes 80 0N 01 00 …
+    tiny(meta={"x": ""}).save(GIVEN)
+    filler = "x" * (wanted - int.from_bytes(GIVEN.read_bytes()[:8], "little"))
+    tiny(meta={"x": filler}).save(GIVEN)
+    assert GIVEN.read_bytes()[:3] == bytes((0x80, second, 1))
+    assert load(GIVEN).meta == {"x": filler}
+
+
+def test_what_could_not_be_read_is_not_written() -> None:
+    tiny().save(GIVEN)
+    before = GIVEN.read_bytes()
+    with pytest.raises(CheckpointError, match="4,194,304 that are read"):
+        tiny(meta={"x": "a" * (5 << 20)}).save(GIVEN)
+    assert GIVEN.read_bytes() == before
 
 
 # --- the note
@@ -194,7 +283,7 @@ def vocabulary(size: int) -> dict[str, Any]:
         ({"config": {}}, "no 'vocab_size'"),
         ({"config": {"evil": 1}}, "unknown 'evil'"),
         ({"config": {"hidden": 2**40}}, "size is"),
-        ({"config": {"hidden": 10**4000}}, "size is|not JSON"),
+        ({"config": {"hidden": 10**4000}}, "more than 20 digits"),
         ({"config": {"layers": True}}, "layers is True"),
         ({"config": {"cell": ["lstm"]}}, "cell is"),
         ({"config": {"hidden": 17}}, "where its configuration says"),
@@ -202,15 +291,20 @@ def vocabulary(size: int) -> dict[str, Any]:
         ({"vocab": vocabulary(65_536)}, "1 to 65535 symbols"),
         ({"vocab": vocabulary(28)}, "28 symbols for a vocabulary of"),
         ({"vocab": {"codes": [65, 65], "counts": [1, 1], "bytes": False}}, "ascending"),
-        ({"vocab": {"codes": [2**70], "counts": [1], "bytes": False}}, "below"),
+        ({"vocab": {"codes": [2**60], "counts": [1], "bytes": False}}, "below"),
         ({"vocab": {"codes": [256], "counts": [1], "bytes": True}}, "below 256"),
         ({"vocab": {"codes": [0xD800], "counts": [1], "bytes": False}}, "surrogates"),
-        ({"vocab": {"codes": "abc", "counts": "abc", "bytes": False}}, "below"),
+        ({"vocab": {"codes": "abc", "counts": "abc", "bytes": False}}, "no vocabulary"),
+        ({"vocab": {"codes": "é" * 500_000, "counts": [], "bytes": False}}, "no vocabulary"),
+        ({"vocab": {"codes": [False, True], "counts": [1, 1], "bytes": False}}, "ascending"),
+        ({"vocab": {"codes": [65], "counts": [True], "bytes": False}}, "counts"),
+        ({"vocab": {"codes": [65], "counts": [2**63], "bytes": False}}, "counts"),
         ({"vocab": {"codes": 7}}, "no vocabulary"),
         ({"vocab": []}, "no vocab"),
         ({"meta": "x"}, "no meta"),
+        ({"meta": {"losses": {"val": 10**400}}}, "more than 20 digits"),  # ls could not round it
     ],
-    ids=range(21),
+    ids=range(26),
 )
 def test_notes_that_lie(change: dict[str, Any], saying: str) -> None:
     header, data = honest()

@@ -1,18 +1,28 @@
-"""Choosing a character: the fast filters against slow, obvious ones."""
+"""Choosing a character: the fast filters against slow, obvious ones; contract line 18."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from charrnn.config import SampleConfig
+from charrnn.checkpoint import Checkpoint
+from charrnn.cli.app import main
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.errors import CheckpointError
+from charrnn.generation.engine import Engine, Weights
 from charrnn.generation.sampling import choose, draw, probabilities, restrict
+from charrnn.textmodel import TextModel
+from tests.support import tiny
 
 logits_rows = arrays(
     np.float32,
@@ -123,3 +133,227 @@ def test_one_dimension_in_one_out() -> None:
     p = np.array([0.2, 0.5, 0.3], np.float32)
     assert restrict(p, top_k=2).shape == (3,)
     assert np.shape(draw(p, 0.5)) == ()
+
+
+# --- any filters, any temperature
+
+
+temperatures = st.one_of(
+    st.sampled_from([0.0, 5e-324, 1e-30, 1e30, 1e38, 1.7e308]), st.floats(0.01, 100.0)
+)
+any_logits = arrays(
+    np.float32,
+    st.tuples(st.integers(1, 4), st.integers(1, 90)),
+    elements=st.one_of(
+        st.floats(-30, 30).map(lambda x: round(x, 2)),
+        st.sampled_from([-3.4e38, -1e30, 0.0, 1e30, 3.4e38]),
+    ),
+)
+filters = {
+    "top_k": st.integers(0, 100),
+    "top_p": st.one_of(st.just(1.0), st.floats(1e-9, 1.0)),
+    "min_p": st.one_of(st.just(0.0), st.floats(0.0, 1.0)),
+}
+
+
+@given(any_logits, temperatures, st.fixed_dictionaries(filters))
+def test_what_is_left_is_a_distribution(
+    logits: NDArray[np.float32], temperature: float, how: dict[str, Any]
+) -> None:
+    whole = probabilities(logits, temperature)
+    p = restrict(whole, **how)
+    assert np.isfinite(p).all()
+    assert (p >= 0).all()
+    shares = p.astype(np.float64) / p.sum(axis=-1, keepdims=True, dtype=np.float64)
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, rtol=1e-12)
+    for before, after, row in zip(whole, p, logits, strict=True):
+        kept = after > 0
+        assert (after[kept] == before[kept]).all()
+        # nothing that was left out is likelier than what was kept
+        assert before[~kept].max(initial=0) <= after[kept].min()
+        if temperature:  # where 0 takes one of several equals
+            assert (np.diff(before[np.argsort(row)]) >= 0).all()
+
+
+@given(any_logits, temperatures, uniform)
+def test_the_best_of_one_is_the_likeliest(
+    logits: NDArray[np.float32], temperature: float, u: float
+) -> None:
+    p = probabilities(logits, temperature)
+    ids = choose(logits, np.full(len(logits), u), SampleConfig(temperature=temperature, top_k=1))
+    assert ids.tolist() == p.argmax(axis=-1).tolist()  # the first, where float32 sees no difference
+    assert p[np.arange(len(p)), logits.argmax(axis=-1)].tolist() == [1.0] * len(p)
+
+
+@given(any_logits, uniform, st.fixed_dictionaries(filters))
+def test_the_ends_of_temperature(
+    logits: NDArray[np.float32], u: float, how: dict[str, Any]
+) -> None:
+    logits = np.unique(logits)  # where two are equally likely a temperature above 0 takes either
+    last = len(logits) - 1
+    for temperature in (0.0, 5e-324, 1e-40, 1e-30):
+        assert choose(logits, u, SampleConfig(temperature=temperature, **how)) == last
+    near = logits[np.abs(logits) < 100]
+    if len(near):
+        for temperature in (1e30, 1.7e308):
+            index = choose(near, u, SampleConfig(temperature=temperature))
+            assert index == min(int(u * len(near)), len(near) - 1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "promise",
+    [
+        test_filters_are_the_obvious_ones,
+        test_rows_do_not_depend_on_each_other,
+        test_what_is_left_is_a_distribution,
+        test_the_best_of_one_is_the_likeliest,
+        test_the_ends_of_temperature,
+    ],
+)
+def test_filters_for_long(promise: Any) -> None:
+    settings(max_examples=3_000)(promise)()
+
+
+# --- both engines
+
+F = float(np.finfo(np.float32).max)
+EXTREME = {
+    "ordinary": [float(i % 7) for i in range(31)],
+    "equal": [5.0] * 31,
+    "all highest": [F] * 31,
+    "all lowest": [-F] * 31,
+    "far apart": [1e30, -1e30] * 15 + [0.0],
+    "furthest apart": [-F, F] * 15 + [0.0],
+    "one that counts": [-F] * 30 + [0.0],
+    "one that does not": [-F] + [0.0] * 30,
+    "infinite": [0.0, math.inf] + [0.0] * 29,
+    "excluded": [-math.inf] * 3 + [0.0] * 28,
+    "nothing": [math.nan] * 31,
+}
+FILTERS: list[dict[str, Any]] = [{}, {"top_k": 3}, {"top_p": 0.4}, {"min_p": 0.5}]
+TEMPERATURES = [0.0, 5e-324, 1e-30, 1e-6, 0.8, 1.0, 1e6, 1e30, 1e38, 1e39, 1.7e308]
+
+
+def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
+    """A network that says ``logits (V,)`` whatever it reads."""
+    config = ModelConfig(len(logits), embedding=8, hidden=8, layers=1)
+    weights = {name: np.zeros(shape, np.float32) for name, shape in config.shapes().items()}
+    weights["head.bias"] = logits
+    return config, Weights.prepare(config, weights)
+
+
+def both(
+    logits: NDArray[np.float32], uniforms: NDArray[np.float64], how: SampleConfig
+) -> list[list[int]]:
+    """What NumPy's engine and the compiled one draw for each of ``uniforms (N,)``."""
+    accelerated = pytest.importorskip("charrnn.generation.accelerated")
+    config, weights = biased(logits)
+    ids = np.zeros(len(uniforms), int)
+    engines = [kind(config, weights, len(ids)) for kind in (Engine, accelerated.FastEngine)]
+    return [engine.generate(ids, uniforms[None], how)[0].tolist() for engine in engines]
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_extreme_logits_in_both_engines(name: str) -> None:
+    logits = np.array(EXTREME[name], np.float32)
+    uniforms = (np.arange(62) + 0.5) / 62
+    for temperature in TEMPERATURES:
+        for filter in FILTERS:
+            how = SampleConfig(temperature=temperature, **filter)
+            slow, fast = both(logits, uniforms, how)
+            assert set(slow + fast) <= set(range(31))
+            if name != "nothing" and temperature < 1e39:  # beyond, infinite ratios may round
+                assert slow == fast, how
+            assert np.isfinite(probabilities(logits, temperature)).all()
+            if temperature <= 1e-30 and name in ("one that counts", "infinite"):
+                assert set(fast) == {int(logits.argmax())}
+            if name == "equal" and temperature and not filter:
+                assert fast == [i // 2 for i in range(62)]
+
+
+@given(
+    arrays(np.float32, st.integers(1, 70), elements=st.floats(-20, 20).map(lambda x: round(x, 1))),
+    arrays(np.float64, 8, elements=uniform),
+    st.sampled_from([0.0, 1e-30, 0.5, 0.8, 1.0, 3.0, 1e30]),  # no weight is below 1e-37
+    st.fixed_dictionaries(filters),
+)
+def test_the_compiled_drawing_is_numpys(
+    logits: NDArray[np.float32], uniforms: NDArray[np.float64], temperature: float, how: Any
+) -> None:
+    config = SampleConfig(temperature=temperature, **how)
+    slow, fast = both(logits, uniforms, config)
+    for u, mine, other in zip(uniforms, slow, fast, strict=True):
+        # on the very edge of a share a last bit decides
+        assert other in {mine} | around(logits, u, config)
+
+
+@pytest.mark.soak
+def test_the_compiled_drawing_for_long() -> None:
+    settings(max_examples=3_000)(test_the_compiled_drawing_is_numpys)()
+
+
+def around(logits: NDArray[np.float32], u: float, config: SampleConfig) -> set[int]:
+    """What is drawn if numbers are a little different."""
+    drawn = set()
+    for change in (1 - 1e-5, 1.0, 1 + 1e-5):
+        for top in (1 - 1e-5, 1.0, 1 + 1e-5):
+            for least in (1 - 1e-5, 1.0, 1 + 1e-5):
+                near = dataclasses.replace(
+                    config, top_p=min(config.top_p * top, 1.0), min_p=min(config.min_p * least, 1.0)
+                )
+                drawn.add(int(choose(logits, min(u * change, 1 - 1e-16), near)))
+    return drawn
+
+
+def overflowing() -> Checkpoint:
+    """A network of finite weights whose numbers are infinite."""
+    model = tiny()
+    weights = {n: np.copysign(np.float32(1e37), v) for n, v in model.weights.items()}
+    return dataclasses.replace(model, weights=weights)
+
+
+@pytest.fixture(params=["compiled", "numpy"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which engine the program finds."""
+    if request.param == "numpy":
+        monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
+    else:
+        pytest.importorskip("llvmlite")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_weights_that_overflow_warn_nobody(engine: str, temperature: float) -> None:
+    for form in ("int8", "float16", "float32"):
+        model = TextModel(overflowing(), form=form)
+        assert len(model.sample("abc", temperature=temperature, length=50, top_k=5)) == 50
+        with pytest.raises(CheckpointError, match="overflow at character"):
+            model.score("the quick brown fox")
+        with pytest.raises(CheckpointError, match="overflow"):
+            list(model.score_lines("the quick\nbrown fox"))
+
+
+def test_the_command_line_takes_every_temperature(
+    engine: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny().save(Path("model"))
+
+    def text(temperature: str, seed: int = 1) -> tuple[int, str]:
+        args = ["sample", "model", "--length", "60", "--seed", str(seed), f"--temp={temperature}"]
+        with pytest.raises(SystemExit) as left:
+            main(args)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        assert (err.count("\n"), out) == (1, "") if left.value.code else err == ""
+        return int(left.value.code or 0), out
+
+    likeliest = text("0")
+    assert likeliest[0] == 0
+    assert {text("0", 2), text("-0"), text("1e-30"), text("1e-400"), text("1e-30", 3)} == {
+        likeliest
+    }
+    assert text("1e30")[0] == 0
+    assert text("1e30") == text("1e300") != text("1")
+    for nonsense in ("-1", "-1e-9", "nan", "inf", "-inf", "1e999", "", "x"):
+        assert text(nonsense) == (2, "")

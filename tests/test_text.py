@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
 import threading
 from itertools import pairwise
@@ -21,7 +20,6 @@ from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
 from charrnn.text.sources import BlockDecoder
 from charrnn.text.vocab import Vocab, id_dtype
 from tests.helpers import letters
-from tests.support import environment
 
 TEXT = "\ufeffПривет, мир!\r\nGrüße – 😀\x00\tend"
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -173,7 +171,7 @@ def test_an_offset_counts_from_its_own_file() -> None:
     assert "t1.txt" in str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["nonsense", "", "hex", "rot13", "\udcff"])
+@pytest.mark.parametrize("encoding", ["nonsense", "", "hex", "rot13", "\udcff", "punycode", "idna"])
 def test_what_is_no_encoding_of_text_is_refused(encoding: str) -> None:
     with pytest.raises(CorpusError, match="unknown encoding"):
         encode(b"abc", encoding=encoding)
@@ -293,38 +291,61 @@ def test_a_damaged_cache_is_made_anew(suffix: str, tmp_path: Path) -> None:
         assert np.array_equal(again.ids, ids)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_files_with_marks_are_another_text_than_their_bytes_in_one(
+    encoding: str, tmp_path: Path
+) -> None:
+    raws = [text.encode(encoding) for text in ("eins", "zwei")]
+    parts = encode(*raws, encoding=encoding, cache=tmp_path / "cache")
+    whole = encode(b"".join(raws), encoding=encoding, cache=tmp_path / "cache")
+    assert parts.sha256 != whole.sha256
+    assert parts.vocab.decode(parts.ids) == "einszwei"
+    assert whole.vocab.decode(whole.ids) == "eins\ufeffzwei"
+    again = encode(*raws, encoding=encoding, cache=tmp_path / "cache")
+    assert (again.sha256, again.vocab) == (parts.sha256, parts.vocab)
+    assert np.array_equal(again.ids, parts.ids)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "iso2022_jp"])
+def test_files_cut_elsewhere_and_empty_ones(encoding: str, tmp_path: Path) -> None:
+    def key(*texts: str) -> str:
+        raws = [text.encode(encoding) for text in texts]
+        return encode(*raws, encoding=encoding, cache=tmp_path / "cache").sha256
+
+    assert len({key("ab", "c"), key("a", "bc"), key("abc"), key("a", "b", "c")}) == 4
+    assert key("abc") == encode("abc".encode(encoding), encoding=encoding).sha256
+    assert encode(b"", "abc".encode(encoding), b"", encoding=encoding).sha256 == key("abc")
+
+
+def test_utf8_files_are_the_text_of_their_bytes_in_one(tmp_path: Path) -> None:
+    for settings in ({}, {"encoding": "latin-1"}, {"is_bytes": True}):
+        parts = encode("né".encode(), b"\xef\xbb\xbfb", cache=tmp_path / "a", **settings)
+        whole = encode("né\ufeffb".encode(), cache=tmp_path / "b", **settings)
+        assert parts.sha256 == whole.sha256
+        assert np.array_equal(parts.ids, whole.ids)
+
+
+def test_very_many_files_have_a_name_that_fits_a_checkpoint() -> None:
+    paths = [Path(f"Буква {i}.txt") for i in range(700)]
+    for path in paths:
+        path.write_bytes(b"ab")
+    corpus = encode_corpus(paths)
+    assert len(corpus) == 1400
+    assert corpus.name == sources.names(paths)
+    assert len(corpus.name) < 10_000
+    assert corpus.name.startswith("Буква 0.txt + Буква 1.txt + ")
+    assert corpus.name.endswith(" more")
+    assert sources.names(paths[:2]) == "Буква 0.txt + Буква 1.txt"
+
+
+def test_a_name_that_is_no_text_finds_nothing_in_the_cache(tmp_path: Path) -> None:
+    digest = encode(b"some text").sha256
+    assert cached_corpus(digest, "x", "utf-8") is not None
+    for wrong in (None, 1, [], {}):
+        assert cached_corpus(wrong, "x", "utf-8") is None  # type: ignore[arg-type]
+        assert cached_corpus(digest, wrong, "utf-8") is None  # type: ignore[arg-type]
+        assert cached_corpus(digest, "x", wrong) is None  # type: ignore[arg-type]
+
+
 def test_a_digest_that_is_a_path_finds_nothing(tmp_path: Path) -> None:
     assert cached_corpus("../" * 12 + "etc/passwd", "x", "utf-8", tmp_path) is None
-
-
-_PEAK = """
-import re, sys, threading
-from charrnn.text.corpus import encode_corpus
-def anonymous():
-    return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1])
-peak, done = [anonymous()], threading.Event()
-def watch():
-    while not done.wait(0.005):
-        peak.append(anonymous())
-base = anonymous()
-thread = threading.Thread(target=watch); thread.start()
-corpus = encode_corpus([sys.argv[1]])
-done.set(); thread.join()
-print((max(peak) - base) // 1024, len(corpus))
-"""
-
-
-@pytest.mark.soak
-def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
-    if not Path("/proc/self/status").exists():
-        pytest.skip("needs /proc")
-    piece = ("All happy families are alike – " * 40_000).encode()  # 1.3 MB
-    with open("large.txt", "wb") as file:
-        for _ in range(200):
-            file.write(piece)
-    command = [sys.executable, "-c", _PEAK, "large.txt"]
-    cache = environment(CHARRNN_CACHE=str(tmp_path / "cache"))
-    out = subprocess.run(command, env=cache, capture_output=True, check=True).stdout
-    megabytes, length = map(int, out.split())
-    assert length == 200 * len(piece.decode())
-    assert megabytes <= 64

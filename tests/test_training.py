@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import signal
@@ -88,7 +89,7 @@ def test_training_learns(corpus, tmp_path):
     assert result.steps == 400
 
 
-@pytest.mark.parametrize("step", [1, 17, 43, 44, 59])
+@pytest.mark.parametrize("step", [1, 17, 43, 44, 59, 60])
 def test_a_stopped_and_resumed_run_is_the_run_that_was_not_stopped(corpus, tmp_path, step):
     run(corpus, tmp_path / "whole")
     stop_and_resume(corpus, tmp_path / "parts", step)
@@ -98,16 +99,33 @@ def test_a_stopped_and_resumed_run_is_the_run_that_was_not_stopped(corpus, tmp_p
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
+def at_the_epoch_s_end(window):
+    """The steps around the first epoch's last one: before it, it, and the first of the next."""
+    windows = int(len(TEXT) * 0.9) // SMALL["batch"] // window
+    return [windows - 1, windows, windows + 1]
+
+
+def resumes_exactly(corpus, tmp_path, stops, **settings):
+    run(corpus, tmp_path / "whole", **settings)
+    for step in stops:
+        out = tmp_path / f"parts-{step}"
+        stop_and_resume(corpus, out, step, **settings)
+        for name in ("last.safetensors", "best.safetensors"):
+            assert same(tensors(tmp_path / "whole", name), tensors(out, name)), step
+        assert metrics(tmp_path / "whole") == metrics(out), step
+
+
+def test_resuming_is_exact_around_an_epoch_s_end(corpus, tmp_path):
+    resumes_exactly(corpus, tmp_path, at_the_epoch_s_end(80), steps=30, window=80, eval_every=10)
+
+
 @pytest.mark.soak
 def test_resuming_is_exact_from_fifty_random_steps(corpus, tmp_path):
-    run(corpus, tmp_path / "whole", steps=200)
-    epoch = 1 + (200 * 40) // len(TEXT)
-    steps = {1, 199, epoch} | set(random.Random(1).sample(range(2, 199), 60))
-    for step in sorted(steps)[:50]:
-        out = tmp_path / f"parts-{step}"
-        stop_and_resume(corpus, out, step, steps=200)
-        assert same(tensors(tmp_path / "whole"), tensors(out)), step
-        assert metrics(tmp_path / "whole") == metrics(out), step
+    steps = {1, 2, 199, 200, *at_the_epoch_s_end(10)}
+    others = sorted(set(range(3, 199)) - steps)
+    steps |= set(random.Random(1).sample(others, 50 - len(steps)))
+    assert len(steps) == 50
+    resumes_exactly(corpus, tmp_path, sorted(steps), steps=200)
 
 
 def test_evaluating_saving_and_sampling_change_nothing(corpus, tmp_path):
@@ -223,7 +241,10 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(corpus, tmp_path
     assert any("previous.safetensors" in note for note in listener.notes)
 
 
-def test_a_changed_environment_is_named(corpus, tmp_path):
+@pytest.mark.parametrize(
+    "changed", [["threads"], ["device"], ["torch"], ["torch", "device", "threads"], []]
+)
+def test_a_changed_environment_is_named_in_one_warning(corpus, tmp_path, changed):
     notes = []
 
     class Listener(Silence):
@@ -231,8 +252,43 @@ def test_a_changed_environment_is_named(corpus, tmp_path):
             notes.append(text)
 
     run(corpus, tmp_path / "run", steps=5)
-    charrnn.train(out=tmp_path / "run", resume=True, steps=9, threads=2, listener=Listener())
-    assert notes == ["not an exact continuation: threads 1 → 2"]
+    path = tmp_path / "run" / "last.safetensors"
+    saved = checkpoint.load(path, extra=True)
+    now = saved.meta["resume"]["environment"]
+    before = now | {name: {"threads": 64, "device": "cuda", "torch": "2.11.0"}[name]
+                    for name in changed}  # fmt: skip
+    meta = saved.meta | {"resume": saved.meta["resume"] | {"environment": before}}
+    dataclasses.replace(saved, meta=meta).save(path)
+    charrnn.train(out=tmp_path / "run", resume=True, steps=9, listener=Listener())
+    differences = [f"{name} {before[name]} → {now[name]}" for name in changed]
+    wanted = [f"not an exact continuation: {', '.join(differences)}"] if changed else []
+    assert notes == wanted
+
+
+def test_the_best_network_s_temperature_is_fitted_in_the_end(corpus, tmp_path):
+    plain = run(corpus, tmp_path / "plain", steps=20, lr=3e-2, fit_temperature=False)
+    fitted = run(corpus, tmp_path / "fitted", steps=20, lr=3e-2)
+    assert plain.temperature is None
+    assert fitted.temperature is not None
+    assert fitted.best_val < plain.best_val
+    before, after = (checkpoint.load(result.best) for result in (plain, fitted))
+    assert after.meta["temperature"] == fitted.temperature
+    assert after.about("losses")["val"] == fitted.best_val
+    head = before.weights["head.weight"] / np.float32(fitted.temperature)
+    np.testing.assert_allclose(after.weights["head.weight"], head, rtol=1e-5)
+    last = [checkpoint.load(r.folder / "last.safetensors", extra=True) for r in (plain, fitted)]
+    assert all((last[0].weights[k] == last[1].weights[k]).all() for k in last[0].weights)
+    scored = charrnn.load(fitted.best).score_split("val", corpus)
+    assert scored.nats_per_char == pytest.approx(fitted.best_val, abs=1e-4)
+
+
+def test_a_run_that_goes_on_is_fitted_once(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=20, lr=3e-2)
+    folder = tmp_path / "run"
+    again = charrnn.train(out=folder, resume=True, steps=21, lr=1e-9)
+    best = checkpoint.load(folder / "best.safetensors")
+    assert best.meta["temperature"] == again.temperature
+    assert best.about("losses")["val"] == again.best_val
 
 
 def test_from_keeps_weights_by_character(corpus, tmp_path):
@@ -240,6 +296,7 @@ def test_from_keeps_weights_by_character(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text(TEXT.replace("z", "ž") * 2)
     charrnn.train(other, out=tmp_path / "second", start_from=tmp_path / "first", steps=1,
+                  fit_temperature=False,
                   **{**{k: SMALL[k] for k in ("batch", "window", "seed")}, "lr": 1e-9})  # fmt: skip
     old = checkpoint.load(tmp_path / "first" / "best.safetensors")
     new = checkpoint.load(tmp_path / "second" / "best.safetensors")
@@ -290,7 +347,9 @@ def test_the_schedule_warms_up_stays_and_falls_to_zero():
 
 def test_sizes_follow_the_corpus_and_wishes_are_kept():
     def chosen(n, **asked):
-        model, config = choose(asked, preset=None, vocab_size=50, train_chars=n, fast=False)
+        model, config = choose(
+            asked, preset=None, vocab_size=50, train_chars=n, fast=False, flops=4e11
+        )
         return model.hidden, config
 
     sizes = [chosen(n, seconds=600.0)[0] for n in (1000, 20_000, 200_000, 3_000_000)]
@@ -302,7 +361,7 @@ def test_sizes_follow_the_corpus_and_wishes_are_kept():
         config = chosen(n)[1]
         assert config.batch * config.window <= n
     with pytest.raises(ConfigError, match="preset"):
-        choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False)
+        choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
 
 
 def test_metrics_have_the_promised_fields(corpus, tmp_path):
@@ -408,10 +467,10 @@ def test_a_best_network_that_could_not_be_saved_sets_no_bar(corpus, tmp_path, mo
     save, failed = checkpoint.Checkpoint.save, []
 
     def fail_once(self, path, **settings):
-        if path.name == "best.safetensors" and len(failed) == 1:
+        if ".best." in path.name and len(failed) == 1:
             failed.append(path)
             raise OSError(28, "No space left on device")
-        failed.append(path) if path.name == "best.safetensors" else None
+        failed.append(path) if ".best." in path.name else None
         save(self, path, **settings)
 
     monkeypatch.setattr(checkpoint.Checkpoint, "save", fail_once)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from io import StringIO
+from contextlib import suppress
 from typing import Any
 
 import typer
 
 import charrnn
 from charrnn.cli import bench, data, info, ls, sample, score, train
+from charrnn.cli.options import Command
 from charrnn.errors import CharRNNError
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="charrnn",
@@ -23,11 +26,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
-app.command("train")(train.train)
-app.command("sample")(sample.sample)
-app.command("score")(score.score)
-app.command("info")(info.info)
-app.command("ls")(ls.ls)
+app.command("train", cls=Command)(train.train)
+app.command("sample", cls=Command)(sample.sample)
+app.command("score", cls=Command)(score.score)
+app.command("info", cls=Command)(info.info)
+app.command("ls", cls=Command)(ls.ls)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 
@@ -57,7 +60,10 @@ def main(args: list[str] | None = None) -> None:
     except BrokenPipeError:
         code = PIPE_EXIT
     except OSError as error:
-        code = code or _fail(f"cannot write: {error.strerror}", 1)
+        code = code or _fail(f"cannot write to standard output: {error.strerror}", 1)
+    if code and args is None:
+        # all is said; to take torch apart lasts, and another signal would find it half gone
+        os._exit(code)
     if code == PIPE_EXIT:
         # what is left in stdout's buffer has nowhere to go: not even an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,33 +88,44 @@ def _run(args: list[str] | None) -> int:
         return PIPE_EXIT
     except Exception as error:
         if os.environ.get("CHARRNN_DEBUG") == "1":
-            raise
+            _trace()
         return _report(error)
 
 
 def _usage(error: typer.TyperException) -> int:
-    show = getattr(error, "show", None)  # says which command's usage it is about
-    if show is None:
-        return _fail(str(error), error.exit_code)
-    from charrnn.console import harmless
-
-    text = StringIO()
-    show(file=text)
-    sys.stderr.write(harmless(text.getvalue()))  # it quotes the arguments
-    return error.exit_code
+    describe = getattr(error, "format_message", error.__str__)  # names option and variable
+    text, context = describe(), getattr(error, "ctx", None)
+    if context is None:
+        return _fail(text, error.exit_code)
+    if text.startswith("Usage: "):  # a command that needs another behind it
+        with suppress(OSError):
+            sys.stderr.write(text + "\n")
+        return error.exit_code
+    return _fail(f"{text.rstrip('.')}; {context.command_path} -h shows the usage", error.exit_code)
 
 
 def _report(error: Exception) -> int:
     if isinstance(error, CharRNNError):
-        return _fail(str(error), error.exit_code)
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        return _fail(f"{error}{notes}", error.exit_code)
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
+        full = "cannot write to standard output: " if error.errno in FULL else ""
+        place = f"{error.filename}: " if error.filename else full
         return _fail(f"{place}{error.strerror or error}", 1)
     allocator = "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__
     if isinstance(error, MemoryError) or allocator:
         return _fail("out of memory: a smaller --size, --batch or --window needs less", 1)
     kind = type(error).__name__
     return _fail(f"{kind}: {error} (a bug: CHARRNN_DEBUG=1 shows where)", 1)
+
+
+def _trace() -> None:
+    import traceback
+
+    from charrnn.console import harmless
+
+    with suppress(OSError):
+        sys.stderr.write(harmless(traceback.format_exc()))  # it quotes what files and arguments say
 
 
 def _fail(text: str, code: int) -> int:

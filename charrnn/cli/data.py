@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import typer
 
-from charrnn.cli.options import option
+from charrnn.cli.options import Command, option
 
 app = typer.Typer(help="Corpora to train on.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -17,7 +18,7 @@ def data() -> None:
     """Corpora to train on."""
 
 
-@app.command("get")
+@app.command("get", cls=Command)
 def get(
     name: str = typer.Argument(..., help="A corpus: war-and-peace, tinyshakespeare."),
     out: Path = option(Path("data"), "--out", help="Folder to put it in."),
@@ -27,4 +28,6 @@ def get(
     from charrnn.downloads import fetch
 
     path = str(fetch(name, out))
-    sys.stdout.write((one_line(path) if sys.stdout.isatty() else path) + "\n")
+    # a pipe gets the very bytes, which need not be UTF-8
+    shown = one_line(path).encode("utf-8", "backslashreplace")
+    sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")

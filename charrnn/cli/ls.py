@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from charrnn.cli.options import JSON
+from charrnn.cli.options import JSON, path
 from charrnn.errors import CheckpointError
 from charrnn.library import CHECKPOINTS, bundled_checkpoints, own_checkpoints
 
 
 def ls(
-    folder: Path = typer.Argument(CHECKPOINTS, help="Where to look."), json: bool = JSON
+    folder: Path = typer.Argument(
+        None, help="Where to look. Default: ./checkpoints.", parser=path, metavar="FOLDER"
+    ),
+    json: bool = JSON,
 ) -> None:
     """List the checkpoints there are, newest first, and the bundled ones."""
     from charrnn.console import table
 
-    own = own_checkpoints(folder)
+    if folder is not None and not os.path.isdir(folder):
+        raise CheckpointError(f"{folder} is not a folder: name one that holds runs' folders")
+    own = own_checkpoints(folder or CHECKPOINTS)
     seen = {path.resolve() for path in own}
     bundled = [path for path in bundled_checkpoints() if path.resolve() not in seen]
     entries = [_entry(path, False) for path in own] + [_entry(path, True) for path in bundled]

@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import typer
+from typer.core import TyperCommand
 
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError, UserError
+
+DEVICE_BYTES = 1 << 20  # that a device may give before it counts as endless
+
+
+class Command(TyperCommand):
+    """A command whose complaints name the variables that set its options: nobody sees those."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run it."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            variables = [p.envvar for p in self.params if _is_from_environment(ctx, p)]
+            if variables:
+                error.add_note(f"set in the environment: {', '.join(map(str, variables))}")
+            raise
+
+
+def _is_from_environment(ctx: typer.Context, param: Any) -> bool:
+    source = ctx.get_parameter_source(param.name)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
+def whole_variable(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    """What may be repeated on the command line is one text in a variable, spaces and all."""
+    variable = str(param.envvar)
+    return [os.environ[variable]] if _is_from_environment(ctx, param) else value
+
+
+def path(text: str) -> Path:
+    """A path; an empty one, which would be the current folder, is a slip."""
+    if not text:
+        raise typer.BadParameter("the path is empty.")
+    return Path(text)
+
+
+PATH = {"parser": path, "metavar": "PATH"}
+_PATHS = ("--out", "--prime-file", "--model")
 
 
 def option(default: Any, name: str, *more: str, help: str, **settings: Any) -> Any:
     """An option ``--name`` that ``CHARRNN_NAME`` sets where the flag does not."""
     variable = "CHARRNN_" + name.split("/")[0].removeprefix("--").upper().replace("-", "_")
+    settings |= PATH if name in _PATHS else {}
     return typer.Option(default, name, *more, help=help, envvar=variable, **settings)
 
 
@@ -29,7 +73,8 @@ CHECKPOINT = typer.Argument(
     None,
     help="A checkpoint, its folder or a run's name. Default: the newest under ./checkpoints, "
     "else the bundled one.",
-    metavar="[CHECKPOINT]",
+    parser=path,
+    metavar="CHECKPOINT",
 )
 THREADS = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores.")
 
@@ -58,13 +103,46 @@ def read_text(path: str | Path) -> bytes:
     """The bytes of a text; ``-`` is standard input.
 
     Raises:
-        CorpusError: it cannot be read.
+        CorpusError: it cannot be read, or never ends.
 
     """
+    if str(path) == "-":
+        return _whole(sys.stdin.buffer, "standard input")
+    if not str(path):
+        raise CorpusError("the text's path is empty: name a file, or - for standard input")
     try:
-        return sys.stdin.buffer.read() if str(path) == "-" else Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return _whole(file, str(path))
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _whole(file: IO[bytes], name: str) -> bytes:
+    if not _is_device(file):
+        return file.read()
+    text = file.read(DEVICE_BYTES + 1)
+    if len(text) > DEVICE_BYTES:
+        raise CorpusError(f"{name} is a device that may never end: take a part of it with head -c")
+    return text
+
+
+def _is_device(file: IO[bytes]) -> bool:
+    """Whether ``file`` is something like ``/dev/zero``, not a terminal, where somebody types."""
+    try:
+        return stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty()
+    except (OSError, ValueError):  # not a file of the system's
+        return False
+
+
+@contextmanager
+def naming(text: str) -> Iterator[None]:
+    """Within this block, errors about a text begin with its name, if it has one."""
+    try:
+        yield
+    except (CorpusError, UnknownCharacterError) as error:
+        if text:
+            error.args = (f"{text}: {error}",)
+        raise
 
 
 def draw_seed() -> int:

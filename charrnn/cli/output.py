@@ -12,6 +12,11 @@ Escape = Literal["auto", "always", "never"]
 BLOCK = 1 << 13  # bytes that a pipe's text waits for
 
 
+def is_escaped(stream: TextIO, escape: Escape) -> bool:
+    """Whether control characters are written out on ``stream``."""
+    return escape == "always" or (escape == "auto" and stream.isatty())
+
+
 class TextWriter:
     """Writes samples to ``stream``: a terminal gets each piece at once, a pipe gets blocks.
 
@@ -22,7 +27,7 @@ class TextWriter:
     def __init__(self, stream: TextIO, escape: Escape) -> None:
         self._terminal = stream.isatty()
         self._out = stream.buffer
-        self._harmless = escape == "always" or (escape == "auto" and self._terminal)
+        self._harmless = is_escaped(stream, escape)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # a carriage return, which a newline that follows makes harmless
         self._waiting = bytearray()
@@ -57,6 +62,7 @@ class TextWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._out.write(bytes(self._waiting))
+        # without a buffer (PYTHONUNBUFFERED) a write may take a part only: after a stop, say
+        while self._waiting:
+            del self._waiting[: self._out.write(bytes(self._waiting)) or 0]
         self._out.flush()
-        self._waiting.clear()

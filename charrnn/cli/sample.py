@@ -5,16 +5,23 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from charrnn.cli.options import CHECKPOINT, JSON, draw_seed, flag, option, read_text
-from charrnn.cli.output import Escape, TextWriter
+from charrnn.cli.options import (
+    CHECKPOINT,
+    JSON,
+    draw_seed,
+    flag,
+    naming,
+    option,
+    read_text,
+    whole_variable,
+)
+from charrnn.cli.output import Escape, TextWriter, is_escaped
 from charrnn.config import Form, SampleConfig, Unknown
 from charrnn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from charrnn.textmodel import TextModel
 
 
 def sample(
@@ -27,7 +34,9 @@ def sample(
     top_k: int = option(0, "--top-k", min=0, help="Draw among the k likeliest; 0: all."),
     top_p: float = option(1.0, "--top-p", help="Draw among the likeliest that make up p."),
     min_p: float = option(0.0, "--min-p", help="Leave out what is below this part of the top."),
-    stop: list[str] = option(None, "--stop", help="End before this text; may be repeated."),
+    stop: list[str] = option(
+        None, "--stop", help="End before this text; may be repeated.", callback=whole_variable
+    ),
     count: int = option(1, "--count", min=1, help="Samples, one after the other."),
     lines: bool = flag("--lines", help="One record a line: a sample ends at its line's end."),
     unknown: Unknown = option("error", "--unknown", help="Characters the vocabulary lacks."),
@@ -49,50 +58,61 @@ def sample(
         temperature=temp, length=1000 if length is None else length, top_k=top_k, top_p=top_p,
         min_p=min_p, stop=tuple(stop or ()), count=count, seed=seed, unknown=unknown,
     )  # fmt: skip
-    text = _prime(prime, prime_file)
+    if json and config.length == 0:
+        raise ConfigError("--json writes whole samples: it needs a --length above 0")
+    text, source = _prime(prime, prime_file)
     model = load(checkpoint, form=form)
+    lines = lines or model.lines
+    # whatever can be wrong is found before anything is written
+    with naming(source):
+        if json:
+            texts = model.samples(text, config, lines=lines)
+            write = partial(_print_json, texts, config, escape)
+        else:
+            pieces = model.stream(text, config, lines=lines)
+            write = partial(_print, pieces, config, escape, text, lines)
     if checkpoint is None:
         note(f"{model.path}" + (f", seed {seed}" if drawn else ""))
     elif drawn:
         note(f"seed {seed}")
-    write = _json if json else _text
-    write(model, text, config, lines or model.lines, escape)
+    write()
 
 
-def _prime(prime: str, file: Path | None) -> str | bytes:
+def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
+    """The text to go on from, and what it is called where it is not in plain sight."""
     if file is not None:
         if prime:
             raise ConfigError("--prime and --prime-file: give one of them")
-        return read_text(file)
-    # the bytes as they were typed: UTF-8, whatever the locale
-    return read_text(prime) if prime == "-" else os.fsencode(prime)
+        return read_text(file), str(file)
+    if prime == "-":
+        return read_text(prime), "standard input"
+    return os.fsencode(prime), ""  # the bytes as they were typed: UTF-8, whatever the locale
 
 
-def _json(
-    model: TextModel, prime: str | bytes, config: SampleConfig, lines: bool, escape: Escape
-) -> None:
-    if config.length == 0:
-        raise ConfigError("--json writes whole samples: it needs a --length above 0")
-    for index, text in enumerate(model.samples(prime, config, lines=lines)):
+def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape) -> None:
+    escaped = is_escaped(sys.stdout, escape)
+    for index, text in enumerate(texts):
         line = {"index": index, "seed": config.seed, "text": text}
-        sys.stdout.write(jsonlib.dumps(line, ensure_ascii=sys.stdout.isatty()) + "\n")
+        sys.stdout.write(jsonlib.dumps(line, ensure_ascii=escaped) + "\n")
         sys.stdout.flush()
 
 
-def _text(
-    model: TextModel, prime: str | bytes, config: SampleConfig, lines: bool, escape: Escape
+def _print(
+    pieces: Iterator[tuple[bytes, bool]],
+    config: SampleConfig,
+    escape: Escape,
+    prime: bytes,
+    lines: bool,
 ) -> None:
-    writer = TextWriter(sys.stdout, escape)
-    start = prime.encode("utf-8", "surrogateescape") if isinstance(prime, str) else prime
-    left = config.count
-    writer.put(start)
+    writer, left = TextWriter(sys.stdout, escape), config.count
+    writer.put(prime)
     try:
-        for piece, last in model.stream(prime, config, lines=lines):
+        for piece, last in pieces:
             writer.put(piece)
             if last:
                 left -= 1
                 writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
-                writer.put(start if left else b"")
+                writer.put(prime if left else b"")
     except KeyboardInterrupt:
         writer.end()  # what was drawn is not lost
         raise

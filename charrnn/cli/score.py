@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from charrnn.cli.options import JSON, flag, option, read_text
+from charrnn.cli.options import JSON, flag, naming, option, read_text
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError
 
@@ -41,10 +41,11 @@ def score(
         _print(model.score_split(split, file), json)
         return
     text = read_text(file)
-    if per_line or color:
-        _detail(model, text, unknown, color, json)
-        return
-    _print(model.score(text, unknown=unknown), json)
+    with naming("standard input" if file == "-" else file):
+        if per_line or color:
+            _detail(model, text, unknown, color, json)
+        else:
+            _print(model.score(text, unknown=unknown), json)
 
 
 def _print(score: Score, json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from charrnn import interrupts
 from charrnn.cli.options import THREADS, draw_seed, flag, option, seconds
 from charrnn.config import Cell, Device, Precision, Split
 
@@ -28,6 +29,12 @@ def train(
     batch: int = option(None, "--batch", help="Streams trained side by side."),
     window: int = option(None, "--window", help="Characters a gradient reaches back."),
     dropout: float = option(None, "--dropout", help="Part of the units to drop, 0 to 1."),
+    input_dropout: float = option(
+        None, "--input-dropout", help="Part of the embedding to drop. Default: as --dropout."
+    ),
+    weight_dropout: float = option(
+        None, "--weight-dropout", help="Part of the recurrent weights to drop. Default: 0."
+    ),
     lr: float = option(None, "--lr", help="Peak learning rate."),
     epochs: int = option(None, "--epochs", help="Train for so many passes over the text."),
     steps: int = option(None, "--steps", help="Train for so many windows."),
@@ -36,6 +43,11 @@ def train(
         None, "--patience", help="Validations without a better one before stopping; 0: never."
     ),
     ema: float = option(None, "--ema", help="Decay of the weights' running average; 0: off."),
+    fit_temperature: bool = option(
+        None,
+        "--fit-temperature/--no-fit-temperature",
+        help="In the end divide the best network's logits by what validates best.",
+    ),
     val_frac: float = option(None, "--val-frac", help="Part that validates. Default: 0.1."),
     test_frac: float = option(
         None, "--test-frac", help="Part that tests. Default: 0, but 0.1 with --split interleaved."
@@ -64,22 +76,24 @@ def train(
         "cell": cell, "hidden": size, "layers": layers, "embedding": embedding,
         "sum_layers": sum_layers, "batch": batch, "window": window, "dropout": dropout, "lr": lr,
         "epochs": epochs, "steps": steps, "seconds": seconds(time), "patience": patience,
-        "ema": ema, "lines": lines or None, "device": device, "precision": precision,
-        "threads": threads, "seed": seed,
+        "input_dropout": input_dropout, "weight_dropout": weight_dropout,
+        "fit_temperature": fit_temperature, "ema": ema, "lines": lines or None, "device": device,
+        "precision": precision, "threads": threads, "seed": seed,
     }  # fmt: skip
     if seed is None and not resume:
         settings["seed"] = draw_seed()
-    console = _console(quiet, json)
-    try:
-        result = _train(
-            *(corpus or ()),
-            out=out, resume=resume, start_from=start, preset=preset, is_bytes=as_bytes,
-            encoding=encoding, max_bytes=max_bytes, split=split, val_frac=val_frac,
-            test_frac=test_frac, listener=console, **settings,
-        )  # fmt: skip
-    finally:
-        console.close()
-    console.on_result(result)
+    with interrupts.abrupt():
+        console = _console(quiet, json)
+        try:
+            result = _train(
+                *(corpus or ()),
+                out=out, resume=resume, start_from=start, preset=preset, is_bytes=as_bytes,
+                encoding=encoding, max_bytes=max_bytes, split=split, val_frac=val_frac,
+                test_frac=test_frac, listener=console, **settings,
+            )  # fmt: skip
+        finally:
+            console.close()
+        console.on_result(result)
 
 
 def _train(*corpus: str, **settings: Any) -> Any:

@@ -127,7 +127,8 @@ class Generator:
     def _group(self, first: int, N: int, start: tuple[Any, Any]) -> Iterator[Piece]:
         engine = self._engine if N == 1 else self._engine.sibling(N)
         hx, cx = start
-        engine.state = np.repeat(hx, N, axis=1), np.repeat(cx, N, axis=1)
+        with _overflowing():
+            engine.state = np.repeat(hx, N, axis=1), np.repeat(cx, N, axis=1)
         samples = [_Sample(StopFilter(self._stops), self.config.length) for _ in range(N)]
         head = 0
         for rows in self._rows(engine, first, N):

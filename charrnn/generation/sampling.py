@@ -21,7 +21,7 @@ Floats = NDArray[np.floating[Any]]
 # 1 / temperature stays within these: beyond the first every logit but the largest is out of reach
 # (and 0 · scale would be NaN), below the second float32 ends (and an infinite distance · 0 would)
 MAX_SCALE, MIN_SCALE = 1e30, 1.2e-38
-FURTHEST = float(np.finfo(np.float32).max)
+FURTHEST = np.finfo(np.float32).max
 # top-p looks at this many of the likeliest characters before it sorts them all
 TOP_P_CANDIDATES = 64
 
@@ -32,8 +32,11 @@ def inverse_temperature(temperature: float) -> float:
 
 
 def _bounded(logits: Floats) -> Floats:
-    """Logits of which some overflowed: infinite ones as far out as float32 goes, NaN last."""
-    return np.nan_to_num(logits, nan=-FURTHEST, posinf=FURTHEST, neginf=-FURTHEST)
+    """Logits of which some overflowed: +inf leaves the others no chance, NaN and −inf come last."""
+    infinite, last = np.isposinf(logits), np.isnan(logits)
+    last |= infinite.any(axis=-1, keepdims=True) & ~infinite
+    bounded: Floats = np.where(last, -FURTHEST, np.nan_to_num(logits))
+    return bounded
 
 
 def probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float32]:

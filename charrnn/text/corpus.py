@@ -20,11 +20,25 @@ from charrnn import interrupts
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.files import atomic_file, sweep_temporaries, write_atomic
 from charrnn.library import cache_folder
-from charrnn.text.sources import Source, blocks, code_blocks, open_sources
+from charrnn.text.sources import Source, begins_anew, blocks, code_blocks, name_of, open_sources
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
 ABANDONED_S = 3600.0  # no corpus takes so long between two writes
 NOTE_VERSION = 1
+IN_MEMORY = 1 << 25  # bytes; fewer ids are read at once, whatever becomes of their file then
+
+
+class _Mapped(np.memmap):
+    """Ids on disk. What somebody has cut off the file is an error, not the end of the process."""
+
+    _mmap: Any  # numpy's own
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._mmap.size() < self.nbytes:
+            raise CorpusError(
+                f"the encoded text {self.filename} was cut short: name the text again"
+            )
+        return np.asarray(np.ndarray.__getitem__(self, index))
 
 
 @dataclass(frozen=True)
@@ -75,8 +89,8 @@ def encode_corpus(
 
 
 def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Path) -> Corpus:
-    name = " + ".join(source.name for source in sources)
-    digest = _hash(sources)
+    name = name_of([source.name for source in sources])
+    digest = _hash(sources, encoding)
     stem = _stem(cache, digest, encoding)
     found = _from_cache(stem, digest, name, encoding)
     if found is not None:
@@ -93,7 +107,10 @@ def cached_corpus(
     digest: str, name: str, encoding: str, cache: Path | None = None
 ) -> Corpus | None:
     """The corpus whose source has the sha256 ``digest``, if it was encoded before."""
-    if not re.fullmatch("[0-9a-f]{64}", digest):  # a checkpoint says it: it may be a path
+    # a checkpoint says all this: it may be a path, or no text at all
+    if not all(isinstance(value, str) for value in (digest, name, encoding)):
+        return None
+    if not re.fullmatch("[0-9a-f]{64}", digest):
         return None
     return _from_cache(_stem(cache or cache_folder(), digest, encoding), digest, name, encoding)
 
@@ -102,16 +119,42 @@ def _stem(cache: Path, digest: str, encoding: str) -> Path:
     return cache / f"{digest[:40]}-{re.sub('[^a-z0-9]+', '_', encoding.lower())}"
 
 
-def _hash(sources: Sequence[Source]) -> str:
-    digest = hashlib.sha256()
-    size = 0
+class _Digest:
+    """The sha256 of a corpus's bytes. Files that are decoded each for itself are hashed so too."""
+
+    def __init__(self, encoding: str) -> None:
+        self._apart = begins_anew(encoding)
+        self._whole = hashlib.sha256()
+        self._files: list[bytes] = []
+        self.size = self._before = 0
+
+    def update(self, block: bytes) -> None:
+        """Take in a block of a file."""
+        self._whole.update(block)
+        self.size += len(block)
+
+    def end_file(self) -> None:
+        """What follows belongs to another file. Empty ones do not count."""
+        if self._apart and self.size > self._before:
+            self._files.append(self._whole.digest())
+            self._whole, self._before = hashlib.sha256(), self.size
+
+    def hexdigest(self) -> str:
+        """One file's is that of its bytes."""
+        if len(self._files) > 1:
+            return hashlib.sha256(b"".join(self._files)).hexdigest()
+        return self._files[0].hex() if self._files else self._whole.hexdigest()
+
+
+def _hash(sources: Sequence[Source], encoding: str) -> str:
+    digest = _Digest(encoding)
     for source in sources:
         for block in blocks(source):
             interrupts.check()
             digest.update(block)
-            size += len(block)
-    if size == 0:
-        raise CorpusError(f"{sources[0].name} is empty: a corpus needs at least a few characters")
+        digest.end_file()
+    if digest.size == 0:
+        raise CorpusError(f"{sources[0].name} is empty: a corpus needs at least 2 characters")
     return digest.hexdigest()
 
 
@@ -124,18 +167,22 @@ def _count(sources: Sequence[Source], is_bytes: bool, encoding: str) -> Vocab:
     try:
         return Vocab.from_counts(histogram, is_bytes)
     except ConfigError as error:
-        raise CorpusError(f"{sources[0].name} does not make an alphabet: {error}") from None
+        raise CorpusError(
+            f"{sources[0].name} does not make an alphabet: {error}; --bytes takes any text"
+        ) from None
 
 
 def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, stem: Path) -> None:
     """Write ids, then the note that declares them whole."""
-    again, of_ids = hashlib.sha256(), hashlib.sha256()
+    again, of_ids = _Digest(encoding), hashlib.sha256()
     table = vocab.table.astype(id_dtype(len(vocab)))
     length = 0
     with atomic_file(stem.with_suffix(".ids")) as file:
         for raw, codes in code_blocks(sources, encoding):
             interrupts.check()
             again.update(raw)
+            if not raw:
+                again.end_file()
             ids = np.take(table, codes, mode="clip")
             of_ids.update(ids.data)
             file.write(ids.data)
@@ -168,12 +215,24 @@ def _from_cache(stem: Path, digest: str, name: str, encoding: str) -> Corpus | N
     try:
         vocab = Vocab.from_dict(note["vocab"])
         dtype = id_dtype(len(vocab))
-        ids = np.memmap(stem.with_suffix(".ids"), dtype, "r", shape=(int(note["length"]),))
-        whole = ids.nbytes == stem.with_suffix(".ids").stat().st_size
-        whole = whole and _hash_array(ids) == note["ids_sha256"]
+        ids = _read_ids(stem.with_suffix(".ids"), dtype, int(note["length"]))
+        whole = _hash_array(ids) == note["ids_sha256"]
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
     return Corpus(ids, vocab, name, digest, encoding) if whole else None
+
+
+def _read_ids(path: Path, dtype: Any, length: int) -> Ids:
+    """The ids in the file at ``path``.
+
+    Raises:
+        ValueError: there are more of them, or fewer.
+
+    """
+    size = path.stat().st_size
+    if size != length * dtype.itemsize:
+        raise ValueError(f"{path} has {size} bytes")
+    return _Mapped(path, dtype, "r") if size > IN_MEMORY else np.fromfile(path, dtype)
 
 
 def _read_note(path: Path, digest: str) -> dict[str, Any] | None:

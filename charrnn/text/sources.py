@@ -23,6 +23,11 @@ from charrnn.files import temporary_beside
 BLOCK = 1 << 20
 STDIN = "-"
 SIGNAL_WAIT_S = 0.5
+MOST_NAMES = 5000  # characters of files' names that a corpus is called by
+# they decode whole names of hosts, one at a time, and take for ever over a text
+_NO_TEXTS = {"idna", "punycode"}
+# a character's bytes say which it is, whatever came before them
+_STATELESS = {"utf-8", "ascii", "iso8859-1"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,44 @@ def open_sources(
 
 def names(paths: Sequence[str | Path]) -> str:
     """What a corpus is called after its files."""
-    return " + ".join(map(_name, paths))
+    return name_of([_name(path) for path in paths])
+
+
+def name_of(parts: Sequence[str]) -> str:
+    """The names of a corpus's files as one: of very many the first ones."""
+    shown, room = list(parts[:1]), MOST_NAMES
+    for part in parts[1:]:
+        room -= len(part)
+        if room < 0:
+            return " + ".join([*shown, f"{len(parts) - len(shown)} more"])
+        shown.append(part)
+    return " + ".join(shown)
+
+
+def begins_anew(encoding: str) -> bool:
+    """Whether texts read one after the other may differ from their bytes read as one text.
+
+    A decoder that begins anew drops a byte order mark, and forgets a shift.
+    """
+    return encoding != "bytes" and _find_codec(encoding).name not in _STATELESS
+
+
+def _find_codec(encoding: str) -> codecs.CodecInfo:
+    """The codec of an encoding of texts.
+
+    Raises:
+        CorpusError: it is none.
+
+    """
+    try:
+        codec = codecs.lookup(encoding)
+        with suppress(UnicodeError):
+            b"ab".decode(codec.name)  # a LookupError for codecs that make no text, such as hex
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or codec.name in _NO_TEXTS:
+        raise CorpusError(f"unknown encoding {encoding!r}: try utf-8, latin-1, cp1252, or --bytes")
+    return codec
 
 
 def _name(path: str | Path) -> str:
@@ -166,16 +208,9 @@ class BlockDecoder:
 
     def __init__(self, encoding: str, name: str, truncated: bool = False) -> None:
         self._raw = encoding == "bytes"
-        try:
-            canonical = "ascii" if self._raw else codecs.lookup(encoding).name
-            with suppress(UnicodeError):
-                b"ab".decode(canonical)  # a LookupError for codecs that make no text, such as hex
-            self._decoder = codecs.getincrementaldecoder(canonical)("strict")
-        except (LookupError, ValueError):
-            raise CorpusError(
-                f"unknown encoding {encoding!r}: try utf-8, latin-1, cp1252, or --bytes"
-            ) from None
-        self._ascii_inside = canonical in ("utf-8", "ascii", "iso8859-1")
+        codec = _find_codec("ascii" if self._raw else encoding)
+        self._decoder = codecs.getincrementaldecoder(codec.name)("strict")
+        self._ascii_inside = codec.name in _STATELESS
         self._encoding, self._name, self._truncated = encoding, name, truncated
         self._done = 0  # bytes decoded
         self._pending = 0  # bytes taken that wait for the rest of their character
@@ -198,15 +233,18 @@ class BlockDecoder:
         try:
             text = self._decoder.decode(raw, final)
         except UnicodeDecodeError as error:
-            # the decoder sees what was pending followed by this block
-            offset = self._done + error.start
+            # the decoder sees what was pending followed by this block, perhaps without its mark
+            mark = self._pending + len(raw) - len(error.object)
+            offset = self._done + mark + error.start
             raise DecodingError(
                 f"{self._name} is not {self._encoding} at byte {offset}: "
                 "name its --encoding, or read it with --bytes",
                 offset,
             ) from None
         except UnicodeError as error:
-            raise DecodingError(f"{self._name} is not {self._encoding}: {error}", 0) from None
+            raise DecodingError(
+                f"{self._name} is not {self._encoding} near byte {self._done}: {error}", self._done
+            ) from None
         waiting = self._decoder.getstate()[0]
         self._done += self._pending + len(raw) - len(waiting)
         self._pending = len(waiting)

@@ -66,7 +66,8 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
     """
     check_choice("split", kind, get_args(Split))
     for name, value in (("val-frac", val_frac), ("test-frac", test_frac)):
-        check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
+        inside = isinstance(value, (int, float)) and 0 <= value < 1
+        check_real(name, value, inside, "at least 0 and below 1")
     check_real("val-frac + test-frac", val_frac + test_frac, val_frac + test_frac < 1, "below 1")
     if kind == "contiguous":
         a, b = _cuts(n, val_frac, test_frac)
@@ -97,7 +98,16 @@ class RangeMap:
 
     def __init__(self, ranges: tuple[Range, ...]) -> None:
         starts = np.array([start for start, _ in ranges], np.int64)
-        lengths = np.array([stop - start for start, stop in ranges], np.int64)
+        self._set(starts, np.array([stop for _, stop in ranges], np.int64) - starts)
+
+    @classmethod
+    def of(cls, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> RangeMap:
+        """The map of many ranges, which may be empty."""
+        made = cls(())
+        made._set(starts, lengths)
+        return made
+
+    def _set(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
         self._before = np.concatenate(([0], np.cumsum(lengths)))
         # position in the corpus = position on the line + shift of its range
         self._shift = starts - self._before[:-1]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import check_whole
 from charrnn.errors import CorpusError
+from charrnn.text.shuffle import shuffled_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
 
@@ -98,17 +99,10 @@ class Streams:
         if self._line_end is None:
             return self._ids[self._map.positions(line)]
         if self._epoch_text is None or self._epoch_text[0] != epoch:
-            self._epoch_text = (epoch, self._shuffled_lines(epoch, self._line_end))
+            self._epoch_text = None  # before there is another one
+            text = shuffled_lines(self._ids, self._map, self._line_end, self._rng(epoch, 1))
+            self._epoch_text = (epoch, text)
         return self._epoch_text[1][line % self._map.length]
-
-    def _shuffled_lines(self, epoch: int, line_end: int) -> Ids:
-        """The training part with its lines in this epoch's order (a copy in memory)."""
-        text = self._ids[self._map.positions(np.arange(self._map.length))]
-        ends = np.flatnonzero(text == line_end) + 1
-        lines = np.split(text, ends)
-        # what follows the last line end stays last, or it would be glued to another record
-        order = [*self._rng(epoch, 1).permutation(len(lines) - 1), len(lines) - 1]
-        return np.concatenate([lines[i] for i in order])
 
     def after(self, position: Position) -> Position:
         """The position that follows."""

@@ -21,6 +21,7 @@ Ids = NDArray[np.integer[Any]]
 
 CODE_POINTS = 0x110000
 REPLACEMENT = 0xFFFD
+MAX_COUNT = 2**63
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
@@ -47,13 +48,13 @@ class Vocab:
             len(self.codes),
             f"1 to {MAX_VOCABULARY} symbols",
         )
-        good = all(isinstance(code, int) and 0 <= code < top for code in self.codes)
+        good = all(type(code) is int and 0 <= code < top for code in self.codes)
         rising = good and all(a < b for a, b in zip(self.codes, self.codes[1:], strict=False))
         check(rising, "vocabulary", "…", f"different code points below {top}, ascending")
         if not self.is_bytes and any(0xD800 <= code < 0xE000 for code in self.codes):
             raise ConfigError("the vocabulary holds surrogates: they are not characters")
         counted = len(self.counts) == len(self.codes) and all(
-            isinstance(n, int) and n >= 0 for n in self.counts
+            type(n) is int and 0 <= n < MAX_COUNT for n in self.counts
         )
         check(counted, "vocabulary counts", "…", "one whole number a symbol")
 
@@ -171,9 +172,7 @@ class Vocab:
             ConfigError: it is none.
 
         """
-        try:
-            codes, counts = tuple(values["codes"]), tuple(values["counts"])
-            is_bytes = values["bytes"] is True
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"no vocabulary: {error}") from None
-        return cls(codes, counts, is_bytes)
+        codes, counts, is_bytes = (values.get(name) for name in ("codes", "counts", "bytes"))
+        if not isinstance(codes, list) or not isinstance(counts, list):
+            raise ConfigError("no vocabulary: codes and counts are lists")
+        return cls(tuple(codes), tuple(counts), is_bytes is True)

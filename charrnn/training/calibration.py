@@ -7,6 +7,7 @@ and a parabola through the best three finds the one between them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from charrnn.checkpoint import Tensors
-from charrnn.text.splits import Range
+from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
 from charrnn.training.evaluation import Predictor, check_count, predictions
 
+# characters that are enough to fit one number on
+FITTING = 100_000
 # temperatures to score, each an eighth of an octave from the next
 EXPONENTS = np.arange(-6, 11) / 8
 
@@ -31,12 +34,13 @@ def fit_temperature(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> float:
-    """The temperature with the least nats a character over ``ranges`` of ``ids``.
+    """The temperature with the least nats a character over the beginnings of ``ranges`` of ``ids``.
 
     Raises:
         ValueError: there is nothing to score.
 
     """
+    ranges = _beginnings(ranges)
     nats, chars = np.zeros(len(EXPONENTS)), 0
     for logits, targets in predictions(predictor, ids, ranges, device=device, dtype=dtype):
         for place, exponent in enumerate(EXPONENTS):
@@ -45,6 +49,12 @@ def fit_temperature(
         chars += len(targets)
     check_count(chars, ranges)
     return float(2.0 ** _lowest(EXPONENTS, nats / chars))
+
+
+def _beginnings(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
+    """The same part of each range, ``FITTING`` characters or little more in all."""
+    share = min(1.0, FITTING / max(length(ranges), 1))
+    return tuple((start, start + math.ceil((stop - start) * share)) for start, stop in ranges)
 
 
 def _lowest(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

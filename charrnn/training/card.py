@@ -60,6 +60,8 @@ def command(setting: Setting) -> str:
         "window": config.window,
         "lr": config.lr,
         "dropout": config.dropout,
+        "input-dropout": config.input_dropout,
+        "weight-dropout": config.weight_dropout or None,
         "ema": config.ema,
         "patience": config.patience,
         "split": cut.kind,
@@ -68,12 +70,14 @@ def command(setting: Setting) -> str:
         "epochs": config.epochs or None,
         "steps": config.steps or None,
         "time": f"{config.seconds:.12g}s" if config.seconds else None,
+        "precision": None if config.precision == "auto" else config.precision,
         "seed": config.seed,
     }
     texts = [] if corpus.name == CORPUS_NAME else corpus.name.split(" + ")
     words = ["charrnn", "train", *("-" if text == "standard input" else text for text in texts)]
     for name, value in values.items():
         words += [] if value is None else [f"--{name}", str(value)]
+    words += [] if config.fit_temperature else ["--no-fit-temperature"]
     words += ["--sum-layers" if model.sum_layers else "--last-layer"]
     words += ["--lines"] if config.lines else []
     if corpus.encoding == "bytes":

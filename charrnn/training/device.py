@@ -10,6 +10,11 @@ import torch
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError
+from charrnn.training.rates import product_rate
+
+# what a run gets done of the rate of one large product, validations and all; and a large GPU's
+PARTS_OF_RATE = {torch.float32: 0.5, torch.bfloat16: 0.27}
+GPU_FLOPS = 2e13
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,28 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
     if precision == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-        return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else None
+        return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else None
     if precision == "float16" and device.type != "cuda":
         raise ConfigError(f"--precision float16 needs a CUDA GPU, not {device.type}; try bfloat16")
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
+
+
+def training_flops(place: Place) -> float:
+    """About how many operations a second of its products a training run gets done there."""
+    if place.device.type != "cpu":
+        return GPU_FLOPS
+    dtype = place.dtype or torch.float32
+    return PARTS_OF_RATE[dtype] * product_rate(dtype, place.threads)
+
+
+def _bfloat16_pays() -> bool:
+    """Whether bfloat16 products are native here and faster: an old kernel may not let them be."""
+    if not multiplies_bfloat16():
+        return False
+    bfloat16, float32 = (
+        product_rate(dtype, torch.get_num_threads()) for dtype in (torch.bfloat16, torch.float32)
+    )
+    return bfloat16 > float32
 
 
 def multiplies_bfloat16() -> bool:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 import re
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import CheckpointError, ConfigError, FolderBusyError, SaveError
-from charrnn.files import sweep_temporaries, write_atomic
+from charrnn.files import sweep_temporaries, sync_folder, temporary_beside
 from charrnn.library import BEST, CHECKPOINTS, LAST
+from charrnn.training import metrics
+from charrnn.training.lock import Lock
+from charrnn.training.metrics import METRICS
 from charrnn.training.records import Listener
 
-METRICS = "metrics.jsonl"
-LOCK = ".lock"
 PREVIOUS = "previous.safetensors"
 FAILED_SAVES = 3
 
@@ -33,14 +33,28 @@ def new_folder(name: str, out: Path | None) -> Path:
 
     """
     if out is not None:
-        if any((out / file).exists() for file in (BEST, LAST)):
-            raise ConfigError(f"{out} holds a run: --resume continues it, or name another --out")
+        check_free(out)
         return out
     folder, number = CHECKPOINTS / name, 1
-    while any((folder / file).exists() for file in (BEST, LAST)):
+    while _holds_run(folder):
         number += 1
         folder = CHECKPOINTS / f"{name}-{number}"
     return folder
+
+
+def check_free(folder: Path) -> None:
+    """See to it that a new run in ``folder`` writes over no other.
+
+    Raises:
+        ConfigError: it would.
+
+    """
+    if _holds_run(folder):
+        raise ConfigError(f"{folder} holds a run: --resume continues it, or name another --out")
+
+
+def _holds_run(folder: Path) -> bool:
+    return any((folder / file).exists() for file in (BEST, LAST))
 
 
 def old_folder(name: str | None, out: Path | None) -> Path:
@@ -67,12 +81,25 @@ def old_folder(name: str | None, out: Path | None) -> Path:
 
 
 class RunFolder:
-    """``path`` while this process trains into it."""
+    """``path`` while this process trains into it.
 
-    def __init__(self, path: Path, listener: Listener) -> None:
+    If the folder is taken away in the middle of a run it is made again; if somebody else has put
+    a run there meanwhile, ``path`` becomes a free one beside it.
+    """
+
+    def __init__(self, path: Path, listener: Listener, lock: Lock) -> None:
         self.path = path
-        self._listener = listener
+        self._listener, self._lock = listener, lock
         self._failed: Counter[str] = Counter()
+        self._known = {file: _identity(path / file) for file in (BEST, LAST)}
+
+    def release(self) -> None:
+        """Let other trainers in."""
+        self._lock.release()
+
+    def has(self, file: str) -> bool:
+        """Whether ``best`` or ``last`` is there."""
+        return (self.path / file).exists()
 
     def read_last(self) -> Checkpoint:
         """What resuming starts from: the last checkpoint, or the one before if it is damaged.
@@ -98,14 +125,24 @@ class RunFolder:
         Raises:
             SaveError: it does not.
         """
-        # weights, average and two moments, float32: the old file, the previous one and the new
-        needed = 4 * 4 * parameters * 3
-        free = shutil.disk_usage(self.path).free
-        if free < needed:
+        # weights, average and two moments, float32: the old file, the previous one and the new;
+        # the weights of the best network; a MiB for the rest
+        needed = 4 * parameters * (4 * 3 + 1) + (1 << 20)
+        disk, there = shutil.disk_usage(self.path), self._size()
+        if disk.total and disk.free + there < needed:  # some file systems do not say
             raise SaveError(
-                f"{self.path} has room for {free >> 20} MiB and the checkpoints need about "
-                f"{(needed >> 20) + 1}: free some, or name an --out on another disk"
+                f"{self.path} has room for {disk.free >> 20} MiB and the checkpoints need about "
+                f"{((needed - there) >> 20) + 1}: free some, or name an --out on another disk"
             )
+
+    def _size(self) -> int:
+        """Bytes of the checkpoints that are there; one with two names counts once."""
+        sizes = {}
+        for file in (BEST, LAST, PREVIOUS):
+            with suppress(OSError):
+                found = (self.path / file).stat()
+                sizes[found.st_ino] = found.st_size
+        return sum(sizes.values())
 
     def save(self, file: str, checkpoint: Checkpoint) -> bool:
         """Write ``best`` or ``last``; a failure is said aloud and survived twice in a row.
@@ -115,59 +152,154 @@ class RunFolder:
 
         """
         try:
-            if file == LAST:
-                self._keep_previous()
-            checkpoint.save(self.path / file)
-        except OSError as error:
+            self._come_back()
+            self._replace(self.path / file, checkpoint)
+        except (OSError, CheckpointError) as error:
             self._failed[file] += 1
-            reason = f"could not save {self.path / file}: {error.strerror or error}"
+            reason = f"could not save {self.path / file}: {_why(error)}"
             if self._failed[file] >= FAILED_SAVES:
                 raise SaveError(f"{reason}; {FAILED_SAVES} in a row, so training stops") from None
             self._listener.on_note(f"{reason}; training goes on, free some room")
             return False
         self._failed[file] = 0
+        self._known[file] = _identity(self.path / file)
         return True
+
+    def check_saved(self) -> None:
+        """At the end of a run: see to it that no save stands out.
+
+        Raises:
+            SaveError: one does.
+
+        """
+        for file in (BEST, LAST):
+            if self._failed[file]:
+                raise SaveError(
+                    f"the run is over and {self.path / file} could not be saved: what is there is "
+                    "older"
+                )
+
+    def _replace(self, path: Path, checkpoint: Checkpoint) -> None:
+        """Write beside ``path``, sync, read back; only then does any old file lose its name."""
+        staged = temporary_beside(path)
+        try:
+            checkpoint.save(staged)
+            load(staged)
+            if path.name == LAST:
+                self._keep_previous()
+            os.replace(staged, path)
+            sync_folder(self.path)
+        except BaseException:
+            with suppress(OSError):
+                staged.unlink(missing_ok=True)
+            raise
 
     def _keep_previous(self) -> None:
         """A second name for the last checkpoint, so that one damaged file is never the only one."""
         last, previous = self.path / LAST, self.path / PREVIOUS
-        if last.exists():
-            link = previous.with_name(f".{PREVIOUS}.tmp-{os.getpid()}-0")
+        if not last.exists():
+            return
+        link = temporary_beside(previous)
+        try:
+            os.link(last, link)
+        except OSError:  # a file system without such names
+            os.replace(last, previous)
+            return
+        try:
+            os.replace(link, previous)
+        finally:  # it stays where both are names of one file already
             with suppress(OSError):
                 link.unlink(missing_ok=True)
-                os.link(last, link)
-                os.replace(link, previous)
+
+    def _come_back(self) -> None:
+        """See to it that the folder is there and ours: people remove folders, and move them.
+
+        Raises:
+            OSError: it cannot be made again.
+
+        """
+        if self._lock.held():
+            return
+        there = self.path.exists()
+        try:
+            self._take(self.path)
+        except FolderBusyError as error:
+            self._move(str(error))
+            return
+        if any(
+            _identity(self.path / file) not in (None, self._known[file]) for file in self._known
+        ):
+            self._move(f"{self.path} holds another run now")
+        elif there:
+            self._listener.on_note(f"the lock in {self.path} was removed: taken again")
+        else:
+            self._listener.on_note(f"{self.path} was removed: made again, and saving there")
+
+    def _take(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = Lock(path)
+        self._lock.release()
+        self._lock = lock
+
+    def _move(self, why: str) -> None:
+        """Go on in the first free folder beside the one that is lost."""
+        lost = self.path.absolute() if self.path.name in ("", "..") else self.path
+        for number in itertools.count(2):
+            path = lost.with_name(f"{lost.name}-{number}")
+            if _holds_run(path):
+                continue
+            with suppress(FolderBusyError):
+                self._take(path)
+                break
+        self.path = path
+        self._known = dict.fromkeys(self._known)
+        self._listener.on_note(f"{why}; this run goes on in {path}")
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """A line more in ``metrics.jsonl``; a full disk costs the line, not the run."""
         try:
-            with open(self.path / METRICS, "a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+            self._come_back()
+            metrics.append(self.path / METRICS, values)
         except OSError as error:
-            self._listener.on_note(f"could not write {METRICS}: {error.strerror or error}")
+            if not self._failed[METRICS]:  # once, not every few seconds
+                self._listener.on_note(f"could not write {METRICS}: {_why(error)}")
+            self._failed[METRICS] += 1
+            return
+        self._failed[METRICS] = 0
 
     def cut_metrics(self, step: int) -> None:
-        """Drop what was logged after ``step``: a resumed run logs it again."""
-        path = self.path / METRICS
-        if not path.exists():
-            return
-        kept = [line for line in path.read_bytes().splitlines(True) if _step_of(line) <= step]
-        write_atomic(path, kept)
+        """Drop what was logged after ``step``: a resumed run logs it again.
+
+        Raises:
+            SaveError: the disk does not let us.
+
+        """
+        try:
+            metrics.cut(self.path / METRICS, step)
+        except OSError as error:
+            raise SaveError(f"cannot write {self.path / METRICS}: {_why(error)}") from None
+
+    def has_result(self, step: int) -> bool:
+        """Whether a run that ended after ``step`` is finished in every respect."""
+        return metrics.has_result(self.path / METRICS, step)
 
 
-def _step_of(line: bytes) -> float:
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Which file lies at ``path``; None for none."""
     try:
-        values = json.loads(line)
-        return float("inf") if values.get("final") else float(values["step"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return float("inf")  # a line cut short by a crash
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 @contextmanager
 def occupied(path: Path, listener: Listener) -> Iterator[RunFolder]:
     """The run folder at ``path``, made if need be, held against other trainers within the block.
-
-    The lock is the operating system's: it ends with the process, however that ends.
 
     Raises:
         FolderBusyError: another trainer holds it; names its host and process.
@@ -176,30 +308,12 @@ def occupied(path: Path, listener: Listener) -> Iterator[RunFolder]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+        lock = Lock(path)
     except OSError as error:
         raise SaveError(f"cannot write to {path}: {error.strerror}; name another --out") from None
-    with lock:
-        _take(lock, path)
+    folder = RunFolder(path, listener, lock)
+    try:
         sweep_temporaries(path)
-        yield RunFolder(path, listener)
-
-
-def _take(lock: IO[str], path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows: two trainers there are the user's to avoid
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        raise FolderBusyError(
-            f"{path} is being trained into by {lock.read().strip() or 'another process'}: "
-            "wait for it, or name another --out"
-        ) from None
-    except OSError:  # a file system without locks
-        return
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
+        yield folder
+    finally:
+        folder.release()

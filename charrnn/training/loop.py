@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-import time
+import shlex
 
 import torch
 from torch import Tensor
 
 from charrnn import interrupts
-from charrnn.errors import ConfigError, Interrupted, NonFiniteLossError
+from charrnn.errors import (
+    CorpusError,
+    Interrupted,
+    NonFiniteLossError,
+    SaveError,
+    TrainingError,
+)
 from charrnn.generation.scoring import Score
 from charrnn.library import BEST, LAST
 from charrnn.model.network import State
 from charrnn.text.streams import Streams
+from charrnn.training.clock import Clock
 from charrnn.training.evaluation import evaluate
 from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
@@ -51,26 +58,23 @@ class Trainer:
         self.state = stepper.network.zero_state(self.config.batch)
         self._losses: list[Tensor] = []  # of steps not yet looked at
         self._norm: Tensor | None = None
-        self._clock = time.monotonic()  # when elapsed_s was 0
+        self._clock = Clock()
         self._reported = self.tally.at
         self._validated_s = 0.0
 
     def continue_from(self, tally: Tally, state: State) -> None:
-        """Go on from a restored checkpoint.
-
-        Raises:
-            ConfigError: the budget is spent already.
-
-        """
-        if self.budget.spent(tally.step, tally.elapsed_s + tally.validation_s):
-            raise ConfigError(
-                f"the run is complete after {tally.step} steps and {tally.elapsed_s:.0f} s: "
-                "a larger --epochs, --steps or --time goes on with it"
-            )
+        """Go on from a restored checkpoint."""
         self.tally, self.state = tally, state
-        self._clock = time.monotonic() - tally.elapsed_s
+        self._clock = Clock(tally.elapsed_s)
         self._reported = tally.at
         self._validated_s = tally.elapsed_s
+
+    @property
+    def complete(self) -> bool:
+        """Whether the budget is spent and what it bought is validated."""
+        tally = self.tally
+        spent = self.budget.spent(tally.step, tally.elapsed_s + tally.validation_s)
+        return spent and tally.validated_step == tally.step
 
     def train(self) -> bool:
         """Train until the budget is spent; True if patience ended it before.
@@ -79,6 +83,8 @@ class Trainer:
             Interrupted: a signal came; the run is saved.
             NonFiniteLossError: nothing of the bad step was kept.
             SaveError: checkpoints cannot be written any more.
+            TrainingError: the corpus or the metrics' reader failed; the run is saved.
+            BrokenPipeError: the metrics' reader went away; the run is saved.
 
         """
         early = False
@@ -91,27 +97,46 @@ class Trainer:
                     self._step()
             if self.tally.validated_step != self.tally.step or self.tally.step == 0:
                 self._validate()
-        except OSError:  # whoever read the metrics went away
-            self._keep()
-            interrupts.check()
-            raise
-        except Interrupted as stopped:
-            raise Interrupted(stopped.signum, self._keep()) from None
+        except (OSError, CorpusError, Interrupted) as error:
+            raise self._parting(error) from None
         return early
+
+    def keep_missing(self) -> None:
+        """Save once more what somebody has removed since it was saved."""
+        if not self.folder.has(BEST):
+            self.folder.save(BEST, best_checkpoint(self.setting, self.stepper, self.tally))
+        if not self.folder.has(LAST):
+            self._save_last()
+
+    def _parting(self, error: Exception) -> Exception:
+        """Save the run; what is then to be raised for ``error``. A signal comes first."""
+        kept = self._keep()
+        signum = interrupts.received() or getattr(error, "signum", 0)
+        if signum:
+            return Interrupted(signum, kept)
+        if isinstance(error, BrokenPipeError):  # whoever read the metrics went away
+            return error
+        return TrainingError(f"{getattr(error, 'strerror', None) or error}; {kept}")
 
     def _keep(self) -> str:
         """Save where the run stands, and say so."""
         self._settle()
-        step = f"{self.tally.step:,}"
-        if not self._save_last():
+        step, saved = f"{self.tally.step:,}", False
+        try:
+            saved = self._save_last()
+        except SaveError as error:
+            self.listener.on_note(str(error))
+        if not saved:
             return f"stopped at step {step}, which could not be saved: the last checkpoint is older"
-        return (
-            f"stopped and saved at step {step}: "
-            f"charrnn train --resume --out {self.folder.path} goes on"
-        )
+        return f"stopped and saved at step {step} in {self.folder.path}; to go on: {self.resuming}"
+
+    @property
+    def resuming(self) -> str:
+        """The command that goes on with this run."""
+        return shlex.join(["charrnn", "train", "--resume", "--out", str(self.folder.path)])
 
     def _spent(self) -> bool:
-        self.tally.elapsed_s = time.monotonic() - self._clock
+        self.tally.elapsed_s = self._clock.now()
         # the last validation belongs to the time that was asked for
         return self.budget.spent(self.tally.step, self.tally.elapsed_s + self.tally.validation_s)
 
@@ -145,19 +170,23 @@ class Trainer:
         """
         for loss in map(float, self._losses):
             if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the loss is {loss} near step {self.tally.step + 1}: nothing of it was kept; "
-                    f"resume with a lower --lr than {self.config.lr:g} or with --precision float32"
-                )
+                raise self._not_finite(f"the loss is {loss} near step {self.tally.step + 1}")
             self.tally.loss_sum += loss
             self.tally.loss_steps += 1
         self._losses.clear()
+
+    def _not_finite(self, what: str) -> NonFiniteLossError:
+        again = self.resuming if self.folder.has(LAST) else "the same again"
+        return NonFiniteLossError(
+            f"{what}: nothing of it was kept; try {again} --lr {self.config.lr / 3:.1g}, "
+            "or with --precision float32"
+        )
 
     def _report(self, val_nats: float | None) -> Report:
         """Write a line of metrics."""
         self._settle()
         tally = self.tally
-        tally.elapsed_s = time.monotonic() - self._clock
+        tally.elapsed_s = self._clock.now()
         chars, seconds = (now - then for now, then in zip(tally.at, self._reported, strict=True))
         self._reported = tally.at
         tally.train_nats = tally.mean_loss if tally.loss_steps else tally.train_nats
@@ -192,20 +221,20 @@ class Trainer:
         if self.budget.total_steps:
             return self.tally.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
         pause = max(self.budget.seconds / VALIDATIONS, self.tally.validation_s / EVALUATION_SHARE)
-        return time.monotonic() - self._clock - self._validated_s >= pause
+        return self._clock.now() - self._validated_s >= pause
 
     def _validate(self) -> bool:
         """Evaluate, keep the best, save, show a sample; True when patience is at its end."""
         self._settle()
-        tally, began = self.tally, time.monotonic()
+        tally, began = self.tally, self._clock.now()
         evaluation = self._evaluate()
         if evaluation is not None and not math.isfinite(evaluation.nats):
-            raise NonFiniteLossError(f"the validation loss is not finite at step {tally.step}")
+            raise self._not_finite(f"the validation loss is not finite at step {tally.step}")
         tally.validated_step = tally.step
         report = None if evaluation is None else self._report(evaluation.nats_per_char)
         self._judge(None if evaluation is None else evaluation.nats_per_char)
-        tally.validation_s = time.monotonic() - began
-        self._validated_s = time.monotonic() - self._clock
+        tally.validation_s = self._clock.now() - began
+        self._validated_s = self._clock.now()
         self._save_last()
         if report is not None:
             self.listener.on_report(report)
@@ -213,7 +242,9 @@ class Trainer:
         return 0 < self.config.patience <= tally.worse
 
     def _judge(self, val_nats: float | None) -> None:
-        """Keep the network if it is the best so far; one that could not be saved sets no bar."""
+        """Keep the network if it is the best so far; one that is not there sets no bar."""
+        if not self.folder.has(BEST):  # somebody removed it
+            self.tally.best_val = None
         before = self.tally.best_val, self.tally.worse
         if self.tally.judge(val_nats) and not self.folder.save(
             BEST, best_checkpoint(self.setting, self.stepper, self.tally)
@@ -234,7 +265,7 @@ class Trainer:
             )
 
     def _save_last(self) -> bool:
-        self.tally.elapsed_s = time.monotonic() - self._clock
+        self.tally.elapsed_s = self._clock.now()
         self._grad_norm()
         saved = last_checkpoint(self.setting, self.stepper, self.tally, self.state)
         return self.folder.save(LAST, saved)

@@ -11,8 +11,6 @@ from charrnn.errors import ConfigError, CorpusError
 
 DEFAULT_SECONDS = 600.0
 SHORT_SECONDS = 240.0
-# of a training step: two cores that multiply bfloat16, and a GPU
-CPU_FLOPS, GPU_FLOPS = 4e11, 2e13
 _BUDGETS = frozenset({"epochs", "steps", "seconds"})
 
 # Least characters of training text for each hidden size: a network much larger than its text only
@@ -33,7 +31,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def choose(
-    asked: dict[str, Any], *, preset: str | None, vocab_size: int, train_chars: int, fast: bool
+    asked: dict[str, Any],
+    *,
+    preset: str | None,
+    vocab_size: int,
+    train_chars: int,
+    fast: bool,
+    flops: float,
 ) -> tuple[ModelConfig, TrainConfig]:
     """Configurations that keep everything asked for and fill the rest from preset and corpus.
 
@@ -43,6 +47,7 @@ def choose(
         vocab_size: V.
         train_chars: length of the training part.
         fast: whether a GPU trains (larger batches pay there).
+        flops: operations a second that training gets done here.
 
     Raises:
         ConfigError: a wish is out of range or unknown, or the preset is.
@@ -64,7 +69,7 @@ def choose(
     config = ModelConfig.from_dict({"vocab_size": vocab_size} | model)
     fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
     if "dropout" not in settled:
-        dropout = dropout_for(_expected_epochs(fitted, config, train_chars, fast))
+        dropout = dropout_for(_expected_epochs(fitted, config, train_chars, flops))
         fitted = dataclasses.replace(fitted, dropout=dropout)
     return config, fitted
 
@@ -97,14 +102,13 @@ def dropout_for(epochs: float) -> float:
 
 
 def _expected_epochs(
-    config: TrainConfig, model: ModelConfig, train_chars: int, fast: bool
+    config: TrainConfig, model: ModelConfig, train_chars: int, flops: float
 ) -> float:
     """How often a run will read its text; for a time budget a rough guess."""
     if config.epochs:
         return config.epochs
     if config.steps:
         return config.steps * config.batch * config.window / train_chars
-    flops = GPU_FLOPS if fast else CPU_FLOPS
     return config.seconds * flops / (6 * model.parameters * train_chars)
 
 

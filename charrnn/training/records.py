@@ -48,7 +48,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. ``best_val`` and ``test`` are nats a character, None where not measured."""
+    """How a run ended. ``best_val`` and ``test`` are nats a character, None where not measured.
+
+    ``temperature`` is what the best network's logits were divided by; None: nothing was fitted.
+    """
 
     folder: Path
     steps: int
@@ -59,6 +62,7 @@ class Result:
     test: float | None
     seed: int
     early: bool
+    temperature: float | None = None
 
     @property
     def best(self) -> Path:
@@ -75,6 +79,7 @@ class Result:
             "train_nats": self.train,
             "val_nats": self.best_val,
             "test_nats": self.test,
+            "temperature": self.temperature,
             "seed": self.seed,
         }
 

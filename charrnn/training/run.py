@@ -14,15 +14,16 @@ from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import Split, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.library import BEST, bundled_corpus, find_checkpoint
+from charrnn.library import bundled_corpus, find_checkpoint
+from charrnn.model.fused import has_kernels
 from charrnn.model.network import CharNetwork
 from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
 from charrnn.text.sources import names
 from charrnn.text.splits import Parts, length, split
 from charrnn.text.streams import Streams
-from charrnn.training.device import choose_place
-from charrnn.training.evaluation import evaluate
-from charrnn.training.folder import RunFolder, new_folder, occupied, old_folder
+from charrnn.training.device import choose_place, training_flops
+from charrnn.training.ending import check_incomplete, finish
+from charrnn.training.folder import RunFolder, check_free, new_folder, occupied, old_folder
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose
 from charrnn.training.records import Listener, Plan, Result, Silence
@@ -124,22 +125,22 @@ def _start(
         text = dataclasses.replace(text, is_bytes=origin.vocab.is_bytes)
     corpus = _encode(text)
     parts = _cut(corpus, text.cut)
-    gpu = choose_place(TrainConfig(steps=1, device=settings.get("device", "auto"))).device
+    place = choose_place(_where(settings))
     model, config = choose(
         settings,
         preset=preset,
         vocab_size=len(corpus.vocab),
         train_chars=length(parts.train),
-        fast=gpu.type != "cpu",
+        fast=place.device.type != "cpu",
+        flops=training_flops(place),
     )
     setting = Setting(model, config, corpus, text.cut, parts)
     network = CharNetwork(model, config.seed)
     if origin is not None:
         listener.on_note(adopt(network, origin, corpus))
     with occupied(new_folder(_stem(corpus), out), listener) as folder:
-        folder.cut_metrics(-1)  # what a run that never saved anything left behind
-        stepper = Stepper(network, config, choose_place(config))
-        return _run(setting, stepper, folder, listener, None)
+        check_free(folder.path)  # another trainer may have come and gone meanwhile
+        return _run(setting, _stepper(network, config), folder, listener, None)
 
 
 def _resume(
@@ -158,13 +159,24 @@ def _resume(
     with occupied(old_folder(stem, out), listener) as folder:
         last = folder.read_last()
         setting = _setting_of(last, text, settings)
-        stepper = Stepper(
-            CharNetwork(setting.model), setting.training, choose_place(setting.training)
-        )
+        stepper = _stepper(CharNetwork(setting.model), setting.training)
         tally, state = restore(last, stepper)
         _warn_of_changes(last, stepper, listener)
-        folder.cut_metrics(tally.step)
         return _run(setting, stepper, folder, listener, (tally, state))
+
+
+def _where(settings: dict[str, Any]) -> TrainConfig:
+    """What of ``settings`` decides the place, before the rest is chosen."""
+    names = ("device", "precision", "threads")
+    return TrainConfig(steps=1, **{n: settings[n] for n in names if n in settings})
+
+
+def _stepper(network: CharNetwork, config: TrainConfig) -> Stepper:
+    place = choose_place(config)
+    with interrupts.at_once():  # the kernels may have to be compiled: seconds
+        if place.device.type == "cpu":
+            has_kernels(place.dtype or torch.float32)
+    return Stepper(network, config, place)
 
 
 def _run(
@@ -188,39 +200,11 @@ def _run(
     trainer = Trainer(setting, stepper, streams, folder, listener)
     if resumed is not None:
         trainer.continue_from(*resumed)
+        check_incomplete(trainer)
+    # a run that never saved anything may have left lines, and what was not saved is logged again
+    folder.cut_metrics(trainer.tally.step if resumed else -1)
     listener.on_plan(_plan(setting, stepper, folder, trainer.tally.step))
-    early = trainer.train()
-    return _finish(trainer, early)
-
-
-def _finish(trainer: Trainer, early: bool) -> Result:
-    """Score the test part once, with the best weights, and write the last line."""
-    setting, tally = trainer.setting, trainer.tally
-    test = None
-    if setting.parts.test and (trainer.folder.path / BEST).exists():
-        place, network = trainer.stepper.place, trainer.stepper.network
-        best = load(trainer.folder.path / BEST)
-        network.load_numpy(best.weights)
-        scored = evaluate(
-            network, setting.corpus.ids, setting.parts.test, device=place.device, dtype=place.dtype
-        )
-        test = scored.nats_per_char
-        losses = best.meta["losses"] | {"test": test}
-        card = best.meta | {"losses": losses}
-        trainer.folder.save(BEST, dataclasses.replace(best, meta=card))
-    result = Result(
-        folder=trainer.folder.path,
-        steps=tally.step,
-        chars=tally.chars,
-        elapsed_s=round(tally.elapsed_s, 1),
-        train=tally.train_nats,
-        best_val=tally.best_val,
-        test=test,
-        seed=setting.training.seed,
-        early=early,
-    )
-    trainer.folder.append_metrics(result.to_dict())
-    return result
+    return finish(trainer, trainer.train())
 
 
 def _encode(text: TextChoice) -> Corpus:
@@ -306,6 +290,10 @@ def _setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) ->
         named, cut = card["corpus"], Cut(**card["corpus"]["split"])
         config = card["training"]
         name, digest, encoding = named["name"], named["sha256"], named["encoding"]
+        if not isinstance(config, dict) or not all(
+            isinstance(part, str) for part in (name, digest, encoding)
+        ):
+            raise TypeError("settings and corpus of that run")
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
     if any(budget in settings for budget in BUDGETS):
@@ -326,7 +314,8 @@ def _setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) ->
 
 def _warn_of_changes(last: Checkpoint, stepper: Stepper, listener: Listener) -> None:
     """One warning that names whatever keeps the continuation from being exact."""
-    before, now = last.meta["resume"].get("environment", {}), environment(stepper)
+    before, now = last.about("resume").get("environment"), environment(stepper)
+    before = before if isinstance(before, dict) else {}
     changes = [f"{k} {before.get(k)} → {v}" for k, v in now.items() if before.get(k) != v]
     if changes:
         listener.on_note(f"not an exact continuation: {', '.join(changes)}")

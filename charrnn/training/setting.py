@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
-from charrnn.config import ModelConfig, Split, TrainConfig
+from charrnn.config import ModelConfig, Split, TrainConfig, check_real, check_whole
 from charrnn.text.corpus import Corpus
 from charrnn.text.splits import Parts
 from charrnn.text.streams import Position
+
+MOST = 2**53  # of steps, characters or windows: no run comes so far
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,14 @@ class Tally:
     train_nats: float | None = None
     lr: float = 0.0  # of the last step, as is the next
     grad_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(field.default) is int:
+                check_whole(field.name, value, 0, MOST)
+            elif value is not None or field.default is not None:
+                check_real(field.name, value, True, "a number")
 
     @property
     def position(self) -> Position:

@@ -72,10 +72,24 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
         if stepper.config.ema:
             targets["averaged"] = stepper.averaged
         for name, target in targets.items():
-            target.copy_(torch.from_numpy(np.array(extra[name])))
+            target.copy_(_tensor(extra, name, target.shape))
         stepper.done = tally.step
-        device = stepper.place.device
-        hx, cx = (torch.from_numpy(np.array(extra[f"state.{n}"])).to(device) for n in ("hx", "cx"))
+        fresh = stepper.network.zero_state(stepper.config.batch)
+        hx, cx = (
+            _tensor(extra, f"state.{name}", like.shape).to(stepper.place.device)
+            for name, like in zip(("hx", "cx"), fresh, strict=True)
+        )
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
     return tally, (hx, cx)
+
+
+def _tensor(extra: Tensors, name: str, shape: torch.Size) -> torch.Tensor:
+    """A tensor of a checkpoint, which is anybody's: compiled kernels believe its shape."""
+    value = extra[name]
+    if value.shape != tuple(shape) or value.dtype != np.float32:
+        raise CheckpointError(
+            f"the last checkpoint cannot be resumed: {name} is {value.dtype} {value.shape}, "
+            f"not float32 {tuple(shape)}"
+        )
+    return torch.from_numpy(value.copy())

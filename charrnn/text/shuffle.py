@@ -1,0 +1,83 @@
+"""The lines of a text in another order: a copy, for which memory does not grow with the text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import interrupts
+from charrnn.library import cache_folder
+from charrnn.text.splits import RangeMap
+from charrnn.text.vocab import Ids
+
+BLOCK = 1 << 18  # characters, or lines, that are looked at together
+IN_MEMORY = 8 << 20  # bytes; more lies in a file
+
+
+def shuffled_lines(ids: Ids, where: RangeMap, line_end: int, rng: np.random.Generator) -> Ids:
+    """The characters of ``ids`` that ``where`` maps to, their lines in an order that ``rng`` draws.
+
+    What follows the last line end stays last, or it would be glued to another record.
+    """
+    starts = _line_starts(ids, where, line_end)
+    order = _room(len(starts) - 1, np.int64)
+    for begin, end in _blocks(len(order)):
+        order[begin:end] = np.arange(begin, end)
+    rng.shuffle(order[:-1])
+    text = _room(where.length, ids.dtype)
+    place = 0
+    for begin, end in _blocks(len(order)):
+        lines = order[begin:end]
+        lengths = starts[lines + 1] - starts[lines]
+        chosen = RangeMap.of(starts[lines], lengths)
+        for first, last in _blocks(chosen.length):
+            interrupts.check()
+            part = ids[where.positions(chosen.positions(np.arange(first, last)))]
+            text[place : place + len(part)] = part
+            place += len(part)
+    return text
+
+
+def _line_starts(ids: Ids, where: RangeMap, line_end: int) -> NDArray[np.int64]:
+    """Where each line begins, and the end of the last, which may be empty."""
+    count = sum(len(ends) for ends in _line_ends(ids, where, line_end))
+    starts = _room(count + 2, np.int64)
+    starts[0], starts[-1] = 0, where.length
+    place = 1
+    for ends in _line_ends(ids, where, line_end):
+        starts[place : place + len(ends)] = ends + 1
+        place += len(ends)
+    return starts
+
+
+def _line_ends(ids: Ids, where: RangeMap, line_end: int) -> Iterator[NDArray[np.int64]]:
+    for first, last in _blocks(where.length):
+        interrupts.check()
+        text = ids[where.positions(np.arange(first, last))]
+        yield np.flatnonzero(text == line_end) + first
+
+
+def _blocks(length: int) -> Iterator[tuple[int, int]]:
+    return pairwise([*range(0, length, BLOCK), length])
+
+
+def _room(length: int, dtype: Any) -> NDArray[Any]:
+    """An array to fill: in memory, or if it is large in a file of the cache.
+
+    Such a file has no name, and goes away with the array.
+    """
+    size = length * np.dtype(dtype).itemsize
+    if size <= IN_MEMORY:
+        return np.empty(length, dtype)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=cache_folder()) as file:
+        if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
+            os.posix_fallocate(file.fileno(), 0, size)
+        # a plain array: numpy is slow with its own kind
+        return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))

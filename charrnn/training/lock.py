@@ -1,0 +1,116 @@
+"""The right to train into a folder: the operating system's lock on a file in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from charrnn.errors import FolderBusyError
+from charrnn.files import process_lives
+
+LOCK = ".lock"
+OWNER_WAIT_S = 0.5  # for a holder that has not written its name yet
+OWNER_BYTES = 1000
+_OWNER = re.compile(r"process (\d+) on (.+)\n")
+
+
+class Lock:
+    """Held from ``Lock(folder)`` to ``release``, or to the end of the process however that comes.
+
+    Raises:
+        FolderBusyError: another process holds it; names it and its host.
+        OSError: the file cannot be made.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK
+        # a process may hold several folders: the second line tells its locks apart
+        self._signature = (
+            f"process {os.getpid()} on {socket.gethostname()}\n{os.urandom(8).hex()}\n"
+        )
+        self._file = self._take(folder)
+
+    def _take(self, folder: Path) -> IO[bytes]:
+        tried_until = time.monotonic() + OWNER_WAIT_S
+        while True:
+            file = open(self.path, "ab+", buffering=0)  # noqa: SIM115
+            if _locked(file):
+                if _is_at(file, self.path) or time.monotonic() > tried_until:
+                    self._sign(file)
+                    return file
+                file.close()  # it was removed before it was locked: that lock keeps nobody away
+                continue
+            with file:
+                owner = _read(file)
+            if _is_living(owner) or time.monotonic() > tried_until:
+                raise FolderBusyError(
+                    f"{folder} is being trained into by {_name(owner)}: "
+                    "wait for it, or name another --out"
+                )
+            time.sleep(0.01)
+
+    def held(self) -> bool:
+        """Whether the lock still keeps others away: its file can be removed, or its folder."""
+        if _is_at(self._file, self.path):
+            return True
+        with suppress(OSError), open(self.path, "rb") as file:
+            return _read(file) == self._signature  # a file system that gives it ever new numbers
+        return False
+
+    def _sign(self, file: IO[bytes]) -> None:
+        with suppress(OSError):  # a full disk; the lock holds without a name
+            file.truncate(0)
+            file.write(self._signature.encode())
+
+    def release(self) -> None:
+        """Let others in."""
+        with suppress(OSError):
+            self._file.truncate(0)
+        self._file.close()
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows: two trainers there are the user's to avoid
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(OWNER_BYTES).decode(errors="replace")
+
+
+def _name(owner: str) -> str:
+    return next(iter(owner.splitlines()), "") or "another process"
+
+
+def _is_living(owner: str) -> bool:
+    """Whether ``owner`` names somebody; a dead process's name is there until the next is written.
+
+    Of another machine's processes nothing is known.
+    """
+    named = _OWNER.match(owner)
+    if named is None:
+        return False
+    return named[2] != socket.gethostname() or process_lives(int(named[1]))

@@ -1,0 +1,78 @@
+"""A process that has loaded charrnn and torch, and forks a ``charrnn`` for whoever asks.
+
+    python -m tests.launcher
+
+Such a child is a process like any other, there in milliseconds in place of seconds. Requests and
+answers are lines of JSON: ``{"start": …}`` is answered by a process id, ``{"wait": …}`` by how it
+ended (as ``subprocess`` has it) and how long it took from when the question came.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+import charrnn.training.run
+from charrnn.cli.app import main
+from charrnn.training import preview
+from tests import phases
+
+assert charrnn.training.run  # torch is loaded
+preview.LENGTH = 10  # characters shown at a validation, which is half of a small run's time
+
+
+def start(args: list[str], folder: str, env: dict[str, str], patches: list[list[Any]]) -> int:
+    """A child that runs ``charrnn args`` in ``folder``, its streams in files there."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.chdir(folder)
+    name = f".streams-{os.getpid()}"
+    os.makedirs(name)
+    for number, stream in enumerate(("stdin", "stdout", "stderr")):
+        given = env.pop(f"TEST_{stream.upper()}", None)
+        place = given or (os.devnull if number == 0 else f"{name}/{stream}")
+        os.dup2(os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(env)
+    try:
+        for patch, *values in patches:
+            getattr(phases, patch)(*values)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(99)
+    sys.argv = ["charrnn", *args]
+    main()
+    raise AssertionError("main leaves by SystemExit")
+
+
+def wait(pid: int, seconds: float) -> tuple[int | None, float]:
+    """How a child ended, None if it still runs after ``seconds``; and how long that took."""
+    asked = time.monotonic()
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        passed = time.monotonic() - asked
+        if done:
+            return os.waitstatus_to_exitcode(status), passed
+        if passed > seconds:
+            return None, passed
+        time.sleep(0.002)
+
+
+def serve() -> None:
+    """Answer until nobody asks any more."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = start(**request["start"]) if "start" in request else wait(**request["wait"])
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    gc.freeze()  # what is loaded is shared with the children, and not looked through by them
+    serve()

@@ -1,0 +1,290 @@
+"""Contract line 11: a reader that goes away is no error; and streams that are closed or full.
+
+The long form, a hundred readers of each kind: ``pytest -m soak tests/test_pipes.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from charrnn.checkpoint import load
+from charrnn.cli.output import BLOCK, TextWriter
+from charrnn.training.run import train
+from tests.support import environment, tiny
+
+PIPE = 141
+TRAIN = "train few --steps 2000 --size 8 --layers 1 --seed 1 --threads 1 -q --out run"
+QUICK = 4  # of each of the following are run in the suite; all of them in the long form
+# command, what reads it, what that has read; more is on its way than a pipe holds
+READERS = {
+    "sample novel --seed 1 --length 0": ("head -c 10", 10),
+    "sample novel --seed 1 --length 200000": ("head -c 10", 10),
+    "sample novel --seed 1 --count 9000 --length 20 --json": ("head -n 1", None),
+    "score text --model novel --per-line": ("head -n 1", None),
+    "score text --model novel --color": ("head -n 1", None),
+    "sample novel --seed 1 --count 9000 --length 20": ("head -n 1", None),
+    "sample novel --seed 1 --count 9000 --length 20 --lines": ("head -n 1", None),
+    "score text --model novel --per-line --json": ("head -n 1", None),
+    f"{TRAIN} --json": ("head -n 1", None),
+}
+# what is written at once, when nobody reads any more
+SHORT = [
+    "sample novel --seed 1 --length 5",
+    "ls",
+    "info novel --json",
+    "score text --model novel",
+    "--help",
+    "ls --json",
+    "info novel",
+    "score text --model novel --json",
+    "--version",
+]
+
+
+@pytest.fixture(autouse=True)
+def a_run(bare_environment: None) -> None:
+    tiny().save(Path("checkpoints/novel/best.safetensors"))
+    Path("text").write_text("the quick brown fox jumps over the lazy dog\n" * 3000)
+    Path("few").write_text("the quick brown fox jumps over the lazy dog\n" * 20)
+
+
+def shell(command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """``command`` in a shell in which ``charrnn`` is this program."""
+    script = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n{command}'
+    command = ["bash", "-c", script]  # type: ignore[assignment]
+    return subprocess.run(command, env=environment(**env), capture_output=True, timeout=120)
+
+
+def leave_early(command: str, reader: str, size: int | None, unbuffered: bool) -> None:
+    """See to it that ``charrnn command | reader`` ends well."""
+    env = {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    done = shell(f"charrnn {command} | {reader}; exit ${{PIPESTATUS[0]}}", **env)
+    assert (done.returncode, done.stderr) == (PIPE, b""), command
+    assert done.stdout.count(b"\n") == 1 if size is None else len(done.stdout) == size
+
+
+def nobody_reads(command: str, unbuffered: bool) -> None:
+    """See to it that ``charrnn command`` into a pipe without a reader ends well."""
+    read, write = os.pipe()
+    os.close(read)
+    env = environment(**({"PYTHONUNBUFFERED": "1"} if unbuffered else {}))
+    args = [sys.executable, "-m", "charrnn", *command.split()]
+    try:
+        done = subprocess.run(args, stdout=write, stderr=subprocess.PIPE, env=env, timeout=120)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (PIPE, b""), command
+
+
+@pytest.mark.parametrize("number", range(QUICK))
+def test_a_reader_that_goes_away_is_no_error(number: int) -> None:
+    command = list(READERS)[number]
+    leave_early(command, *READERS[command], unbuffered=number % 2 == 1)
+
+
+@pytest.mark.parametrize("number", range(QUICK))
+def test_a_reader_that_was_never_there_is_no_error(number: int) -> None:
+    nobody_reads(SHORT[number], unbuffered=number % 2 == 1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("command", READERS)
+def test_a_hundred_readers_that_go_away(command: str, unbuffered: bool) -> None:
+    for number in range(100):
+        shutil.rmtree("run", ignore_errors=True)
+        reader, size = READERS[command]
+        if size is not None:  # at another place each time
+            size = 1 + number * number * 7
+            reader = f"head -c {size}"
+        leave_early(command, reader, size, unbuffered)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("command", SHORT)
+def test_a_hundred_readers_that_were_never_there(command: str) -> None:
+    for number in range(100):
+        nobody_reads(command, unbuffered=number % 2 == 1)
+
+
+def test_a_training_whose_reader_goes_away_is_saved_and_goes_on() -> None:
+    """What ``train --json | head -n 1`` does: it saves, leaves with 141, and can be resumed."""
+    leave_early(f"{TRAIN} --json", *READERS[f"{TRAIN} --json"], unbuffered=False)
+    step = load(Path("run/last.safetensors"), extra=True).meta["progress"]["step"]
+    assert 0 < step < 2000
+    assert train(out="run", resume=True, steps=step + 1, threads=1).steps == step + 1
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == step + 1
+
+
+def test_errors_whose_reader_goes_away() -> None:
+    """The exit code is that of the error, wherever its text goes."""
+    for where in ("2>/dev/full", "2>&1 | true", "2>&-"):
+        done = shell(f"charrnn info nowhere {where}; exit ${{PIPESTATUS[0]}}")
+        assert (done.returncode, done.stdout, done.stderr) == (2, b"", b""), where
+    done = shell("charrnn sample novel --length 9 2>/dev/full")  # a note that nobody gets
+    assert (done.returncode, len(done.stdout)) == (0, 9)
+
+
+# --- full
+
+
+FILLING = [
+    "sample novel --seed 1",
+    "sample novel --seed 1 --length 0",
+    "sample novel --seed 1 --json",
+    "score text --model novel --per-line",
+    "info novel",
+]
+
+
+@pytest.mark.parametrize("number", range(QUICK))
+def test_a_full_disk_is_one_line(number: int) -> None:
+    full_disk(FILLING[number], unbuffered=number % 2 == 1)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("command", [*READERS, *SHORT])
+def test_a_full_disk_is_one_line_for_every_command(command: str, unbuffered: bool) -> None:
+    full_disk(command, unbuffered)
+
+
+def full_disk(command: str, unbuffered: bool) -> None:
+    env = {"PYTHONUNBUFFERED": "1"} if unbuffered else {}
+    done = shell(f"charrnn {command} >/dev/full", **env)
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith(b"charrnn: cannot write to standard output: No space left")
+
+
+# --- closed
+
+
+CLOSED = {
+    "ls": 0,
+    "sample novel --seed 1 --length 9": 0,
+    "score text --model novel": 0,
+    "info nowhere": 2,
+    "": 2,
+    "info novel": 0,
+    "data get nonsense": 2,
+    "train - --steps 1 --out run": 2,
+    TRAIN.replace("2000", "2"): 0,
+}
+
+
+@pytest.mark.parametrize("number", range(QUICK))
+def test_closed_streams_are_no_bug(number: int) -> None:
+    """All three closed; the others in the long form."""
+    command = list(CLOSED)[number]
+    done = shell(f"charrnn {command} <&- >&- 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (CLOSED[command], b"", b"")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", CLOSED)
+def test_each_closed_stream_is_no_bug(command: str, closed: str) -> None:
+    done = shell(f"charrnn {command} {closed}")
+    assert done.returncode == CLOSED[command], done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"bug" not in done.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("command", CLOSED)
+def test_each_closed_output_is_no_bug(command: str, closed: str) -> None:
+    done = shell(f": | charrnn {command} {closed}")
+    assert done.returncode == CLOSED[command], done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"bug" not in done.stderr
+
+
+def test_what_is_read_from_a_closed_stdin_is_empty() -> None:
+    wanted = shell("charrnn sample novel --seed 1 --length 9")
+    assert shell("charrnn sample novel --seed 1 --length 9 --prime - <&-").stdout == wanted.stdout
+    done = shell("charrnn score - --model novel <&-")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+
+
+def test_no_file_takes_the_number_of_a_closed_stream() -> None:
+    """A checkpoint that got number 1 or 2 would be written into."""
+    done = shell("charrnn train text --steps 1 --size 8 --seed 1 --out run <&- >&- 2>&-")
+    assert done.returncode == 0
+    assert load(Path("run/best.safetensors")).meta["progress"]["step"] == 1
+
+
+# --- slow
+
+
+def test_a_pipe_without_a_buffer_loses_nothing_when_it_is_stopped() -> None:
+    """A write that a stop cuts short takes a part only; the rest must follow."""
+    command = ["sample", "novel", "--seed", "1", "--length", "150000"]
+    args = [sys.executable, "-m", "charrnn", *command]
+    wanted = subprocess.run(args, env=environment(), capture_output=True, check=True).stdout
+    env = environment(PYTHONUNBUFFERED="1")
+    with subprocess.Popen(args, stdout=subprocess.PIPE, env=env) as slow:
+        assert slow.stdout
+        got = b""
+        for _ in range(8):
+            wait_until_full(slow.stdout.fileno())
+            slow.send_signal(signal.SIGSTOP)
+            slow.send_signal(signal.SIGCONT)
+            got += os.read(slow.stdout.fileno(), 5000)  # room for a part of what waits
+        got += slow.stdout.read()
+    assert slow.returncode == 0
+    assert got == wanted
+
+
+def wait_until_full(pipe: int) -> None:
+    """Wait until nothing more comes into ``pipe``."""
+    before, now = -1, 0
+    while now != before or not now:
+        time.sleep(0.05)
+        before, now = now, struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+
+
+def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
+    class Short:
+        """A raw file that takes seven bytes at a time, or now and then none."""
+
+        def __init__(self) -> None:
+            self.taken = bytearray()
+            self._calls = 0
+
+        @property
+        def buffer(self) -> Short:
+            return self
+
+        def isatty(self) -> bool:
+            return False
+
+        def flush(self) -> None: ...
+
+        def write(self, data: bytes) -> int | None:
+            self._calls += 1
+            if self._calls % 5 == 0:
+                return None
+            self.taken += data[:7]
+            return len(data[:7])
+
+    short = Short()
+    writer = TextWriter(short, "auto")  # type: ignore[arg-type]
+    text = os.urandom(2 * BLOCK + 5)
+    for start in range(0, len(text), 1000):
+        writer.put(text[start : start + 1000])
+    writer.end()
+    assert bytes(short.taken) == text

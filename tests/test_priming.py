@@ -1,0 +1,293 @@
+"""Contract line 17: what a sample begins with, and characters that the alphabet lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from charrnn.cli.app import main
+from charrnn.config import ModelConfig, SampleConfig
+from charrnn.errors import UnknownCharacterError
+from charrnn.generation.engine import Engine
+from charrnn.generation.generator import first_id
+from charrnn.text.vocab import Vocab
+from charrnn.textmodel import TextModel, load
+from tests.helpers import letters
+from tests.support import charrnn, environment, tiny
+
+SAMPLE = ["sample", "model", "--seed", "1", "--length", "60"]
+
+
+class Left(NamedTuple):
+    code: int
+    out: bytes
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def a_model(bare_environment: None) -> None:
+    tiny().save(Path("model"))
+
+
+@pytest.fixture
+def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """``charrnn args`` in this process, with ``stdin`` to read."""
+
+    def run(*args: str, stdin: bytes = b"") -> Left:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as left:
+            main(list(args))
+        out, err = capfdbinary.readouterr()
+        return Left(int(left.value.code or 0), out, err.decode())
+
+    return run
+
+
+def keep(vocab: Vocab) -> None:
+    """A model with that alphabet."""
+    tiny(vocab).save(Path("model"))
+
+
+# --- without a prime
+
+
+@pytest.mark.parametrize("accelerated", [True, False])
+def test_the_default_starts_from_the_zero_state(
+    accelerated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not accelerated:
+        monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
+    model = tiny()
+    engine = Engine(model.config, model.weights)
+    assert not any(part.any() for part in engine.state)
+    last = np.array([model.vocab.id_of("\n")])
+    wanted = []
+    for _ in range(40):
+        last = engine.step(last).argmax(axis=-1)
+        wanted.append(int(last[0]))
+    text = TextModel(model, form="float32").sample(temperature=0, length=40)
+    assert text == model.vocab.decode(wanted)
+
+
+def test_one_sample_leaves_nothing_to_the_next() -> None:
+    model = load("model")
+    first = model.sample(seed=1, length=50)
+    model.sample("the quick brown fox", seed=2, length=50)
+    assert model.sample(seed=1, length=50) == first
+
+
+def test_no_prime_in_every_way(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    Path("empty").touch()
+    wanted = call(*SAMPLE)
+    assert (wanted.code, len(wanted.out)) == (0, 60)
+    ways = (["--prime", ""], ["--prime="], ["--prime", "-"], ["--prime-file", "empty"])
+    for way in (*ways, ["--prime-file", "/dev/null"], ["--prime", "", "--prime-file", "empty"]):
+        assert call(*SAMPLE, *way) == wanted, way
+    monkeypatch.setenv("CHARRNN_PRIME", "")
+    assert call(*SAMPLE) == wanted
+
+
+def test_standard_input_is_read_for_a_dash_alone(call) -> None:  # type: ignore[no-untyped-def]
+    wanted = call(*SAMPLE)
+    assert call(*SAMPLE, stdin=b"the quick") == wanted
+    assert call(*SAMPLE, "--prime", "-", stdin=b"the quick") != wanted
+
+
+def test_alphabets_without_a_line_end_or_a_space(call) -> None:  # type: ignore[no-untyped-def]
+    for text in ("abbc", "a", "éßπ", "\t\x00"):
+        vocab = letters(text)
+        assert vocab.codes[first_id(vocab)] == ord(max(sorted(text), key=text.count))
+        keep(vocab)
+        left = call(*SAMPLE)
+        assert (left.code, len(left.out.decode())) == (0, 60)
+        assert set(left.out.decode()) <= set(text)
+        left = call(*SAMPLE, "--prime", text[0] + " ")
+        assert (left.code, left.out) == (2, b"")
+        assert "' ' (U+0020) at 1 " in left.err
+
+
+# --- with one
+
+
+@pytest.mark.parametrize("prime", ["the ", "\n", "q", "a\n\nb", "the quick brown fox. " * 400])
+def test_a_prime_from_everywhere_is_the_same(call, prime: str) -> None:  # type: ignore[no-untyped-def]
+    raw = prime.encode()
+    Path("prime").write_bytes(raw)
+    wanted = call(*SAMPLE, "--prime", prime)
+    assert wanted.code == 0
+    assert wanted.out.startswith(raw)
+    assert len(wanted.out) == len(raw) + 60
+    assert call(*SAMPLE, "--prime-file", "prime") == wanted
+    assert call(*SAMPLE, "--prime", "-", stdin=raw) == wanted
+
+
+def test_a_prime_is_read_from_a_pipe_and_from_a_fifo() -> None:
+    wanted = charrnn(*SAMPLE, "--prime", "the end\n").stdout
+    done = charrnn(*SAMPLE, "--prime", "-", input=b"the end\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, wanted, b"")
+    os.mkfifo("fifo")
+    command = f'echo the end >fifo & exec "{sys.executable}" -m charrnn "$@"'
+    args = ["bash", "-c", command, "x", *SAMPLE, "--prime-file", "fifo"]
+    done = subprocess.run(args, env=environment(), capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, wanted), done.stderr
+
+
+def test_a_prime_goes_before_every_sample(call) -> None:  # type: ignore[no-untyped-def]
+    texts = call(*SAMPLE, "--prime", "the ", "--count", "3").out.split(b"\n\nthe ")
+    assert len(texts) >= 3
+    rows = call(*SAMPLE, "--prime", "the ", "--count", "3", "--json").out.splitlines()
+    alone = [json.loads(row)["text"].encode() for row in rows]
+    assert b"the " + b"\n\nthe ".join(alone) == b"\n\nthe ".join(texts)
+    for line in call(*SAMPLE, "--prime", "the ", "--count", "3", "--lines").out.splitlines():
+        assert line.startswith(b"the ")
+
+
+def test_a_prime_changes_what_comes() -> None:
+    model = tiny()
+    strong = {
+        name: value * 6 if "weight" in name else value for name, value in model.weights.items()
+    }
+    writer = TextModel(dataclasses.replace(model, weights=strong), form="float32")
+    long = "the quick brown fox jumps over the lazy dog. " * 50  # more than is fed at once
+    primes = ("", "a", "b", "the ab", long)
+    assert len({writer.sample(prime, seed=1, length=50) for prime in primes}) == len(primes)
+    begun = writer.sample(long, temperature=0, length=50)
+    assert writer.sample(long + begun[:7], temperature=0, length=43) == begun[7:]
+
+
+def test_two_primes_are_one_too_many(call) -> None:  # type: ignore[no-untyped-def]
+    Path("prime").write_text("a")
+    left = call(*SAMPLE, "--prime", "a", "--prime-file", "prime")
+    assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
+
+
+# --- characters that the alphabet lacks
+
+
+UNKNOWN = {
+    "€": (0, "'€' (U+20AC)"),
+    "the end of 5": (11, "'5' (U+0035)"),
+    "ab\x1b[2J": (2, "'\\x1b' (U+001B)"),
+    "a\r\n": (1, "'\\r' (U+000D)"),
+    "\ufeffthe": (0, "'\\ufeff' (U+FEFF)"),
+    "a\u202eb": (1, "'\\u202e' (U+202E)"),
+    "ab\U0001f600": (2, "'\U0001f600' (U+1F600)"),
+    "a\u0301": (1, "'\u0301' (U+0301)"),
+    "x" * 20_000 + "É€": (20_000, "'É' (U+00C9)"),
+    "a'b": (1, '"\'" (U+0027)'),
+}
+
+
+@pytest.mark.parametrize("prime", UNKNOWN, ids=ascii)
+def test_an_unknown_character_is_named_with_its_place(call, prime: str) -> None:  # type: ignore[no-untyped-def]
+    place, shown = UNKNOWN[prime]
+    Path("prime").write_bytes(prime.encode())
+    message = f"character {shown} at {place} is not in the vocabulary of 30 characters; --unknown"
+    for name, args in (
+        ("", ["--prime", prime]),
+        ("prime: ", ["--prime-file", "prime"]),
+        ("standard input: ", ["--prime", "-"]),
+        ("", ["--prime", prime, "--json"]),
+    ):
+        left = call("sample", "model", *args, stdin=prime.encode())  # no seed: no note of it either
+        assert (left.code, left.out) == (2, b"")
+        assert left.err.startswith(f"charrnn: {name}{message}"), left.err
+        assert left.err.count("\n") == 1
+    with pytest.raises(UnknownCharacterError, match=r"\(U\+"):
+        load("model").sample(prime)
+
+
+def test_nothing_is_written_before_a_prime_is_known_to_be_good(call) -> None:  # type: ignore[no-untyped-def]
+    """Not even what is too long to wait in a buffer."""
+    left = call(*SAMPLE, "--prime", "a" * 100_000 + "€")
+    assert (left.code, left.out) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    ("prime", "skipped", "replaced"),
+    [("a€b", "ab", "a b"), ("€", "", " "), ("€€the5", "the", "  the "), ("é\ra", "a", "  a")],
+)
+def test_unknown_characters_are_skipped_or_replaced(
+    call,
+    prime: str,
+    skipped: str,
+    replaced: str,  # type: ignore[no-untyped-def]
+) -> None:
+    raw = prime.encode()
+    for how, same in (("skip", skipped), ("replace", replaced)):
+        wanted = call(*SAMPLE, "--prime", same).out.removeprefix(same.encode())
+        left = call(*SAMPLE, "--prime", prime, "--unknown", how)
+        assert left == (0, raw + wanted, "")
+        assert call(*SAMPLE, "--prime", "-", "--unknown", how, stdin=raw) == left
+
+
+def test_the_substitute_without_a_space() -> None:
+    for alphabet, wanted in (("abb ", " "), ("abb\ufffd", "\ufffd"), ("abb", "b")):
+        config = SampleConfig(seed=3, length=40, unknown="replace")
+        model = TextModel(tiny(letters(alphabet)))
+        (text,) = model.samples("a€", config)
+        assert text == model.sample("a" + wanted, seed=3, length=40)
+
+
+def test_byte_vocabularies(call) -> None:  # type: ignore[no-untyped-def]
+    histogram = np.zeros(256, np.int64)
+    histogram[[10, 32, 97, 98, 0xC3, 0xFF]] = 1
+    keep(Vocab.from_counts(histogram, is_bytes=True))
+    raw = b"a\xff\xc3\n"
+    left = call(*SAMPLE, "--prime", os.fsdecode(raw))
+    assert (left.code, left.out[:4]) == (0, raw)
+    left = call(*SAMPLE, "--prime", "abä")  # C3 is there, A4 is not
+    assert (left.code, left.out) == (2, b"")
+    assert "byte 0xA4 at 3 is not in the vocabulary" in left.err
+    assert call(*SAMPLE, "--prime", "abä", "--unknown", "skip").code == 0
+
+
+def test_a_prime_that_is_not_utf8_names_the_byte(call) -> None:  # type: ignore[no-untyped-def]
+    raw = "aé".encode()[:-1]
+    Path("prime").write_bytes(raw)
+    for name, args in (
+        ("", ["--prime", os.fsdecode(raw)]),
+        ("prime: ", ["--prime-file", "prime"]),
+        ("standard input: ", ["--prime", "-"]),
+    ):
+        for how in ("error", "skip", "replace"):
+            left = call(*SAMPLE, *args, "--unknown", how, stdin=raw)
+            assert (left.code, left.out) == (2, b"")
+            assert left.err.startswith(f"charrnn: {name}the text is not UTF-8 at byte 1")
+
+
+def test_a_text_to_score_is_named_too(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text").write_text("the €nd")
+    for args in ([], ["--per-line"], ["--color"], ["--json"]):
+        left = call("score", "text", "--model", "model", *args)
+        assert (left.code, left.out) == (2, b"")
+        assert left.err.startswith("charrnn: text: character '€' (U+20AC) at 4 ")
+        left = call("score", "-", "--model", "model", *args, stdin="€".encode())
+        assert left.err.startswith("charrnn: standard input: character '€' (U+20AC) at 0 ")
+    skipped = call("score", "text", "--model", "model", "--unknown", "skip", "--json").out
+    assert json.loads(skipped)["chars"] == 5
+
+
+def test_an_endless_device_is_no_prime(call) -> None:  # type: ignore[no-untyped-def]
+    for args in (
+        ["sample", "model", "--prime-file", "/dev/zero"],
+        ["score", "/dev/zero", "--model", "model"],
+    ):
+        left = call(*args)
+        assert (left.code, left.out) == (2, b"")
+        assert "/dev/zero is a device that may never end" in left.err
+
+
+def test_a_model_config_of_one_symbol_has_one_text() -> None:
+    model = tiny(letters("a"))
+    assert model.config == ModelConfig(1, embedding=8, hidden=16, layers=2)
+    assert TextModel(model).sample("aaa", length=9) == "a" * 9

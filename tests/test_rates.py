@@ -1,0 +1,60 @@
+"""The machine's speed is measured once and remembered; choices follow from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.library import cache_folder
+from charrnn.training import device, rates
+from charrnn.training.device import Place, training_flops
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache of its own, and ``product_rate`` as in a new process."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
+    monkeypatch.setattr(rates, "product_rate", rates.product_rate.__wrapped__)
+    return tmp_path / "rates.json"
+
+
+def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = rates.product_rate(torch.float32, 1)
+    assert first > 0
+    assert fresh.is_file()
+    monkeypatch.setattr(rates, "_measure", lambda dtype: pytest.fail("measured again"))
+    assert rates.product_rate(torch.float32, 1) == first
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": -1}'])
+def test_a_damaged_memory_is_measured_again(fresh: Path, text: str) -> None:
+    fresh.write_text(text)
+    assert rates.product_rate(torch.float32, 1) > 0
+    assert "float32" in fresh.read_text()
+
+
+def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fresh.parent / "file").write_text("in the way")
+    monkeypatch.setenv("CHARRNN_CACHE", str(fresh.parent / "file"))
+    assert rates.product_rate(torch.float32, 1) > 0
+    assert cache_folder().is_file()
+
+
+@pytest.mark.parametrize(("bfloat16", "chosen"), [(3e11, torch.bfloat16), (1e11, None)])
+def test_bfloat16_is_chosen_where_it_is_faster(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: float, chosen: torch.dtype | None
+) -> None:
+    known = {torch.bfloat16: bfloat16, torch.float32: 2e11}
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "product_rate", lambda dtype, threads: known[dtype])
+    assert device._dtype("auto", torch.device("cpu")) is chosen
+    place = Place(torch.device("cpu"), chosen, 2)
+    assert 0.2 * 2e11 < training_flops(place) < 2e11
+
+
+def test_a_processor_without_bfloat16_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(device, "product_rate", lambda *_: pytest.fail("minutes of emulation"))
+    assert device._dtype("auto", torch.device("cpu")) is None
