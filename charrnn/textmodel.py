@@ -24,8 +24,9 @@ from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.library import find_checkpoint
 from charrnn.text.corpus import cached_corpus, encode_corpus
+from charrnn.text.splits import Range
 from charrnn.text.splits import split as cut
-from charrnn.text.vocab import Vocab
+from charrnn.text.vocab import Ids, Vocab
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,18 @@ class TextModel:
         every one of its own. ``source`` is the corpus; without it the cache of encoded texts has
         to have it.
 
+        Raises: as ``part``.
+
+        """
+        return self.score_ranges(*self.part(part, source))
+
+    def score_ranges(self, ids: Ids, ranges: tuple[Range, ...]) -> Score:
+        """How well the model predicts ``ranges`` of a text of its alphabet's ids."""
+        return score_ids(self.checkpoint.config, self._weights, ids, ranges=ranges)
+
+    def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
+        """The model's own corpus, and the ranges of it that ``part`` (``val``, ``test``) is.
+
         Raises:
             CorpusError: the corpus is not there, is another text, or has no such part.
             CheckpointError: the checkpoint does not say how its corpus was split.
@@ -168,7 +181,7 @@ class TextModel:
             raise CorpusError(f"{name} was split without a {part} part: score a FILE whole")
         if corpus.vocab.codes != self.vocab.codes:
             raise CheckpointError(f"{self._name} does not have the alphabet of its corpus {name}")
-        return score_ids(self.checkpoint.config, self._weights, corpus.ids, ranges=ranges)
+        return corpus.ids, ranges
 
     def _split(self) -> tuple[tuple[str, str, str], tuple[Split, float, float]]:
         """Name, sha256 and encoding of the corpus; how it was split, its val and test parts."""

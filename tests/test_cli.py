@@ -232,6 +232,18 @@ def test_every_option_has_help() -> None:
     assert [f"{name} {option}" for name, option, text in options() if not text] == []
 
 
+def test_adapting_scores_stand_apart(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the same words again and again, " * 12)
+    plain = json.loads(charrnn("score", str(text), "--json").stdout)
+    done = charrnn("score", str(text), "--adapt", "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert {name: found[name] for name in plain} == plain
+    assert found["adapted_nats_per_char"] < found["nats_per_char"]
+    assert charrnn("score", str(text), "--adapt", "--per-line").returncode == 2
+
+
 def test_every_option_and_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     missing = {f"{name} {option}" for name, option, _ in options() if name and option not in readme}

@@ -15,6 +15,7 @@ from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.generation.scoring import Score
+    from charrnn.text.vocab import Ids
     from charrnn.textmodel import TextModel
 
 
@@ -26,6 +27,9 @@ def score(
     ),
     per_line: bool = flag("--per-line", help="A figure for each line of the text."),
     color: bool = flag("--color", help="Show the text, coloured by how much it surprises."),
+    adapt: bool = flag(
+        "--adapt", help="Also let it go on learning from what it has been scored on; needs torch."
+    ),
     unknown: Unknown = option("error", "--unknown", help="Characters the vocabulary lacks."),
     json: bool = JSON,
 ) -> None:
@@ -36,22 +40,44 @@ def score(
         raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
     if split is not None and (per_line or color):
         raise ConfigError("--per-line and --color show a whole FILE, not a --split of it")
+    if adapt and (per_line or color):
+        raise ConfigError("--adapt gives one figure: leave --per-line and --color away")
     model = load(checkpoint)
     if split is not None:
-        _print(model.score_split(split, file), json)
+        ids, ranges = model.part(split, file)
+        static = model.score_ranges(ids, ranges)
+        _print(static, json, _adapted(model, ids, ranges) if adapt else {})
         return
     text = read_text(file)
     with naming("standard input" if file == "-" else file):
         if per_line or color:
             _detail(model, text, unknown, color, json)
         else:
-            _print(model.score(text, unknown=unknown), json)
+            static = model.score(text, unknown=unknown)
+            adapted = _adapted(model, model.vocab.encode(text, unknown)) if adapt else {}
+            _print(static, json, adapted)
 
 
-def _print(score: Score, json: bool) -> None:
+def _adapted(
+    model: TextModel, ids: Ids, ranges: tuple[tuple[int, int], ...] | None = None
+) -> dict[str, float]:
+    """The figures of dynamic evaluation, under names of their own."""
+    from charrnn.model.network import CharNetwork
+    from charrnn.training.adaptation import score_adapting
+
+    network = CharNetwork(model.checkpoint.config)
+    network.load_numpy(model.checkpoint.weights)
+    score = score_adapting(network, ids, ranges)
+    return {
+        "adapted_nats_per_char": score.nats_per_char,
+        "adapted_bits_per_char": score.bits_per_char,
+    }
+
+
+def _print(score: Score, json: bool, adapted: dict[str, float]) -> None:
     from charrnn.console import table
 
-    values = score.to_dict()
+    values = score.to_dict() | adapted
     if json:
         sys.stdout.write(jsonlib.dumps(values) + "\n")
         return

@@ -29,7 +29,7 @@ class Adaptation:
     """
 
     window: int = 20
-    lr: float = 1e-4
+    lr: float = 3e-4
     pull: float = 1e-3
     memory: float = 0.99
 
