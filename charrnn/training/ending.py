@@ -45,8 +45,8 @@ def finish(trainer: Trainer, early: bool) -> Result:
         trainer.keep_missing()
         temperature, val = _calibrate(trainer)
         result = _result(trainer, early, temperature, val, _score_test(trainer))
-        trainer.folder.append_metrics(result.to_dict())
         trainer.folder.check_saved()
+        trainer.folder.append_metrics(result.to_dict())
         interrupts.check()
     except Interrupted as stopped:
         raise Interrupted(stopped.signum, f"stopped after {_said(trainer)}") from None
