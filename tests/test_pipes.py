@@ -222,9 +222,8 @@ def test_what_is_read_from_a_closed_stdin_is_empty() -> None:
 
 def test_no_file_takes_the_number_of_a_closed_stream() -> None:
     """A checkpoint that got number 1 or 2 would be written into."""
-    done = shell("charrnn train text --steps 1 --size 8 --seed 1 --out run <&- >&- 2>&-")
-    assert done.returncode == 0
-    assert load(Path("run/best.safetensors")).meta["progress"]["step"] == 1
+    assert shell(f"charrnn {TRAIN.replace('2000', '2')} <&- >&- 2>&-").returncode == 0
+    assert load(Path("run/best.safetensors")).meta["progress"]["step"] in (1, 2)
 
 
 # --- slow
