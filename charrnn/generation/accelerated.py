@@ -138,13 +138,11 @@ class _Packer:
         kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[self.variant.form]
         rows = np.zeros((G, self.hidden, width), kind)
         rows[:, :H, : weight.shape[1]] = stored.reshape(G, H, -1)
-        if self.variant.whole:
-            pairs = aligned((P, width // 2, G, lanes, 2), kind)
-            pairs[...] = rows.reshape(G, P, lanes, width // 2, 2).transpose(1, 3, 0, 2, 4)
-            return pairs.reshape(P, width, G, lanes), scales
-        panels = aligned((P, width, G, lanes), kind)
-        panels[...] = rows.reshape(G, P, lanes, width).transpose(1, 3, 0, 2)
-        return panels, scales
+        # two int8 that stay side by side move as one int16
+        unit = rows.view(np.int16) if self.variant.whole else rows
+        panels = aligned((P, unit.shape[2], G, lanes), unit.dtype)
+        panels[...] = unit.reshape(G, P, lanes, -1).transpose(1, 3, 0, 2)
+        return panels.view(kind).reshape(P, width, G, lanes), scales
 
 
 class FastEngine:
