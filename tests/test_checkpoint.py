@@ -23,6 +23,7 @@ from charrnn.checkpoint import load
 from charrnn.errors import CheckpointError
 from charrnn.files import sweep_temporaries, write_atomic
 from tests import fuzz_checkpoints, hostile
+from tests.half_files import HalfFile
 from tests.support import charrnn, environment, tiny
 
 BEST = Path("best.safetensors")
@@ -159,39 +160,14 @@ class FailingDisk:
             raise OSError(self.code, os.strerror(self.code))
         return real(*args, **kwargs)
 
-    def open_file(self, path: Path, mode: str) -> FailingFile:
-        return FailingFile(self, self.call(io.FileIO, path, mode))
+    def open_file(self, path: Path, mode: str) -> HalfFile:
+        return HalfFile(self.call, self.call(io.FileIO, path, mode))
 
     def __getattr__(self, name: str) -> Any:  # os.fsync, os.replace, os.open, os.close …
         real = getattr(os, name)
         if name in ("fsync", "replace", "open", "close"):
             return lambda *args: self.call(real, *args)
         return real
-
-
-class FailingFile:
-    """A file of a ``FailingDisk``: a failing write leaves half of its bytes."""
-
-    def __init__(self, disk: FailingDisk, file: io.FileIO) -> None:
-        self.disk, self.file = disk, file
-
-    def write(self, data: bytes) -> None:
-        half = len(data) // 2
-        self.file.write(data[:half])
-        self.disk.call(self.file.write, data[half:])
-
-    def flush(self) -> None:
-        self.disk.call(self.file.flush)
-
-    def fileno(self) -> int:
-        return self.file.fileno()
-
-    def __enter__(self) -> FailingFile:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.file.close()
-        self.disk.call(lambda: None)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])

@@ -27,6 +27,7 @@ from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import CheckpointError
 from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.records import Silence
+from tests.half_files import HalfFile
 from tests.processes import TINY, corpus_in, fork, last_of, left_over, step_of
 from tests.support import environment, tiny
 
@@ -77,32 +78,7 @@ class Disk:
     def open(self, real: Callable[..., Any], path: Any, mode: str, more: dict[str, Any]) -> Any:
         if "x" not in mode:
             return self.call(real, path, mode, **more)
-        return File(self, self.call(io.FileIO, path, mode))
-
-
-class File:
-    """A file that is written: half of the bytes, then the rest."""
-
-    def __init__(self, disk: Disk, file: io.FileIO) -> None:
-        self.disk, self.file = disk, file
-
-    def write(self, data: bytes) -> None:
-        half = len(data) // 2
-        self.file.write(data[:half])
-        self.disk.call(self.file.write, data[half:])
-
-    def flush(self) -> None:
-        self.disk.call(self.file.flush)
-
-    def fileno(self) -> int:
-        return self.file.fileno()
-
-    def __enter__(self) -> File:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.file.close()
-        self.disk.call(lambda: None)
+        return HalfFile(self.call, self.call(io.FileIO, path, mode))
 
 
 def refuse(*_: object) -> None:

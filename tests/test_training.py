@@ -21,14 +21,8 @@ from charrnn.training.recipes import choose
 from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.step import Stepper
+from tests.processes import TEXT
 
-TEXT = "".join(
-    f"{who} {what} the {where} in the {when}.\n"
-    for who in ("Anna", "Pierre", "The old prince", "Nikita")
-    for what in ("left", "saw", "remembered", "sold")
-    for where in ("house", "road", "mill", "regiment")
-    for when in ("morning", "winter", "year of the comet")
-)
 SMALL = {
     "hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "lr": 0.01, "seed": 7,
     "threads": 1, "dropout": 0.2, "ema": 0.9, "patience": 0,

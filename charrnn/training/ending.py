@@ -5,12 +5,12 @@ the test part is scored once, and the result is written.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from charrnn import interrupts
-from charrnn.checkpoint import load
+from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import ConfigError, CorpusError, Interrupted, TrainingError
 from charrnn.library import BEST
+from charrnn.text.splits import Range
 from charrnn.training.calibration import fit_temperature, tempered
 from charrnn.training.evaluation import evaluate
 from charrnn.training.loop import Trainer
@@ -67,20 +67,21 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     if not (setting.training.fit_temperature and setting.parts.val and folder.has(BEST)):
         return None, best_val
     best = load(folder.path / BEST)
-    if "temperature" in best.meta:  # fitted before the run went on, and not bettered since
-        return best.meta["temperature"], best.about("losses").get("val")
+    fitted = best.meta.get("temperature")
+    if isinstance(fitted, float):  # before the run went on, and not bettered since
+        return fitted, best.about("losses").get("val")
     place, network = trainer.stepper.place, trainer.stepper.network
-    where: Any = {"device": place.device, "dtype": place.dtype}
     network.load_numpy(best.weights)
-    temperature = fit_temperature(network, setting.corpus.ids, setting.parts.val, **where)
-    weights = tempered(best.weights, temperature)
-    network.load_numpy(weights)
-    val = evaluate(network, setting.corpus.ids, setting.parts.val, **where).nats_per_char
+    temperature = fit_temperature(
+        network, setting.corpus.ids, setting.parts.val, device=place.device, dtype=place.dtype
+    )
+    best = dataclasses.replace(best, weights=tempered(best.weights, temperature))
+    val = _scored(trainer, best, setting.parts.val)
     if best_val is None or not val < best_val:
         return None, best_val
     losses = best.about("losses") | {"val": val}
     meta = best.meta | {"temperature": temperature, "losses": losses}
-    folder.save(BEST, dataclasses.replace(best, weights=weights, meta=meta))
+    folder.save(BEST, dataclasses.replace(best, meta=meta))
     return temperature, val
 
 
@@ -88,16 +89,19 @@ def _score_test(trainer: Trainer) -> float | None:
     setting, folder = trainer.setting, trainer.folder
     if not setting.parts.test or not folder.has(BEST):
         return None
-    place, network = trainer.stepper.place, trainer.stepper.network
     best = load(folder.path / BEST)
-    network.load_numpy(best.weights)
-    scored = evaluate(
-        network, setting.corpus.ids, setting.parts.test, device=place.device, dtype=place.dtype
-    )
-    test = scored.nats_per_char
-    card = best.meta | {"losses": best.meta["losses"] | {"test": test}}
+    test = _scored(trainer, best, setting.parts.test)
+    card = best.meta | {"losses": best.about("losses") | {"test": test}}
     folder.save(BEST, dataclasses.replace(best, meta=card))
     return test
+
+
+def _scored(trainer: Trainer, best: Checkpoint, ranges: tuple[Range, ...]) -> float:
+    """Nats a character of ``best`` over ``ranges`` of the run's corpus."""
+    place, network = trainer.stepper.place, trainer.stepper.network
+    network.load_numpy(best.weights)
+    ids = trainer.setting.corpus.ids
+    return evaluate(network, ids, ranges, device=place.device, dtype=place.dtype).nats_per_char
 
 
 def _result(

@@ -10,7 +10,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.splits import Parts
 from charrnn.text.streams import Position
 
-MOST = 2**53  # of steps, characters or windows: no run comes so far
+FURTHEST = 2**53  # of steps, characters or windows: no run comes so far
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Tally:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(field.default) is int:
-                check_whole(field.name, value, 0, MOST)
+                check_whole(field.name, value, 0, FURTHEST)
             elif value is not None or field.default is not None:
                 check_real(field.name, value, True, "a number")
 
