@@ -66,7 +66,7 @@ def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> to
         monkeypatch.setattr(fused_lstm, "_window", lambda: torch_window)
         return torch.float32 if request.param == "float32" else torch.bfloat16
     if compiled_window() is None:
-        pytest.skip("this processor has no AMX tiles, which the compiled loops are made of")
+        pytest.skip("this processor has neither AMX nor AVX512-BF16, which the loops are made of")
     return torch.bfloat16
 
 
@@ -133,13 +133,13 @@ def python(program: str, **env: str) -> str:
     return done.stdout
 
 
-def test_no_tile_code_is_compiled_for_a_processor_without_tiles() -> None:
+def test_no_code_is_compiled_for_a_processor_without_either_unit() -> None:
     """LLVM ends the process over instructions that the processor lacks: nothing may ask."""
     pytest.importorskip("numba")
     program = """
 import sys, torch
-from charrnn.model.kernels import amx
-amx.amx_available = lambda: False
+from charrnn.model.kernels import amx, avx512
+amx.amx_available = avx512.avx512_available = lambda: False
 from charrnn.model.fused import has_kernels
 assert not has_kernels(torch.bfloat16)
 print(*(name for name in sys.modules if name.endswith(("lstm_kernels", "gemm_kernels"))))
@@ -147,23 +147,49 @@ print(*(name for name in sys.modules if name.endswith(("lstm_kernels", "gemm_ker
     assert python(program) == "\n"
 
 
-def test_the_tile_code_compiles_for_a_processor_with_tiles(tmp_path: Path) -> None:
-    """It cannot run here, but LLVM must at least be able to make it."""
+AVX512 = "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512bf16,+fma"
+
+
+@pytest.mark.parametrize(
+    ("unit", "processor", "features"),
+    [("amx", "sapphirerapids", f"+amx-tile,+amx-bf16,{AVX512}"), ("avx512", "znver4", AVX512)],
+)
+def test_the_code_compiles_for_a_processor_with_that_unit(
+    unit: str, processor: str, features: str, tmp_path: Path
+) -> None:
+    """Where it cannot run, LLVM must at least be able to make it."""
     pytest.importorskip("numba")
-    if compiled_window() is not None or platform.machine() != "x86_64":
-        pytest.skip("the other tests compile and run it, or this processor is of another kind")
-    program = """
+    if platform.machine() != "x86_64":
+        pytest.skip("this processor is of another kind")
+    program = f"""
+from charrnn.model.kernels import {unit}, units
+units.matrix_unit = lambda: {unit}
 from charrnn.model.kernels import gemm_kernels, lstm_kernels
 assert lstm_kernels.forward.address and lstm_kernels.backward.address
 assert gemm_kernels.columns.address
 """
-    features = "+amx-tile,+amx-bf16,+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512bf16,+fma"
     python(
         program,
-        NUMBA_CPU_NAME="sapphirerapids",
+        NUMBA_CPU_NAME=processor,
         NUMBA_CPU_FEATURES=features,
         NUMBA_CACHE_DIR=str(tmp_path),
     )
+
+
+def test_vectors_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
+    """A processor with tiles has the vector unit too: the tests above run once more with that."""
+    pytest.importorskip("numba")
+    from charrnn.model.kernels.amx import amx_available
+
+    if not amx_available():
+        pytest.skip("this processor has no tiles: the tests above ran with vectors if at all")
+    program = f"""
+import pytest
+from charrnn.model.kernels import amx
+amx.amx_available = lambda: False
+raise SystemExit(pytest.main(["-q", {__file__!r}, "-k", "compiled and not code"]))
+"""
+    assert " passed" in python(program, CHARRNN_CACHE=str(tmp_path))
 
 
 def test_compiled_code_is_kept_by_all_its_sources(
@@ -174,7 +200,7 @@ def test_compiled_code_is_kept_by_all_its_sources(
 
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
     before = numba.config.CACHE_DIR
-    with kept_code() as folder:
+    with kept_code("unit") as folder:
         assert str(folder) == numba.config.CACHE_DIR
         numba.cfunc("int64(int64)", cache=True)(_same)
     assert before == numba.config.CACHE_DIR
@@ -184,9 +210,9 @@ def test_compiled_code_is_kept_by_all_its_sources(
     copies.mkdir()
     for name in ("simd.py", "lstm_kernels.py"):
         (copies / name).write_text(name)
-    first = digest(copies)
+    first = digest(copies, "unit")
     (copies / "simd.py").write_text("changed")
-    assert digest(copies) != first
+    assert digest(copies, "unit") != first
 
 
 def _same(number: int) -> int:
@@ -201,5 +227,5 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "file"))
-    with kept_code() as folder:
+    with kept_code("unit") as folder:
         assert folder.is_dir()

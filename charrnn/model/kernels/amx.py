@@ -1,4 +1,4 @@
-"""Intel AMX tiles for numba functions: permission, configuration, instructions, packed weights.
+"""Intel AMX tiles for numba functions: permission, configuration, instructions, products.
 
 A tile is 16 rows of 64 bytes.  ``C += A @ B`` takes A as 16 rows of 32 bfloat16, B as 16 rows of
 16 pairs (rows 2p and 2p + 1 of the matrix side by side), and keeps C as 16 x 16 float32.
@@ -19,7 +19,9 @@ from numba.extending import intrinsic
 
 from charrnn.model.kernels.simd import HOST_FEATURES, I8, I64, PTR, extern, pointer
 
-TILE_BYTES = 1024
+# Above this many bytes of W_hh a core's second-level cache holds a slice only, and splitting the
+# units (one meeting a step) beats splitting the rows (no meeting, all weights on each core).
+SPLIT_ABOVE = 1 << 20
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _VOID = ir.VoidType()
 
@@ -53,7 +55,7 @@ def _void_call(context: Any, builder: Any, name: str, args: list[Any], kinds: li
 
 
 @intrinsic
-def load_config(typingctx: Any, address: Any) -> Any:
+def enter(typingctx: Any, address: Any) -> Any:
     """Set this thread's tile shapes; zeroes the tiles."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -64,7 +66,7 @@ def load_config(typingctx: Any, address: Any) -> Any:
 
 
 @intrinsic
-def release_tiles(typingctx: Any) -> Any:
+def leave(typingctx: Any) -> Any:
     """Give the tile state back, which makes thread switches cheap again."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -118,7 +120,7 @@ def tile_dot(typingctx: Any, c: Any, a: Any, b: Any) -> Any:
 
 
 @njit
-def product_2x2(a0, a1, b, c, count):
+def _product_2x2(a0, a1, b, c, count):
     """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
 
     a0, a1: addresses of ``count`` consecutive tiles; b: of ``count`` pairs of tiles.
@@ -144,7 +146,7 @@ def product_2x2(a0, a1, b, c, count):
 
 
 @njit
-def product_1x2(a0, b, c, count):
+def _product_1x2(a0, b, c, count):
     """The same for one row of A tiles: C is c00, c01."""
     tile_zero(0)
     tile_zero(1)
@@ -159,26 +161,44 @@ def product_1x2(a0, b, c, count):
     tile_store(1, c + 1024, 64)
 
 
-def pack_forward(w_hh: torch.Tensor) -> torch.Tensor:
-    """W_hh (4, H, K) as B tiles of ``h @ W_hh^T``: (H/16, 2, K/32, 2, 16, 16, 2) bfloat16.
+@njit
+def product(a, b, c, count, rows):
+    """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
 
-    The unit block comes first, then the gate pair (i, f / g, o), the K tile and the gate.
+    a: address of two times ``count`` consecutive tiles; b: of ``count`` pairs of tiles; of C only
+    the first ``rows`` rows, at most 32, are wanted.
     """
-    _, H, K = w_hh.shape
-    pairs = w_hh.to(torch.bfloat16).contiguous().view(torch.int32)
-    tiles = pairs.view(2, 2, H // 16, 16, K // 32, 16)
-    packed = tiles.permute(2, 0, 4, 1, 5, 3).contiguous()
-    return packed.view(torch.bfloat16)
+    if rows > 16:
+        _product_2x2(a, a + count * 1024, b, c, count)
+    else:
+        _product_1x2(a, b, c, count)
 
 
-def pack_backward(w_hh: torch.Tensor) -> torch.Tensor:
-    """W_hh (4, H, K) as B tiles of ``dgates @ W_hh``: (K/32, H/16 * 2, 2, 16, 16, 2) bfloat16.
-
-    The contraction runs over unit blocks, gate pairs, gates, units: the order in which the
-    backward kernel writes a block's gate gradients as whole cache lines.
-    """
-    _, H, K = w_hh.shape
-    half = w_hh.to(torch.bfloat16).view(2, 2, H // 16, 8, 2, K // 32, 2, 16)
-    # [gate pair, gate, block, p, q, unit pair, unit block of the pair, unit]
-    packed = half.permute(5, 2, 0, 6, 1, 3, 7, 4).contiguous()
-    return packed.view(K // 32, H // 8, 2, 16, 16, 2)
+@njit
+def add_product_2x2(a, b, count, c, stride, fresh):
+    """C (2 x 2 tiles, rows ``stride`` bytes apart) += or := two rows of A tiles @ B tile pairs."""
+    lower, down = a + count * 1024, 16 * stride
+    if fresh:
+        tile_zero(0)
+        tile_zero(1)
+        tile_zero(2)
+        tile_zero(3)
+    else:
+        tile_load(0, c, stride)
+        tile_load(1, c + 64, stride)
+        tile_load(2, c + down, stride)
+        tile_load(3, c + down + 64, stride)
+    for k in range(count):
+        at = k * 1024
+        tile_load(4, a + at, 64)
+        tile_load(6, b + 2 * at, 64)
+        tile_dot(0, 4, 6)
+        tile_load(7, b + 2 * at + 1024, 64)
+        tile_dot(1, 4, 7)
+        tile_load(5, lower + at, 64)
+        tile_dot(2, 5, 6)
+        tile_dot(3, 5, 7)
+    tile_store(0, c, stride)
+    tile_store(1, c + 64, stride)
+    tile_store(2, c + down, stride)
+    tile_store(3, c + down + 64, stride)

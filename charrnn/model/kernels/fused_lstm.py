@@ -27,16 +27,17 @@ def compiled_window() -> ModuleType | None:
     it is asked for instructions that the processor does not have.
     """
     try:
-        from charrnn.model.kernels.amx import amx_available
         from charrnn.model.kernels.kept import kept_code
+        from charrnn.model.kernels.units import matrix_unit
 
-        if not amx_available():
+        unit = matrix_unit()
+        if unit is None:
             return None
-        with kept_code():
-            from charrnn.model.kernels import amx_window
+        with kept_code(unit.__name__):
+            from charrnn.model.kernels import tile_window
     except ImportError:
         return None
-    return amx_window
+    return tile_window
 
 
 def _window() -> Any:

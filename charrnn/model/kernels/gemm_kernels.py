@@ -1,4 +1,4 @@
-"""Weight gradients on AMX tiles as a C function made by numba.
+"""Weight gradients on tiles as a C function made by numba.
 
 out (M, N) float32 = A (K, M)^T @ B (K, N) over all rows of a window.  torch's own bfloat16 product
 transposes with half the speed; its other two products of a window are as fast as the hardware.
@@ -10,17 +10,13 @@ from typing import Any
 
 from numba import cfunc, njit, types
 
-from charrnn.model.kernels.amx import (
-    load_config,
-    release_tiles,
-    tile_dot,
-    tile_load,
-    tile_store,
-    tile_zero,
-)
 from charrnn.model.kernels.blocks import pack_a_tile, pack_b_tile
 from charrnn.model.kernels.simd import load_bf16, peek, splat, store_bf16
 from charrnn.model.kernels.team import HEADER, join
+from charrnn.model.kernels.units import matrix_unit
+
+enter, leave = matrix_unit().enter, matrix_unit().leave
+add_product_2x2 = matrix_unit().add_product_2x2
 
 (M_, N_, K_, CONFIG, SCRATCH, A, LDA, B, LDB, OUT, LDO) = range(HEADER, HEADER + 11)
 DEPTH = 1024  # of K at a time: a (DEPTH, 512) panel of B fills half of the L2 cache
@@ -28,36 +24,6 @@ WIDTH = 512
 GROUP = 8
 SCRATCH_BYTES = DEPTH * WIDTH * 2 + GROUP * DEPTH * 64 + 2048
 _SIGNATURE = types.void(types.int64)
-
-
-@njit
-def _accumulate(a, b, count, c, stride, fresh):
-    """C (2 x 2 tiles, rows ``stride`` bytes apart) += or := two rows of A tiles @ B tile pairs."""
-    lower, down = a + count * 1024, 16 * stride
-    if fresh:
-        tile_zero(0)
-        tile_zero(1)
-        tile_zero(2)
-        tile_zero(3)
-    else:
-        tile_load(0, c, stride)
-        tile_load(1, c + 64, stride)
-        tile_load(2, c + down, stride)
-        tile_load(3, c + down + 64, stride)
-    for k in range(count):
-        at = k * 1024
-        tile_load(4, a + at, 64)
-        tile_load(6, b + 2 * at, 64)
-        tile_dot(0, 4, 6)
-        tile_load(7, b + 2 * at + 1024, 64)
-        tile_dot(1, 4, 7)
-        tile_load(5, lower + at, 64)
-        tile_dot(2, 5, 6)
-        tile_dot(3, 5, 7)
-    tile_store(0, c, stride)
-    tile_store(1, c + 64, stride)
-    tile_store(2, c + down, stride)
-    tile_store(3, c + down + 64, stride)
 
 
 @njit
@@ -109,7 +75,7 @@ def _panel(p, n, k, pairs, first, end, b):
             for v in range(pairs):
                 panel = b + v * tiles * 2048
                 out = peek(p, OUT) + 32 * m * ldo + (n + 32 * v) * 4
-                _accumulate(tile_row, panel, tiles, out, ldo, k == 0)
+                add_product_2x2(tile_row, panel, tiles, out, ldo, k == 0)
 
 
 @cfunc(_SIGNATURE, cache=True, nopython=True)
@@ -120,11 +86,11 @@ def columns(p: Any) -> None:
     """
     thread, size = join(p)
     M, N = peek(p, M_), peek(p, N_)
-    load_config(peek(p, CONFIG))
+    enter(peek(p, CONFIG))
     first, end = (M // 32) * thread // size, (M // 32) * (thread + 1) // size
     b = peek(p, SCRATCH) + thread * SCRATCH_BYTES
     for n in range(0, N, WIDTH):
         pairs = min(WIDTH, N - n) // 32
         for k in range(0, peek(p, K_), DEPTH):
             _panel(p, n, k, pairs, first, end, b)
-    release_tiles()
+    leave()

@@ -22,9 +22,12 @@ from charrnn.library import cache_folder
 
 
 @contextmanager
-def kept_code() -> Iterator[Path]:
-    """Within the block numba keeps what it compiles in a folder named by all that it comes from."""
-    folder = _writable(cache_folder() / "training" / digest(Path(__file__).parent))
+def kept_code(unit: str) -> Iterator[Path]:
+    """Within the block numba keeps what it compiles in a folder named by all that it comes from.
+
+    ``unit`` names what multiplies: the same sources make other code for other units.
+    """
+    folder = _writable(cache_folder() / "training" / digest(Path(__file__).parent, unit))
     config: Any = numba.config
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
@@ -33,9 +36,9 @@ def kept_code() -> Iterator[Path]:
         config.CACHE_DIR = before
 
 
-def digest(sources: Path) -> str:
-    """A hash of the Python files in ``sources`` and of numba's version."""
-    found = hashlib.sha256(numba.__version__.encode())
+def digest(sources: Path, unit: str) -> str:
+    """A hash of the Python files in ``sources``, of ``unit`` and of numba's version."""
+    found = hashlib.sha256(f"{numba.__version__} {unit}".encode())
     for path in sorted(sources.glob("*.py")):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The time loops of one LSTM layer in bfloat16 on AMX tiles, as C functions made by numba.
+"""The time loops of one LSTM layer in bfloat16 on tiles, as C functions made by numba.
 
 Shapes: T steps, B rows, H units (a multiple of 32; callers pad).  A unit block is 16 units.  Each
 function runs on all threads of a team.  With ``SPLIT`` set a thread owns a range of units, keeps
@@ -12,7 +12,6 @@ from typing import Any
 
 from numba import cfunc, njit, types
 
-from charrnn.model.kernels.amx import load_config, product_1x2, product_2x2, release_tiles
 from charrnn.model.kernels.simd import (
     load_bf16,
     load_f32,
@@ -24,6 +23,10 @@ from charrnn.model.kernels.simd import (
     tanh,
 )
 from charrnn.model.kernels.team import HEADER, join, meet
+from charrnn.model.kernels.units import matrix_unit
+
+enter, leave = matrix_unit().enter, matrix_unit().leave
+product = matrix_unit().product
 
 # Slots of the parameter table: sizes, switches, then addresses.
 (T_, B_, H_, SPLIT, CONFIG, SCRATCH, WEIGHTS, PACKED, XW, ROWS, HX, BIAS, Y, C, ACTS) = range(
@@ -112,12 +115,8 @@ def _forward_step(p, t, b0, b1, u0, u1, block, c):
             xw += row * 8 * H
         for u in range(u0, u1):
             w = peek(p, WEIGHTS) + u * tiles * 4096
-            if count > 16:
-                product_2x2(a, a + tiles * 1024, w, c, tiles)
-                product_2x2(a, a + tiles * 1024, w + tiles * 2048, c + 4096, tiles)
-            else:
-                product_1x2(a, w, c, tiles)
-                product_1x2(a, w + tiles * 2048, c + 4096, tiles)
+            product(a, w, c, tiles, count)
+            product(a, w + tiles * 2048, c + 4096, tiles, count)
             carry = peek(p, CARRY) + b * H * 4
             cells = peek(p, C) + (row + B) * H * 2
             y = peek(p, Y) + (row + B) * H * 2
@@ -138,14 +137,14 @@ def forward(p: Any) -> None:
     """
     thread, size = join(p)
     b0, b1, u0, u1, block = _share(p, thread, size)
-    load_config(peek(p, CONFIG))
+    enter(peek(p, CONFIG))
     c = peek(p, SCRATCH) + thread * SCRATCH_BYTES
     _pack_start(p, b0, b1, u0, u1, block)
     for t in range(peek(p, T_)):
         if peek(p, SPLIT) != 0:
             meet(p, size * (t + 1))
         _forward_step(p, t, b0, b1, u0, u1, block, c)
-    release_tiles()
+    leave()
 
 
 @njit
@@ -195,10 +194,7 @@ def _recurrent(p, t, b, count, v, source, c):
     tiles = H // 8
     if t < peek(p, T_) - 1:
         w = peek(p, WEIGHTS) + v * tiles * 2048
-        if count > 16:
-            product_2x2(source, source + tiles * 1024, w, c, tiles)
-        else:
-            product_1x2(source, w, c, tiles)
+        product(source, w, c, tiles, count)
         return
     for r in range(count):
         for k in range(2):
@@ -256,7 +252,7 @@ def backward(p: Any) -> None:
     """
     thread, size = join(p)
     b0, b1, u0, u1, block = _share(p, thread, size)
-    load_config(peek(p, CONFIG))
+    enter(peek(p, CONFIG))
     c = peek(p, SCRATCH) + thread * SCRATCH_BYTES
     dbias = peek(p, DBIAS) + thread * 16 * peek(p, H_)
     T = peek(p, T_)
@@ -264,4 +260,4 @@ def backward(p: Any) -> None:
         if peek(p, SPLIT) != 0 and step > 0:
             meet(p, size * step)
         _backward_step(p, T - 1 - step, b0, b1, u0, u1, block, c, dbias)
-    release_tiles()
+    leave()

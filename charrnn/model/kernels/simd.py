@@ -27,20 +27,20 @@ V16F, V16I, V16H = (ir.VectorType(t, 16) for t in (F32, I32, I16))
 FLAGS = ("contract",)
 
 
-class _BFloat(ir.Type):
+class BFloat(ir.Type):
     """LLVM's bfloat, which llvmlite has no class for."""
 
     def _to_string(self) -> str:
         return "bfloat"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
+        return isinstance(other, BFloat)
 
     def __hash__(self) -> int:
         return hash("bfloat")
 
 
-V16B = ir.VectorType(_BFloat(), 16)
+V16B = ir.VectorType(BFloat(), 16)
 
 
 class F16Type(types.Type):

@@ -1,4 +1,4 @@
-"""The bfloat16 time loops and products of the AMX kernels for torch tensors."""
+"""The bfloat16 time loops and products of the tile kernels for torch tensors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from charrnn.model.kernels import lstm_kernels as kernels
-from charrnn.model.kernels.amx import pack_backward, pack_forward, tile_config
-from charrnn.model.kernels.amx_products import input_gradient, input_product, weight_gradient
+from charrnn.model.kernels.amx import tile_config
+from charrnn.model.kernels.packing import pack_backward, pack_forward
 from charrnn.model.kernels.team import team
+from charrnn.model.kernels.tile_products import input_gradient, input_product, weight_gradient
+from charrnn.model.kernels.units import matrix_unit
 
 __all__ = [
     "backward_window",
@@ -19,10 +21,6 @@ __all__ = [
     "input_product",
     "weight_gradient",
 ]
-
-# Above this many bytes of W_hh a core's second-level cache holds a slice only, and splitting the
-# units (one meeting a step) beats splitting the rows (no meeting, all weights on each core).
-_SPLIT_BYTES = 1 << 20
 
 
 class Saved(NamedTuple):
@@ -41,7 +39,7 @@ def _run(
     entry: int | None, w: Tensor, sizes: tuple[int, int, int], slots: list[Tensor | None]
 ) -> int:
     T, B, H = sizes
-    split = 8 * H * H > _SPLIT_BYTES
+    split = 8 * H * H > matrix_unit().SPLIT_ABOVE
     size = _team_size(split, B, H)
     scratch = torch.empty(size * kernels.SCRATCH_BYTES, dtype=torch.uint8)
     packed = torch.empty(2 * (B // 16 + 64) * (H // 8) * 1024, dtype=torch.uint8)
