@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shlex
 import signal
 
 import numpy as np
@@ -260,8 +261,9 @@ def test_a_changed_environment_is_named_in_one_warning(corpus, tmp_path, changed
 
 
 def test_the_best_network_s_temperature_is_fitted_in_the_end(corpus, tmp_path):
-    plain = run(corpus, tmp_path / "plain", steps=20, lr=3e-2, fit_temperature=False)
-    fitted = run(corpus, tmp_path / "fitted", steps=20, lr=3e-2)
+    settings = {"steps": 20, "lr": 3e-2, "precision": "float32"}
+    plain = run(corpus, tmp_path / "plain", **settings, fit_temperature=False)
+    fitted = run(corpus, tmp_path / "fitted", **settings)
     assert plain.temperature is None
     assert fitted.temperature is not None
     assert fitted.best_val < plain.best_val
@@ -387,8 +389,6 @@ def test_the_folder_is_held_by_one_trainer(tmp_path):
 
 
 def test_the_command_in_the_card_makes_the_same_network(corpus, tmp_path, monkeypatch):
-    import shlex
-
     from charrnn.cli.app import main
 
     monkeypatch.chdir(tmp_path)
@@ -401,6 +401,23 @@ def test_the_command_in_the_card_makes_the_same_network(corpus, tmp_path, monkey
     assert left.value.code == 0
     best = "best.safetensors"
     assert same(tensors(tmp_path / "first", best), tensors(tmp_path / "second", best))
+
+
+def test_the_command_in_the_card_names_where_a_run_began_and_how_much_it_read(corpus, tmp_path):
+    first = run(corpus, tmp_path / "first", steps=2)
+    second = run(corpus, tmp_path / "second", steps=2, start_from=first.best, max_bytes=3000)
+    words = shlex.split(checkpoint.load(second.best).meta["made"]["command"])
+    assert words[words.index("--from") + 1] == str(first.best)
+    assert words[words.index("--max-bytes") + 1] == "3000"
+    again = charrnn.train(out=tmp_path / "second", resume=True, steps=4)
+    card = checkpoint.load(again.folder / "last.safetensors").meta
+    assert (card["start_from"], card["corpus"]["max_bytes"]) == (str(first.best), 3000)
+
+
+def test_a_batch_that_is_too_large_leaves_no_folder(corpus, tmp_path):
+    with pytest.raises(CorpusError, match="make --batch or --window smaller"):
+        run(corpus, tmp_path / "run", steps=2, batch=9000, window=9000)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_reader_of_the_metrics_that_goes_away_costs_nothing(corpus, tmp_path):

@@ -119,10 +119,12 @@ class Vocab:
 
     def _missing(self, code: int, place: int) -> str:
         if self.is_bytes:
-            return f"byte 0x{code:02X} at {place} is not in the vocabulary"
+            name, kind = f"byte 0x{code:02X}", "bytes"
+        else:
+            shown = repr(chr(code)) if chr(code).isprintable() else ascii(chr(code))
+            name, kind = f"character {shown} (U+{code:04X})", "characters"
         return (
-            f"character {ascii(chr(code)) if not chr(code).isprintable() else repr(chr(code))} "
-            f"(U+{code:04X}) at {place} is not in the vocabulary of {len(self)} characters; "
+            f"{name} at {place} is not in the vocabulary of {len(self)} {kind}; "
             "--unknown skip or replace goes on without it"
         )
 

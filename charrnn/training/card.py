@@ -26,10 +26,12 @@ def card(setting: Setting, tally: Tally) -> dict[str, Any]:
             "sha256": corpus.sha256,
             "encoding": corpus.encoding,
             "chars": len(corpus),
+            "max_bytes": setting.max_bytes,
             "lines": setting.training.lines,
             "split": dataclasses.asdict(setting.cut),
         },
         "losses": {"train": tally.train_nats, "val": tally.best_val, "test": None},
+        "start_from": setting.start_from,
         "training": setting.training.to_dict(),
         "progress": {
             "step": tally.step,
@@ -52,6 +54,8 @@ def command(setting: Setting) -> str:
     """The command line that trains such a network, everything that was chosen spelled out."""
     model, config, corpus, cut = setting.model, setting.training, setting.corpus, setting.cut
     values: dict[str, Any] = {
+        "from": setting.start_from,
+        "max-bytes": setting.max_bytes,
         "cell": model.cell,
         "size": model.hidden,
         "layers": model.layers,

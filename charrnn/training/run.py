@@ -134,13 +134,15 @@ def _start(
         fast=place.device.type != "cpu",
         flops=training_flops(place),
     )
-    setting = Setting(model, config, corpus, text.cut, parts)
+    began = None if start_from is None else str(start_from)
+    setting = Setting(model, config, corpus, text.cut, parts, text.max_bytes, began)
     network = CharNetwork(model, config.seed)
     if origin is not None:
         listener.on_note(adopt(network, origin, corpus))
+    stepper, streams = _stepper(network, config), _streams(setting)
     with occupied(new_folder(_stem(corpus), out), listener) as folder:
         check_free(folder.path)  # another trainer may have come and gone meanwhile
-        return _run(setting, _stepper(network, config), folder, listener, None)
+        return _run(setting, stepper, streams, folder, listener, None)
 
 
 def _resume(
@@ -162,7 +164,7 @@ def _resume(
         stepper = _stepper(CharNetwork(setting.model), setting.training)
         tally, state = restore(last, stepper)
         _warn_of_changes(last, stepper, listener)
-        return _run(setting, stepper, folder, listener, (tally, state))
+        return _run(setting, stepper, _streams(setting), folder, listener, (tally, state))
 
 
 def _where(settings: dict[str, Any]) -> TrainConfig:
@@ -179,16 +181,9 @@ def _stepper(network: CharNetwork, config: TrainConfig) -> Stepper:
     return Stepper(network, config, place)
 
 
-def _run(
-    setting: Setting,
-    stepper: Stepper,
-    folder: RunFolder,
-    listener: Listener,
-    resumed: tuple[Tally, tuple[torch.Tensor, torch.Tensor]] | None,
-) -> Result:
+def _streams(setting: Setting) -> Streams:
     config = setting.training
-    folder.check_room(setting.model.parameters)
-    streams = Streams(
+    return Streams(
         setting.corpus.ids,
         setting.parts.train,
         config.batch,
@@ -197,6 +192,17 @@ def _run(
         shuffle_offset=config.shuffle_offset,
         line_end=setting.corpus.vocab.id_of("\n") if config.lines else None,
     )
+
+
+def _run(
+    setting: Setting,
+    stepper: Stepper,
+    streams: Streams,
+    folder: RunFolder,
+    listener: Listener,
+    resumed: tuple[Tally, tuple[torch.Tensor, torch.Tensor]] | None,
+) -> Result:
+    folder.check_room(setting.model.parameters)
     trainer = Trainer(setting, stepper, streams, folder, listener)
     if resumed is not None:
         trainer.continue_from(*resumed)
@@ -290,9 +296,9 @@ def _setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) ->
         named, cut = card["corpus"], Cut(**card["corpus"]["split"])
         config = card["training"]
         name, digest, encoding = named["name"], named["sha256"], named["encoding"]
-        if not isinstance(config, dict) or not all(
-            isinstance(part, str) for part in (name, digest, encoding)
-        ):
+        max_bytes, start_from = named.get("max_bytes"), card.get("start_from")
+        texts = (name, digest, encoding, start_from or "")
+        if not isinstance(config, dict) or not all(isinstance(part, str) for part in texts):
             raise TypeError("settings and corpus of that run")
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
@@ -309,7 +315,8 @@ def _setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) ->
     if corpus.sha256 != digest:
         raise CorpusError(f"{corpus.name} is not the text of that run: its sha256 differs")
     config = TrainConfig.from_dict(config | settings)
-    return Setting(last.config, config, corpus, cut, _cut(corpus, cut))
+    parts = _cut(corpus, cut)
+    return Setting(last.config, config, corpus, cut, parts, max_bytes, start_from)
 
 
 def _warn_of_changes(last: Checkpoint, stepper: Stepper, listener: Listener) -> None:

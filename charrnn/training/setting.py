@@ -24,13 +24,19 @@ class Cut:
 
 @dataclass(frozen=True)
 class Setting:
-    """What does not change while a run lasts."""
+    """What does not change while a run lasts.
+
+    ``max_bytes`` of the text were taken (None: all); ``start_from`` is the checkpoint whose weights
+    it began with, as it was named.
+    """
 
     model: ModelConfig
     training: TrainConfig
     corpus: Corpus
     cut: Cut
     parts: Parts
+    max_bytes: int | None = None
+    start_from: str | None = None
 
 
 @dataclass
