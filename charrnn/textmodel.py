@@ -164,12 +164,16 @@ class TextModel:
 
         """
         (name, digest, encoding), (kind, *fractions) = self._split()
-        raw = encoding == "bytes"
-        corpus = (
-            cached_corpus(digest, name, encoding)
-            if source is None
-            else encode_corpus([source], is_bytes=raw, encoding="utf-8" if raw else encoding)
-        )
+        if source is None:
+            corpus = cached_corpus(digest, name, encoding)
+        else:
+            raw, most = encoding == "bytes", self.checkpoint.about("corpus").get("max_bytes")
+            corpus = encode_corpus(
+                [source],
+                is_bytes=raw,
+                encoding="utf-8" if raw else encoding,
+                max_bytes=most if type(most) is int and most > 0 else None,
+            )
         if corpus is None:
             raise CorpusError(f"the corpus {name} is not in the cache: name its FILE with --split")
         if corpus.sha256 != digest:

@@ -18,11 +18,12 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, CorpusError, Interrupted, NonFiniteLossError, SaveError
 from charrnn.training import loop
 from charrnn.training.folder import RunFolder
-from charrnn.training.recipes import choose
+from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.step import Stepper
 from tests.processes import TEXT
+from tests.support import ROOT
 
 SMALL = {
     "hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "lr": 0.01, "seed": 7,
@@ -360,6 +361,22 @@ def test_sizes_follow_the_corpus_and_wishes_are_kept():
         choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_keeps_within_its_size_and_gives_way_to_what_is_asked(preset):
+    def chosen(**asked):
+        return choose(
+            asked, preset=preset, vocab_size=87, train_chars=2_600_000, fast=False, flops=4e11
+        )
+
+    most = {"small": 5.6e6, "karpathy2015": 5.6e6, "best": 25e6}.get(preset, 4e6)
+    model, config = chosen()
+    assert model.parameters <= most
+    assert (model.hidden, config.lr) == (PRESETS[preset]["hidden"], PRESETS[preset]["lr"])
+    model, config = chosen(hidden=64, steps=5)
+    assert (model.hidden, config.steps, config.epochs, config.seconds) == (64, 5, 0, 0.0)
+    assert f"`--preset {'|'.join(PRESETS)}`".replace("|", "\\|") in (ROOT / "README.md").read_text()
+
+
 def test_metrics_have_the_promised_fields(corpus, tmp_path):
     run(corpus, tmp_path / "run", test_frac=0.1)
     *lines, last = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().split("\n")
@@ -409,6 +426,7 @@ def test_the_command_in_the_card_names_where_a_run_began_and_how_much_it_read(co
     words = shlex.split(checkpoint.load(second.best).meta["made"]["command"])
     assert words[words.index("--from") + 1] == str(first.best)
     assert words[words.index("--max-bytes") + 1] == "3000"
+    assert charrnn.load(second.best).score_split("val", corpus).chars == 300
     again = charrnn.train(out=tmp_path / "second", resume=True, steps=4)
     card = checkpoint.load(again.folder / "last.safetensors").meta
     assert (card["start_from"], card["corpus"]["max_bytes"]) == (str(first.best), 3000)

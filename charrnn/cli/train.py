@@ -61,7 +61,9 @@ def train(
     start: str = option(
         None, "--from", metavar="CKPT", help="Begin with a checkpoint's weights (fine-tuning)."
     ),
-    preset: str = option(None, "--preset", help="A named recipe: karpathy2015, laptop."),
+    preset: str = option(
+        None, "--preset", help="A named recipe: karpathy2015, laptop, small or best."
+    ),
     device: Device = option(None, "--device", help="Where to train. Default: auto."),
     precision: Precision = option(
         None, "--precision", help="Type of the matrix products. Default: auto."
