@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -264,3 +265,11 @@ def test_every_option_has_an_environment_variable() -> None:
 
 def test_version_prints_one_line(call) -> None:  # type: ignore[no-untyped-def]
     assert call("--version") == (0, f"charrnn {__version__}\n", "")
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    command = [sys.executable, "-m", "charrnn", "--help"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(command, env=environment(PYTHONPATH=path), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -2,7 +2,8 @@
 
 An instruction adds, to each of 16 float32, the products of a pair of bfloat16.  Eight rows of A
 by two B tiles are 16 sums that stay in registers along the whole contraction; with two more
-registers for B and one for a pair of A that keeps the multiplier busy.
+registers for B and one for a pair of A that keeps the multiplier busy.  Four rows are for what a
+batch leaves over.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from charrnn.model.kernels.simd import HOST_FEATURES, I32, I64, V16F, V16I, BFlo
 # Vectors are slow enough for the third-level cache to bring W_hh to every core in time, and threads
 # that never meet lose little to other programs.
 SPLIT_ABOVE = sys.maxsize
-_ROWS = 8
 _V32B = ir.VectorType(BFloat(), 32)
 _DOT = "llvm.x86.avx512bf16.dpbf16ps.512"
 
@@ -63,13 +63,10 @@ def _add_tiles(builder: Any, a: Any, b: Any, sums: list[list[Any]]) -> None:
                 builder.store(builder.call(dot, [builder.load(total), pair, column]), total)
 
 
-@intrinsic
-def _rows(
-    typingctx: Any, a: Any, b: Any, c: Any, stride: Any, apart: Any, count: Any, fresh: Any
-) -> Any:
-    """c (8 rows ``stride`` bytes apart, two tiles ``apart``) += or, if fresh, := a @ b.
+def _rows_codegen(rows: int) -> Any:
+    """c (``rows`` rows ``stride`` bytes apart, two tiles ``apart``) += or, if fresh, := a @ b.
 
-    a: 8 rows in ``count`` consecutive tiles; b: ``count`` pairs of tiles.
+    a: ``rows`` rows in ``count`` consecutive tiles; b: ``count`` pairs of tiles.
     """
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -79,11 +76,11 @@ def _rows(
                 pointer(builder, builder.add(builder.add(c, builder.mul(stride, I64(r))), at), V16F)
                 for at in (I64(0), apart)
             ]
-            for r in range(_ROWS)
+            for r in range(rows)
         ]
         sums = [[cgutils.alloca_once(builder, V16F) for _ in row] for row in places]
         pairs = [
-            pair for rows in zip(sums, places, strict=True) for pair in zip(*rows, strict=True)
+            pair for both in zip(sums, places, strict=True) for pair in zip(*both, strict=True)
         ]
         with builder.if_else(builder.icmp_signed("!=", fresh, I64(0))) as (new, old):
             with new:
@@ -102,6 +99,20 @@ def _rows(
     return types.void(*[types.int64] * 7), codegen
 
 
+@intrinsic
+def _eight_rows(
+    typingctx: Any, a: Any, b: Any, c: Any, stride: Any, apart: Any, count: Any, fresh: Any
+) -> Any:
+    return _rows_codegen(8)
+
+
+@intrinsic
+def _four_rows(
+    typingctx: Any, a: Any, b: Any, c: Any, stride: Any, apart: Any, count: Any, fresh: Any
+) -> Any:
+    return _rows_codegen(4)
+
+
 @njit
 def product(a, b, c, count, rows):
     """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
@@ -109,15 +120,19 @@ def product(a, b, c, count, rows):
     a: address of two times ``count`` consecutive tiles; b: of ``count`` pairs of tiles; of C only
     the first ``rows`` rows, at most 32, are wanted.
     """
-    for r in range(0, rows, _ROWS):
+    for r in range(0, rows, 8):
         tile, row = r // 16, 64 * (r % 16)
-        _rows(a + tile * count * 1024 + row, b, c + 2048 * tile + row, 64, 1024, count, 1)
+        source, target = a + tile * count * 1024 + row, c + 2048 * tile + row
+        if rows - r > 4:
+            _eight_rows(source, b, target, 64, 1024, count, 1)
+        else:
+            _four_rows(source, b, target, 64, 1024, count, 1)
 
 
 @njit
 def add_product_2x2(a, b, count, c, stride, fresh):
     """C (2 x 2 tiles, rows ``stride`` bytes apart) += or := two rows of A tiles @ B tile pairs."""
     for row in range(2):
-        for r in range(0, 16, _ROWS):
+        for r in range(0, 16, 8):
             at = a + row * count * 1024 + 64 * r
-            _rows(at, b, c + (16 * row + r) * stride, stride, 64, count, 1 if fresh else 0)
+            _eight_rows(at, b, c + (16 * row + r) * stride, stride, 64, count, 1 if fresh else 0)
