@@ -149,8 +149,8 @@ class TrainConfig(_Record):
     Units: ``batch`` streams (B), ``window`` characters (T), ``seconds`` of wall time,
     ``eval_every`` steps (0: chosen by the clock), ``ema`` the averaging's decay (0: off),
     ``patience`` validations without a better one (0: never stop early). ``dropout`` drops units
-    between layers and before the head, ``input_dropout`` those of the embedding (None: as many),
-    ``weight_dropout`` recurrent weights. ``fit_temperature`` divides the best network's logits in
+    between layers and before the head, ``input_dropout`` those of the embedding, ``weight_dropout``
+    recurrent weights. ``fit_temperature`` divides the best network's logits in
     the end by what validates best.
     """
 
@@ -158,7 +158,7 @@ class TrainConfig(_Record):
     window: int = 128
     lr: float = 4e-3
     dropout: float = 0.0
-    input_dropout: float | None = None
+    input_dropout: float = 0.0
     weight_dropout: float = 0.0
     epochs: int = 0
     steps: int = 0
@@ -186,9 +186,8 @@ class TrainConfig(_Record):
         check_real("lr", self.lr, 0 < self.lr <= 10, "a number above 0 and at most 10")
         for name in ("dropout", "input_dropout", "weight_dropout"):
             value = getattr(self, name)
-            if value is not None or name != "input_dropout":
-                inside = isinstance(value, (int, float)) and 0 <= value < 1
-                check_real(name, value, inside, "at least 0 and below 1")
+            inside = isinstance(value, (int, float)) and 0 <= value < 1
+            check_real(name, value, inside, "at least 0 and below 1")
         self._check_budget()
         check_real("clip", self.clip, self.clip > 0, "above 0")
         check_real("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")

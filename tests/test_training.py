@@ -361,6 +361,22 @@ def test_sizes_follow_the_corpus_and_wishes_are_kept():
         choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
 
 
+def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_stays():
+    def chosen(epochs, **asked):
+        settings = {"epochs": epochs} | asked
+        config = choose(
+            settings, preset=None, vocab_size=50, train_chars=10**6, fast=False, flops=4e11
+        )[1]
+        return config.dropout, config.input_dropout, config.weight_dropout
+
+    assert chosen(1) == (0.0, 0.0, 0.0)
+    few, many = chosen(8), chosen(60)
+    assert few[0] > 0
+    assert few[1:] == (0.0, 0.0)
+    assert all(a < b for a, b in zip(few, many, strict=True))
+    assert chosen(60, dropout=0.5, input_dropout=0.0) == (0.5, 0.0, many[2])
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_keeps_within_its_size_and_gives_way_to_what_is_asked(preset):
     def chosen(**asked):

@@ -29,11 +29,9 @@ def train(
     batch: int = option(None, "--batch", help="Streams trained side by side."),
     window: int = option(None, "--window", help="Characters a gradient reaches back."),
     dropout: float = option(None, "--dropout", help="Part of the units to drop, 0 to 1."),
-    input_dropout: float = option(
-        None, "--input-dropout", help="Part of the embedding to drop. Default: as --dropout."
-    ),
+    input_dropout: float = option(None, "--input-dropout", help="Part of the embedding to drop."),
     weight_dropout: float = option(
-        None, "--weight-dropout", help="Part of the recurrent weights to drop. Default: 0."
+        None, "--weight-dropout", help="Part of the recurrent weights to drop."
     ),
     lr: float = option(None, "--lr", help="Peak learning rate."),
     epochs: int = option(None, "--epochs", help="Train for so many passes over the text."),

@@ -65,7 +65,7 @@ def command(setting: Setting) -> str:
         "lr": config.lr,
         "dropout": config.dropout,
         "input-dropout": config.input_dropout,
-        "weight-dropout": config.weight_dropout or None,
+        "weight-dropout": config.weight_dropout,
         "ema": config.ema,
         "patience": config.patience,
         "split": cut.kind,

@@ -50,10 +50,8 @@ class Stepper:
         self.averaged = self.flat.values.clone() if config.ema else self.flat.values
         self.exp_avg = torch.zeros_like(self.flat.values)
         self.exp_avg_sq = torch.zeros_like(self.flat.values)
-        inputs = config.dropout if config.input_dropout is None else config.input_dropout
-        self.dropout = Dropout(
-            config.dropout, inputs, config.weight_dropout, torch.Generator(place.device)
-        )
+        rates = config.dropout, config.input_dropout, config.weight_dropout
+        self.dropout = Dropout(*rates, torch.Generator(place.device))
         self._loss_scale = LOSS_SCALE if place.dtype == torch.float16 else 1.0
         self.done = 0
 
