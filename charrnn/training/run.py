@@ -27,7 +27,7 @@ from charrnn.training.folder import RunFolder, check_free, new_folder, occupied,
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose
 from charrnn.training.records import Listener, Plan, Result, Silence
-from charrnn.training.setting import Cut, Setting, Tally
+from charrnn.training.setting import FURTHEST, Cut, Setting, Tally
 from charrnn.training.snapshot import environment, restore
 from charrnn.training.step import Stepper
 
@@ -135,7 +135,8 @@ def _start(
         flops=training_flops(place),
     )
     began = None if start_from is None else str(start_from)
-    setting = Setting(model, config, corpus, text.cut, parts, text.max_bytes, began)
+    most = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
+    setting = Setting(model, config, corpus, text.cut, parts, most, began)
     network = CharNetwork(model, config.seed)
     if origin is not None:
         listener.on_note(adopt(network, origin, corpus))
