@@ -12,8 +12,9 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError
 from charrnn.training.rates import product_rate
 
-# what a run gets done of the rate of one large product, validations and all; and a large GPU's
-PARTS_OF_RATE = {torch.float32: 0.5, torch.bfloat16: 0.27}
+# what a run gets done of the rate of one large product, validations and all: memory holds tiles
+# back more than vectors; and a large GPU's
+PART_OF_TILES, PART_OF_VECTORS, PART_OF_FLOAT32 = 0.27, 0.75, 0.5
 GPU_FLOPS = 2e13
 
 
@@ -80,7 +81,10 @@ def training_flops(place: Place) -> float:
     if place.device.type != "cpu":
         return GPU_FLOPS
     dtype = place.dtype or torch.float32
-    return PARTS_OF_RATE[dtype] * product_rate(dtype, place.threads)
+    part = PART_OF_FLOAT32
+    if dtype == torch.bfloat16:
+        part = PART_OF_TILES if "amx_bf16" in _flags() else PART_OF_VECTORS
+    return part * product_rate(dtype, place.threads)
 
 
 def _bfloat16_pays() -> bool:
@@ -95,10 +99,12 @@ def _bfloat16_pays() -> bool:
 
 def multiplies_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices natively (AMX or AVX512-BF16)."""
-    if os.environ.get("CHARRNN_NO_BF16"):
-        return False
+    return not _flags().isdisjoint({"amx_bf16", "avx512_bf16"})
+
+
+def _flags() -> set[str]:
+    """What Linux says of this processor; nothing on other systems."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        return set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
-        return False
-    return " amx_bf16" in flags or " avx512_bf16" in flags
+        return set()
