@@ -50,8 +50,19 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     monkeypatch.setattr(device, "multiplies_bfloat16", lambda: True)
     monkeypatch.setattr(device, "product_rate", lambda dtype, threads: known[dtype])
     assert device._dtype("auto", torch.device("cpu")) is chosen
-    place = Place(torch.device("cpu"), chosen, 2)
-    assert 0.2 * 2e11 < training_flops(place) < 2e11
+    rate = known[chosen or torch.float32]
+    assert 0.2 * rate < training_flops(Place(torch.device("cpu"), chosen, 2)) < rate
+
+
+def test_less_of_the_rate_is_expected_of_tiles_than_of_vectors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "product_rate", lambda *_: 1e12)
+    place, found = Place(torch.device("cpu"), torch.bfloat16, 2), {}
+    for unit in ("amx_bf16", "avx512_bf16"):
+        monkeypatch.setattr(device, "_flags", lambda unit=unit: {"fpu", unit, "avx512_bf16"})
+        found[unit] = training_flops(place)
+    assert 0 < found["amx_bf16"] < found["avx512_bf16"] < 1e12
 
 
 def test_a_processor_without_bfloat16_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
