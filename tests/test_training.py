@@ -238,7 +238,15 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(corpus, tmp_path
 
 
 @pytest.mark.parametrize(
-    "changed", [["threads"], ["device"], ["torch"], ["torch", "device", "threads"], []]
+    "changed",
+    [
+        ["threads"],
+        ["device"],
+        ["torch"],
+        ["kernels"],
+        ["torch", "device", "threads", "kernels"],
+        [],
+    ],
 )
 def test_a_changed_environment_is_named_in_one_warning(corpus, tmp_path, changed):
     notes = []
@@ -251,8 +259,8 @@ def test_a_changed_environment_is_named_in_one_warning(corpus, tmp_path, changed
     path = tmp_path / "run" / "last.safetensors"
     saved = checkpoint.load(path, extra=True)
     now = saved.meta["resume"]["environment"]
-    before = now | {name: {"threads": 64, "device": "cuda", "torch": "2.11.0"}[name]
-                    for name in changed}  # fmt: skip
+    others = {"threads": 64, "device": "cuda", "torch": "2.11.0", "kernels": "another"}
+    before = now | {name: others[name] for name in changed}
     meta = saved.meta | {"resume": saved.meta["resume"] | {"environment": before}}
     dataclasses.replace(saved, meta=meta).save(path)
     charrnn.train(out=tmp_path / "run", resume=True, steps=9, listener=Listener())

@@ -68,7 +68,13 @@ def run_first_layer(
 
 def has_kernels(dtype: torch.dtype) -> bool:
     """Whether our compiled kernels do products in ``dtype`` on this machine."""
-    return dtype == torch.bfloat16 and compiled_window() is not None
+    return kernels(dtype) != "torch"
+
+
+def kernels(dtype: torch.dtype) -> str:
+    """What does products in ``dtype`` here: our ``amx`` or ``avx512`` kernels, or ``torch``."""
+    window = compiled_window() if dtype == torch.bfloat16 else None
+    return "torch" if window is None else window.UNIT
 
 
 def fused_layer(

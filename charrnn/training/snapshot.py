@@ -10,7 +10,7 @@ import torch
 
 from charrnn.checkpoint import Checkpoint, Tensors
 from charrnn.errors import CheckpointError
-from charrnn.model.fused import has_kernels
+from charrnn.model.fused import kernels
 from charrnn.model.network import State
 from charrnn.training.card import card
 from charrnn.training.setting import Setting, Tally
@@ -23,7 +23,7 @@ def environment(stepper: Stepper) -> dict[str, Any]:
         "torch": torch.__version__,
         "device": stepper.place.device.type,
         "threads": stepper.place.threads,
-        "kernels": has_kernels(stepper.place.dtype or torch.float32),
+        "kernels": kernels(stepper.place.dtype or torch.float32),
         "precision": str(stepper.place.dtype or torch.float32).removeprefix("torch."),
     }
 

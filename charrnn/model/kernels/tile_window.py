@@ -22,6 +22,8 @@ __all__ = [
     "weight_gradient",
 ]
 
+UNIT: str = matrix_unit().__name__.rpartition(".")[2]
+
 
 class Saved(NamedTuple):
     """What the way back needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H), bfloat16."""
