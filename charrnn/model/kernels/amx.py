@@ -120,34 +120,41 @@ def tile_dot(typingctx: Any, c: Any, a: Any, b: Any) -> Any:
 
 
 @njit
-def _product_2x2(a0, a1, b, c, count):
-    """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
+def _product_2x2(a, b, count, c, stride, across, down, fresh):
+    """C += or, if fresh, := two rows of ``count`` A tiles @ a panel of ``count`` B tile pairs.
 
-    a0, a1: addresses of ``count`` consecutive tiles; b: of ``count`` pairs of tiles.
+    C is 2 x 2 tiles, ``across`` and ``down`` bytes apart, of rows ``stride`` bytes apart.
     """
-    tile_zero(0)
-    tile_zero(1)
-    tile_zero(2)
-    tile_zero(3)
+    lower = a + count * 1024
+    if fresh:
+        tile_zero(0)
+        tile_zero(1)
+        tile_zero(2)
+        tile_zero(3)
+    else:
+        tile_load(0, c, stride)
+        tile_load(1, c + across, stride)
+        tile_load(2, c + down, stride)
+        tile_load(3, c + down + across, stride)
     for k in range(count):
         at = k * 1024
-        tile_load(4, a0 + at, 64)
+        tile_load(4, a + at, 64)
         tile_load(6, b + 2 * at, 64)
         tile_dot(0, 4, 6)
         tile_load(7, b + 2 * at + 1024, 64)
         tile_dot(1, 4, 7)
-        tile_load(5, a1 + at, 64)
+        tile_load(5, lower + at, 64)
         tile_dot(2, 5, 6)
         tile_dot(3, 5, 7)
-    tile_store(0, c, 64)
-    tile_store(1, c + 1024, 64)
-    tile_store(2, c + 2048, 64)
-    tile_store(3, c + 3072, 64)
+    tile_store(0, c, stride)
+    tile_store(1, c + across, stride)
+    tile_store(2, c + down, stride)
+    tile_store(3, c + down + across, stride)
 
 
 @njit
 def _product_1x2(a0, b, c, count):
-    """The same for one row of A tiles: C is c00, c01."""
+    """C (two tiles at c) = a row of A tiles @ a panel of B tile pairs."""
     tile_zero(0)
     tile_zero(1)
     for k in range(count):
@@ -169,7 +176,7 @@ def product(a, b, c, count, rows):
     the first ``rows`` rows, at most 32, are wanted.
     """
     if rows > 16:
-        _product_2x2(a, a + count * 1024, b, c, count)
+        _product_2x2(a, b, count, c, 64, 1024, 2048, True)
     else:
         _product_1x2(a, b, c, count)
 
@@ -177,28 +184,4 @@ def product(a, b, c, count, rows):
 @njit
 def add_product_2x2(a, b, count, c, stride, fresh):
     """C (2 x 2 tiles, rows ``stride`` bytes apart) += or := two rows of A tiles @ B tile pairs."""
-    lower, down = a + count * 1024, 16 * stride
-    if fresh:
-        tile_zero(0)
-        tile_zero(1)
-        tile_zero(2)
-        tile_zero(3)
-    else:
-        tile_load(0, c, stride)
-        tile_load(1, c + 64, stride)
-        tile_load(2, c + down, stride)
-        tile_load(3, c + down + 64, stride)
-    for k in range(count):
-        at = k * 1024
-        tile_load(4, a + at, 64)
-        tile_load(6, b + 2 * at, 64)
-        tile_dot(0, 4, 6)
-        tile_load(7, b + 2 * at + 1024, 64)
-        tile_dot(1, 4, 7)
-        tile_load(5, lower + at, 64)
-        tile_dot(2, 5, 6)
-        tile_dot(3, 5, 7)
-    tile_store(0, c, stride)
-    tile_store(1, c + 64, stride)
-    tile_store(2, c + down, stride)
-    tile_store(3, c + down + 64, stride)
+    _product_2x2(a, b, count, c, stride, 64, 16 * stride, fresh)
