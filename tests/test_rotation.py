@@ -156,6 +156,21 @@ def test_what_cannot_be_read_back_replaces_nothing(
         assert left_over(RUN) == []
 
 
+def test_a_last_one_that_cannot_be_read_stays_until_a_good_one_takes_its_place() -> None:
+    with occupied(RUN, Silence()) as folder:
+        saved(folder, 1, 2)
+    damaged = (RUN / LAST).read_bytes()[:-9]
+    (RUN / LAST).write_bytes(damaged)
+    with occupied(RUN, Silence()) as folder:
+        assert folder.read_last().meta["number"] == 1
+        assert (RUN / LAST).read_bytes() == damaged
+        saved(folder, 3)
+        assert (number_in(RUN / LAST), number_in(RUN / PREVIOUS)) == (3, 1)
+        saved(folder, 4)
+    assert (number_in(RUN / LAST), number_in(RUN / PREVIOUS)) == (4, 3)
+    assert left_over(RUN) == []
+
+
 # --- a call that is the last
 
 

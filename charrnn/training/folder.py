@@ -92,6 +92,7 @@ class RunFolder:
         self._listener, self._lock = listener, lock
         self._failed: Counter[str] = Counter()
         self._known = {file: _identity(path / file) for file in (BEST, LAST)}
+        self._distrusted: tuple[int, int, int] | None = None
 
     def release(self) -> None:
         """Let other trainers in."""
@@ -115,8 +116,7 @@ class RunFolder:
                 raise
             self._listener.on_note(f"{error}; going back to {PREVIOUS}")
             good = load(self.path / PREVIOUS, extra=True)
-            with suppress(OSError):  # or the next save would make it the previous one
-                (self.path / LAST).unlink(missing_ok=True)
+            self._distrusted = _identity(self.path / LAST)
             return good
 
     def check_room(self, parameters: int) -> None:
@@ -197,7 +197,8 @@ class RunFolder:
     def _keep_previous(self) -> None:
         """A second name for the last checkpoint, so that one damaged file is never the only one."""
         last, previous = self.path / LAST, self.path / PREVIOUS
-        if not last.exists():
+        # one that could not be read must not take the place of the one that could
+        if _identity(last) in (None, self._distrusted):
             return
         link = temporary_beside(previous)
         try:
