@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from charrnn.config import CELLS, ModelConfig
 from charrnn.model.cells import STEPS, LayerWeights, naive_layer
 from charrnn.model.flat import FlatParameters
-from charrnn.model.fused import run_first_layer, run_layer
+from charrnn.model.fused import one_after_another, run_first_layer, run_layer
 from charrnn.model.network import CharNetwork, Dropout
 
 B, T, E, H = 3, 7, 5, 4
@@ -37,6 +37,23 @@ def test_gradients_of_every_cell_are_those_of_finite_differences(cell):
         return STEPS[cell](x, hx, cx, LayerWeights(*w))
 
     assert gradcheck(step, inputs, eps=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_in_one_piece_are_the_weights(cell):
+    *_, weights = layer_inputs(cell)
+    for weight in weights:
+        weight.requires_grad_()
+    pieces = one_after_another(weights, torch.float64)
+    start = pieces[0].data_ptr()
+    for piece, weight in zip(pieces, weights, strict=True):
+        assert torch.equal(piece, weight)
+        assert piece.is_contiguous()
+        assert piece.data_ptr() == start
+        start += 8 * piece.numel()
+    torch.stack([(k + 1) * piece.sum() for k, piece in enumerate(pieces)]).sum().backward()
+    for k, weight in enumerate(weights):
+        assert torch.equal(weight.grad, torch.full_like(weight, k + 1))
 
 
 @pytest.mark.parametrize("cell", CELLS)

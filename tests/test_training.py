@@ -189,6 +189,27 @@ def test_weights_are_untouched_by_a_step_whose_loss_is_not_finite(corpus):
     assert not stepper.exp_avg.any()
 
 
+def test_steps_whose_gradients_overflow_are_skipped_and_counted(corpus, tmp_path, monkeypatch):
+    loss_of, seen, notes = Stepper.loss, [], []
+
+    def overflowing(self, x, y, state):
+        loss, state = loss_of(self, x, y, state)
+        seen.append(self.flat.values.clone())
+        if len(seen) in (7, 8, 30):  # a root at zero: the loss is finite, its gradient is not
+            loss = loss + (self.network.head.bias.sum() * 0).sqrt()
+        return loss, state
+
+    class Notes(Silence):
+        def on_note(self, text):
+            notes.append(text)
+
+    monkeypatch.setattr(Stepper, "loss", overflowing)
+    run(corpus, tmp_path / "run", listener=Notes(), eval_every=20)
+    assert [note.split(" of the last")[0] for note in notes] == ["2", "1"]
+    still = [k for k in range(1, 60) if torch.equal(seen[k], seen[k - 1])]
+    assert still == [7, 8, 30]  # nothing but those three changed nothing
+
+
 def test_training_survives_two_failed_saves_and_gives_up_at_the_third(
     corpus, tmp_path, monkeypatch
 ):

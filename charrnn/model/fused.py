@@ -91,10 +91,21 @@ def torch_layer(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``run_layer`` by torch's own layer: oneDNN on a CPU, cuDNN on a GPU."""
     compute = dtype or w.weight_hh.dtype
-    x, h, c, *weights = (t.to(compute) for t in (x, hx, cx, *w))
+    x, h, c = (t.to(compute) for t in (x, hx, cx))
+    weights = one_after_another(w, compute) if x.is_cuda else [t.to(compute) for t in w]
     state = (h[None], c[None]) if cell == "lstm" else h[None]
     # has_biases, layers, dropout, training, bidirectional, batch_first
     settings = (True, 1, 0.0, torch.is_grad_enabled(), False, True)
     y, h, *rest = _TORCH_LAYERS[cell](x, state, weights, *settings)
     c = rest[0][0] if rest else cx
     return y, h[0].to(hx.dtype), c.to(cx.dtype)
+
+
+def one_after_another(w: LayerWeights, dtype: torch.dtype) -> list[Tensor]:
+    """``w`` in ``dtype`` in one piece of memory, in the order that cuDNN reads.
+
+    Weights that lie elsewhere torch copies at every call, and warns.
+    """
+    flat = torch.cat([t.flatten() for t in w]).to(dtype)
+    pieces = flat.split([t.numel() for t in w])
+    return [piece.view(t.shape) for piece, t in zip(pieces, w, strict=True)]

@@ -185,6 +185,11 @@ class Trainer:
     def _report(self, val_nats: float | None) -> Report:
         """Write a line of metrics."""
         self._settle()
+        if skipped := self.stepper.take_skipped():
+            self.listener.on_note(
+                f"{skipped} of the last steps changed nothing: their gradients were not finite; "
+                "if that goes on, try --precision float32 or a smaller --lr"
+            )
         tally = self.tally
         tally.elapsed_s = self._clock.now()
         chars, seconds = (now - then for now, then in zip(tally.at, self._reported, strict=True))

@@ -53,6 +53,7 @@ class Stepper:
         rates = config.dropout, config.input_dropout, config.weight_dropout
         self.dropout = Dropout(*rates, torch.Generator(place.device))
         self._loss_scale = LOSS_SCALE if place.dtype == torch.float16 else 1.0
+        self._skipped = torch.zeros((), device=place.device)
         self.done = 0
 
     def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
@@ -92,15 +93,24 @@ class Stepper:
         finally:
             self.flat.values.copy_(own)
 
+    def take_skipped(self) -> int:
+        """How many steps were skipped since this was last asked; waits for the device."""
+        skipped = int(self._skipped)
+        self._skipped.zero_()
+        return skipped
+
     @torch.no_grad()
     def _update(self, lr: float, norm: Tensor) -> None:
         """AdamW (Loshchilov & Hutter 2019) on the flat vectors."""
         self.done += 1
         config, n = self.config, self.flat.decayed
-        if norm.device.type == "mps" and not bool(torch.isfinite(norm)):
-            return  # its kernel takes found_inf and does not look at it
         # torch's kernel skips the update where found_inf is not 0: NaN never reaches a weight
         skip = (~torch.isfinite(norm)).to(torch.float32)
+        self._skipped.add_(skip)
+        if norm.device.type == "mps" and bool(skip):
+            return  # its kernel takes found_inf and does not look at it
+        # filled where it is used: a number that is copied to a GPU waits for it
+        done = torch.full((), float(self.done), device=norm.device)
         for piece, decay in ((slice(None, n), config.weight_decay), (slice(n, None), 0.0)):
             torch._fused_adamw_(
                 [self.flat.values[piece]],
@@ -108,7 +118,7 @@ class Stepper:
                 [self.exp_avg[piece]],
                 [self.exp_avg_sq[piece]],
                 [],
-                [torch.tensor(float(self.done), device=norm.device)],
+                [done],
                 lr=lr,
                 beta1=config.beta1,
                 beta2=config.beta2,
