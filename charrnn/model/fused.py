@@ -107,5 +107,5 @@ def one_after_another(w: LayerWeights, dtype: torch.dtype) -> list[Tensor]:
     Weights that lie elsewhere torch copies at every call, and warns.
     """
     flat = torch.cat([t.flatten() for t in w]).to(dtype)
-    pieces = flat.split([t.numel() for t in w])
+    pieces = torch.split(flat, [t.numel() for t in w])
     return [piece.view(t.shape) for piece, t in zip(pieces, w, strict=True)]
