@@ -48,15 +48,15 @@ def _window() -> Any:
 
 
 class _Dense(torch.autograd.Function):
-    """x (T, B, I) through w_ih (4H, I), w_hh (4H, H), bias (4H,)."""
+    """x (T, B, I) through w_ih (4H, I), bias (4H,), w_hh (4H, H)."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
         w_ih: Tensor,
-        w_hh: Tensor,
         bias: Tensor,
+        w_hh: Tensor,
         hx: Tensor,
         cx: Tensor,
         dtype: torch.dtype,
@@ -80,7 +80,7 @@ class _Dense(torch.autograd.Function):
         dw_ih = window.weight_gradient(flat, inputs)
         if ctx.needs_input_grad[0]:
             dx = window.input_gradient(flat, w_ih).view(*dy.shape[:2], -1)
-        return dx, dw_ih, dw_hh, dbias, dhx, dcx, None
+        return dx, dw_ih, dbias, dw_hh, dhx, dcx, None
 
 
 class _Table(torch.autograd.Function):
@@ -121,19 +121,26 @@ def _one_hot(rows: Tensor, symbols: int, dtype: torch.dtype) -> Tensor:
     return hot.scatter_(1, rows.reshape(-1, 1), 1)
 
 
-def _apply(function: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    result: tuple[Tensor, Tensor, Tensor] = function.apply(*args)
-    return result
-
-
-def _padded(H: int) -> int:
-    return (H + UNITS - 1) // UNITS * UNITS
-
-
-def _pad_gates(w: Tensor, H: int, to: int) -> Tensor:
-    """Zero rows behind each gate's H rows of (4H, ...); their units stay zero for ever."""
+def _pad_gates(w: Tensor, H: int) -> Tensor:
+    """Zero rows behind each gate's H rows of (4H, ...), up to whole tiles of units."""
+    missing = -H % UNITS
+    if not missing:
+        return w
     gates = w.view(4, H, -1)
-    return F.pad(gates, (0, 0, 0, to - H)).reshape(4 * to, *w.shape[1:])
+    return F.pad(gates, (0, 0, 0, missing)).reshape(4 * (H + missing), *w.shape[1:])
+
+
+def _in_whole_tiles(
+    function: Any, inputs: tuple[Tensor, ...], w_hh: Tensor, hx: Tensor, cx: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``function`` on states of whole tiles of units: those that are added stay zero for ever."""
+    H = hx.shape[1]
+    missing = -H % UNITS
+    if missing:
+        w_hh = F.pad(_pad_gates(w_hh, H), (0, missing))
+        hx, cx = F.pad(hx, (0, missing)), F.pad(cx, (0, missing))
+    y, hy, cy = function.apply(*inputs, w_hh, hx, cx, *rest)
+    return (y[..., :H], hy[:, :H], cy[:, :H]) if missing else (y, hy, cy)
 
 
 def lstm_layer(
@@ -150,14 +157,8 @@ def lstm_layer(
     bias (4H,) is the sum of both of torch's biases.
     """
     H = hx.shape[1]
-    to = _padded(H)
-    if to == H:
-        return _apply(_Dense, x, w_ih, w_hh, bias, hx, cx, dtype)
-    w_ih, bias = _pad_gates(w_ih, H, to), _pad_gates(bias, H, to)
-    w_hh = F.pad(_pad_gates(w_hh, H, to), (0, to - H))
-    hx, cx = F.pad(hx, (0, to - H)), F.pad(cx, (0, to - H))
-    y, hy, cy = _apply(_Dense, x, w_ih, w_hh, bias, hx, cx, dtype)
-    return y[..., :H], hy[:, :H], cy[:, :H]
+    inputs = x, _pad_gates(w_ih, H), _pad_gates(bias, H)
+    return _in_whole_tiles(_Dense, inputs, w_hh, hx, cx, dtype)
 
 
 def lstm_symbols(
@@ -175,12 +176,5 @@ def lstm_symbols(
     The input product is taken once a symbol instead of once a position.
     """
     H = hx.shape[1]
-    table = torch.addmm(bias, embedding, w_ih.t())
-    to = _padded(H)
-    if to == H:
-        return _apply(_Table, table, symbols, w_hh, hx, cx, dtype)
-    table = _pad_gates(table.t(), H, to).t()
-    w_hh = F.pad(_pad_gates(w_hh, H, to), (0, to - H))
-    hx, cx = F.pad(hx, (0, to - H)), F.pad(cx, (0, to - H))
-    y, hy, cy = _apply(_Table, table, symbols, w_hh, hx, cx, dtype)
-    return y[..., :H], hy[:, :H], cy[:, :H]
+    table = _pad_gates(torch.addmm(bias, embedding, w_ih.t()).t(), H).t()
+    return _in_whole_tiles(_Table, (table, symbols), w_hh, hx, cx, dtype)
