@@ -88,6 +88,12 @@ def test_symbols(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     compare(found, wanted, TOLERANCE[dtype])
 
 
+def test_symbols_of_a_large_alphabet(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums by symbol instead of a product with ones."""
+    monkeypatch.setattr(fused_lstm, "ONE_HOT_UP_TO", 86)
+    test_symbols(SIZES[2], dtype)
+
+
 def test_state_carries_over(dtype: torch.dtype) -> None:
     x, w_ih, w_hh, bias, hx, cx = tensors(8, 5, 64, 32)
     whole = lstm_layer(x, w_ih, w_hh, bias, hx, cx, dtype)
@@ -131,6 +137,23 @@ def python(program: str, **env: str) -> str:
     done = subprocess.run(command, env=environment(**env), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_more_threads_than_work_space_was_once_made_for() -> None:
+    """Every thread has whole blocks of rows for its own; too few of them end the process."""
+    if compiled_window() is None:
+        pytest.skip("this processor has neither AMX nor AVX512-BF16, which the loops are made of")
+    program = """
+import torch
+from charrnn.model.kernels.fused_lstm import lstm_layer
+from tests.test_kernels import outcome, tensors
+leaves, found = tensors(4, 1040, 32, 32), []
+for threads in (1, 128):
+    torch.set_num_threads(threads)
+    found.append(outcome(lambda *a: lstm_layer(*a, torch.bfloat16), leaves, torch.float32))
+print([float((a - b).float().norm() / a.float().norm()) < 1e-3 for a, b in zip(*found)])
+"""
+    assert python(program) == f"{[True] * 9}\n"
 
 
 def test_no_code_is_compiled_for_a_processor_without_either_unit() -> None:

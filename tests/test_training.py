@@ -15,7 +15,15 @@ import torch
 import charrnn
 from charrnn import checkpoint, interrupts
 from charrnn.config import TrainConfig
-from charrnn.errors import ConfigError, CorpusError, Interrupted, NonFiniteLossError, SaveError
+from charrnn.errors import (
+    CheckpointError,
+    ConfigError,
+    CorpusError,
+    Interrupted,
+    NonFiniteLossError,
+    SaveError,
+)
+from charrnn.text.vocab import Vocab
 from charrnn.training import loop
 from charrnn.training.folder import RunFolder
 from charrnn.training.recipes import PRESETS, choose
@@ -241,6 +249,25 @@ def test_another_text_cannot_go_on_with_a_run(corpus, tmp_path):
     corpus.write_text(TEXT + "x")
     with pytest.raises(CorpusError, match="sha256"):
         charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=9)
+
+
+@pytest.mark.parametrize("symbols", [1, 2, 40])
+def test_a_checkpoint_of_another_alphabet_does_not_go_on(corpus, tmp_path, symbols):
+    """The compiled kernels look ids up unchecked."""
+    run(corpus, tmp_path / "run", steps=5)
+    last = checkpoint.load(tmp_path / "run" / "last.safetensors", extra=True)
+    vocab = Vocab(tuple(range(97, 97 + symbols)), (1,) * symbols)
+    config = dataclasses.replace(last.config, vocab_size=symbols)
+    weights = {n: np.zeros(shape, np.float32) for n, shape in config.shapes().items()}
+    sizes = sum(w.size for w in weights.values())
+    moments = {n: np.zeros(sizes, np.float32) for n in last.extra if n.startswith("optimizer")}
+    forged = dataclasses.replace(
+        last, config=config, vocab=vocab, weights=weights, extra=last.extra | moments
+    )
+    forged.save(tmp_path / "run" / "last.safetensors")
+    (tmp_path / "run" / "previous.safetensors").unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=r"its alphabet is not that of novel\.txt"):
+        charrnn.train(out=tmp_path / "run", resume=True, steps=20)
 
 
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(corpus, tmp_path):

@@ -315,6 +315,11 @@ def _setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) ->
         raise CorpusError(f"the encoded {name} is no longer in the cache: name the corpus again")
     if corpus.sha256 != digest:
         raise CorpusError(f"{corpus.name} is not the text of that run: its sha256 differs")
+    alphabets = [(vocab.is_bytes, vocab.codes) for vocab in (corpus.vocab, last.vocab)]
+    if alphabets[0] != alphabets[1]:  # compiled kernels believe that ids are within it
+        raise CheckpointError(
+            f"the last checkpoint cannot be resumed: its alphabet is not that of {corpus.name}"
+        )
     config = TrainConfig.from_dict(config | settings)
     parts = _cut(corpus, cut)
     return Setting(last.config, config, corpus, cut, parts, max_bytes, start_from)

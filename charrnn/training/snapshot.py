@@ -74,17 +74,17 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
         for name, target in targets.items():
             target.copy_(_tensor(extra, name, target.shape))
         stepper.done = tally.step
-        fresh = stepper.network.zero_state(stepper.config.batch)
+        config, B = checkpoint.config, stepper.config.batch
         hx, cx = (
-            _tensor(extra, f"state.{name}", like.shape).to(stepper.place.device)
-            for name, like in zip(("hx", "cx"), fresh, strict=True)
+            _tensor(extra, f"state.{name}", (config.layers, B, width)).to(stepper.place.device)
+            for name, width in (("hx", config.hidden), ("cx", config.cell_width))
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
     return tally, (hx, cx)
 
 
-def _tensor(extra: Tensors, name: str, shape: torch.Size) -> torch.Tensor:
+def _tensor(extra: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """A tensor of a checkpoint, which is anybody's: compiled kernels believe its shape."""
     value = extra[name]
     if value.shape != tuple(shape) or value.dtype != np.float32:

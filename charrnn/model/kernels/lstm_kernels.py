@@ -22,7 +22,7 @@ from charrnn.model.kernels.simd import (
     store_f32,
     tanh,
 )
-from charrnn.model.kernels.team import HEADER, join, meet
+from charrnn.model.kernels.team import HEADER, SIZE, join, meet
 from charrnn.model.kernels.units import matrix_unit
 
 enter, leave = matrix_unit().enter, matrix_unit().leave
@@ -47,6 +47,12 @@ def _share(p, thread, size):
         return 0, B, 2 * (pairs * thread // size), 2 * (pairs * (thread + 1) // size), 0
     first = B * thread // size
     return first, B * (thread + 1) // size, 0, H // 16, first // 16 + thread
+
+
+@njit
+def _packed_bytes(p, tiles):
+    """Bytes of one of the two packed states: whole row blocks for every thread."""
+    return (peek(p, B_) // 16 + peek(p, SIZE)) * tiles * 1024
 
 
 @njit
@@ -100,7 +106,7 @@ def _forward_step(p, t, b0, b1, u0, u1, block, c):
     """Step t for a thread's rows and units."""
     B, H = peek(p, B_), peek(p, H_)
     tiles = H // 32
-    size = (B // 16 + 64) * tiles * 1024
+    size = _packed_bytes(p, tiles)
     source = peek(p, PACKED) + (t % 2) * size + block * tiles * 1024
     target = peek(p, PACKED) + ((t + 1) % 2) * size + block * tiles * 1024
     for b in range(b0, b1, 32):
@@ -207,7 +213,7 @@ def _backward_step(p, t, b0, b1, u0, u1, block, c, dbias):
     """Step t of the way back for a thread's rows and units; t = -1 leaves dhx."""
     B, H = peek(p, B_), peek(p, H_)
     tiles = H // 8
-    size = (B // 16 + 64) * tiles * 1024
+    size = _packed_bytes(p, tiles)
     source = peek(p, PACKED) + ((t + 1) % 2) * size + block * tiles * 1024
     target = peek(p, PACKED) + ((t + 2) % 2) * size + block * tiles * 1024
     for b in range(b0, b1, 32):

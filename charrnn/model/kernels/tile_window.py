@@ -44,7 +44,8 @@ def _run(
     split = 8 * H * H > matrix_unit().SPLIT_ABOVE
     size = _team_size(split, B, H)
     scratch = torch.empty(size * kernels.SCRATCH_BYTES, dtype=torch.uint8)
-    packed = torch.empty(2 * (B // 16 + 64) * (H // 8) * 1024, dtype=torch.uint8)
+    # two states of whole blocks of 16 rows, for every thread its own; see lstm_kernels
+    packed = torch.empty(2 * (B // 16 + size) * (H // 8) * 1024, dtype=torch.uint8)
     tensors: list[Tensor | None] = [tile_config(), scratch, w, packed, *slots]
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
     team.run(entry, [T, B, H, int(split), *addresses], size)
