@@ -194,7 +194,8 @@ class TrainConsole:
         if result.temperature is not None:
             shown += f" at temperature {result.temperature:.3f}"
         note(
-            f"{shown} nats/char after {result.steps:,} steps, {result.chars:,} characters, "
+            f"{f'{shown} nats/char after ' if shown else ''}{result.steps:,} steps, "
+            f"{result.chars:,} characters, "
             f"{duration(result.elapsed_s)}, seed {result.seed}{why}"
         )
         note(f"kept {result.best}; try: charrnn sample {result.folder}")
@@ -226,7 +227,7 @@ def _new_bar() -> tqdm[Any]:
 
 
 def describe(plan: Plan) -> list[str]:
-    """What a run is, in three lines."""
+    """What a run is, in three lines, and in one more where it began with others' weights."""
     model, config, chars = plan.model, plan.training, plan.chars
     verbs = {"train": "train on", "val": "validate", "test": "test"}
     parts = ", ".join(f"{chars[part]:,} to {verb}" for part, verb in verbs.items() if chars[part])
@@ -237,6 +238,7 @@ def describe(plan: Plan) -> list[str]:
     )  # fmt: skip
     verb = f"resuming at step {plan.resumed_at:,}" if plan.resumed_at else "training"
     return [
+        *([plan.origin] if plan.origin else []),
         f"{plan.corpus}: {parts}; {model.vocab_size} symbols",
         f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
         f"{model.parameters / 1e6:.2f} M weights; {config.batch} streams of {config.window}, "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 
 from charrnn.bench.machine import read_bandwidth
 from charrnn.bench.sampling import Case, char_flops, measure, step_bytes
-from charrnn.bench.training import VOCABULARY, bench_training
+from charrnn.bench.training import VOCABULARY, bench_training, flops_per_char
 from charrnn.config import ModelConfig, TrainConfig
+from tests.support import environment
 
 SAMPLE = {
     "chars_per_second", "reference_chars_per_second", "reference_alone_chars_per_second",
@@ -43,6 +46,35 @@ def test_training() -> None:
     assert all(0 < value < math.inf for value in figures.values())
     ratio = figures["chars_per_second"] / figures["reference_chars_per_second"]
     assert figures["ratio"] == pytest.approx(ratio, abs=1e-3)
+
+
+def test_the_products_of_a_training_step() -> None:
+    config = ModelConfig(50, hidden=64, embedding=32, layers=2)
+    assert flops_per_char(config) == 6 * (3 * 4 * 64 * 64 + 50 * 64)
+
+
+@pytest.mark.parametrize("size", [1 << 18, 8 << 20])
+def test_the_plain_loops_get_their_memory_as_anyone_s_do(size: int) -> None:
+    """Settings that fetch every piece of memory anew would halve the speed that ours is told by."""
+    program = f"""
+import resource, sys, torch
+from charrnn.model.kernels.memory import default_memory, keep_memory
+if sys.argv[1] == "set" and not (keep_memory() and default_memory()):
+    raise SystemExit("no glibc")
+for round in range(30):
+    if round == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones({size}, dtype=torch.uint8)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
+"""
+    faults = []
+    for how in ("unasked", "set"):
+        command = [sys.executable, "-c", program, how]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment())
+        if done.stderr.strip() == "no glibc":
+            pytest.skip("the C library here is not glibc")
+        faults.append(int(done.stdout))
+    assert faults[1] <= faults[0] + 8
 
 
 def test_a_step_reads_its_weights() -> None:

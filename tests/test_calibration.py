@@ -23,6 +23,8 @@ RANGES = ((0, 5000), (6000, 7000))
 class Known:
     """Knows the probabilities of a text drawn at random, and is ``surer`` times as sure."""
 
+    vocab_size = V
+
     def __init__(self, surer: float) -> None:
         probabilities = np.random.default_rng(1).dirichlet(np.ones(V))
         self.text = np.random.default_rng(2).choice(V, 7000, p=probabilities).astype(np.uint8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from charrnn.library import cache_folder
+from charrnn.model.fused import kernels
 from charrnn.training import device, rates
 from charrnn.training.device import Place, training_flops
 
@@ -24,7 +26,7 @@ def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.Monkey
     first = rates.product_rate(torch.float32, 1)
     assert first > 0
     assert fresh.is_file()
-    monkeypatch.setattr(rates, "_measure", lambda dtype: pytest.fail("measured again"))
+    monkeypatch.setattr(rates, "_measure", lambda *_: pytest.fail("measured again"))
     assert rates.product_rate(torch.float32, 1) == first
 
 
@@ -60,9 +62,42 @@ def test_less_of_the_rate_is_expected_of_tiles_than_of_vectors(
     monkeypatch.setattr(device, "product_rate", lambda *_: 1e12)
     place, found = Place(torch.device("cpu"), torch.bfloat16, 2), {}
     for unit in ("amx_bf16", "avx512_bf16"):
-        monkeypatch.setattr(device, "_flags", lambda unit=unit: {"fpu", unit, "avx512_bf16"})
+        monkeypatch.setattr(device, "cpu_flags", lambda unit=unit: {"fpu", unit, "avx512_bf16"})
         found[unit] = training_flops(place)
     assert 0 < found["amx_bf16"] < found["avx512_bf16"] < 1e12
+
+
+def test_rates_are_told_apart_by_processor_and_threads(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates.product_rate(torch.float32, 1)
+    rates.product_rate(torch.float32, 2)
+    monkeypatch.setattr(rates, "_cpuinfo", lambda: ("model name\t: Other", "flags : fpu amx_bf16"))
+    rates.product_rate(torch.float32, 1)
+    assert len(json.loads(fresh.read_text())) == 3
+    assert rates.machine(torch.device("cpu")) == "Other amx_bf16"
+
+
+@pytest.mark.parametrize(
+    ("capability", "cudnn", "chosen"),
+    [((9, 0), 91900, torch.bfloat16), ((7, 5), 91900, None), ((9, 0), 90100, None)],
+)
+def test_a_gpu_takes_bfloat16_where_its_recurrent_layers_do(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    cudnn: int,
+    chosen: torch.dtype | None,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
+    assert device._dtype("auto", torch.device("cuda")) is chosen
+
+
+def test_the_kernels_are_those_of_an_lstm_on_a_processor() -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert kernels("gru", cpu, torch.bfloat16) == "torch"
+    assert kernels("lstm", cuda, torch.bfloat16) == "torch"
+    assert kernels("lstm", cpu, torch.float32) == "torch"
 
 
 def test_a_processor_without_bfloat16_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from charrnn.text import lanes
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.splits import Range, RangeMap, length, split
 from charrnn.text.streams import Position, Streams
+from charrnn.training import evaluation
 from charrnn.training.evaluation import evaluate
 from tests.support import real_text
 
@@ -86,13 +87,28 @@ class Table:
     """A predictor that looks the logits (V, V) of the next character up by the last one."""
 
     def __init__(self, logits: torch.Tensor) -> None:
-        self.logits = logits
+        self.logits, self.vocab_size = logits, len(logits)
 
     def zero_state(self, B: int) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(1, B, 1), torch.zeros(1, B, 0)
 
     def __call__(self, x, state, *, dtype=None):  # type: ignore[no-untyped-def]
         return self.logits[x], state
+
+
+def test_a_wide_alphabet_is_evaluated_in_short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "LOGITS", 5_000)
+    ids, shapes = np.arange(3_000) % 50, []
+
+    class Seen(Table):
+        def __call__(self, x, state, *, dtype=None):  # type: ignore[no-untyped-def]
+            shapes.append(x.shape)
+            return super().__call__(x, state)
+
+    result = evaluate(Seen(torch.zeros(50, 50)), ids, ((0, 3_000),), lanes=4)
+    assert result.chars == 2_999
+    assert result.nats_per_char == pytest.approx(math.log(50), abs=1e-6)
+    assert max(lanes * window * 50 for lanes, window in shapes) <= 5_000
 
 
 def test_a_bigram_model_and_a_uniform_one_score_what_they_should_on_split_p() -> None:

@@ -23,6 +23,7 @@ from charrnn.errors import (
     NonFiniteLossError,
     SaveError,
 )
+from charrnn.generation.scoring import Score
 from charrnn.text.vocab import Vocab
 from charrnn.training import loop
 from charrnn.training.folder import RunFolder
@@ -398,6 +399,33 @@ def test_the_schedule_warms_up_stays_and_falls_to_zero():
     assert rates[-1] < 1e-4
 
 
+def test_a_short_budget_warms_up_in_a_tenth_of_it():
+    config = TrainConfig(steps=80, lr=1.0, warmup=100, flat=0.3)
+    rates = [learning_rate(config, s, Budget(80, 0).progress(s, 0)) for s in range(80)]
+    assert rates[:8] == sorted(rates[:8])
+    assert set(rates[8:24]) == {1.0}
+    long = Budget(100_000, 0)
+    rates = [learning_rate(config, s, long.progress(s, 0)) for s in range(120)]
+    assert rates[99] < 1.0 == rates[100]
+
+
+@pytest.mark.parametrize(
+    ("chars", "epochs", "batch"),
+    [(54_000, 10, 8), (234_000, 10, 16), (2_600_000, 50, 64), (2_600_000, 1, 16)],
+)
+def test_a_few_passes_over_a_short_text_are_steps_enough(chars, epochs, batch):
+    def chosen(**asked):
+        return choose(
+            {"epochs": epochs} | asked,
+            preset=None, vocab_size=50, train_chars=chars, fast=False, flops=4e11,
+        )[1]  # fmt: skip
+
+    config = chosen()
+    assert config.batch == batch
+    assert config.batch == 8 or epochs * chars / (batch * config.window) >= 1000
+    assert chosen(batch=50).batch == 50
+
+
 def test_sizes_follow_the_corpus_and_wishes_are_kept():
     def chosen(n, **asked):
         model, config = choose(
@@ -585,6 +613,113 @@ def test_a_resumed_run_refuses_what_it_cannot_change(corpus, tmp_path):
     for changed in ({"val_frac": 0.2}, {"is_bytes": True}, {"hidden": 9}, {"split": "interleaved"}):
         with pytest.raises(ConfigError, match="keeps its"):
             charrnn.train(out=tmp_path / "run", resume=True, **changed)
+
+
+def test_a_resumed_run_takes_what_it_already_is(corpus, tmp_path):
+    same = SMALL | {"split": "contiguous", "val_frac": 0.2, "encoding": "latin-1"}
+    run(corpus, tmp_path / "run", steps=5, val_frac=0.2, encoding="latin-1")
+    assert charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=8, **same).steps == 8
+    for name, other in {"seed": 8, "val_frac": 0.1, "split": "interleaved", "is_bytes": True,
+                        "encoding": "utf-16", "hidden": 9, "lines": True}.items():  # fmt: skip
+        with pytest.raises(ConfigError, match=f"keeps its .*{name}"):
+            charrnn.train(out=tmp_path / "run", resume=True, steps=9, **{name: other})
+
+
+def test_a_run_over_a_text_s_beginning_goes_on_without_saying_so_again(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=5, max_bytes=700)
+    assert charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=8).steps == 8
+
+
+def test_from_keeps_bytes_and_characters(corpus, tmp_path):
+    run(corpus, tmp_path / "chars", steps=2)
+    run(corpus, tmp_path / "bytes", steps=2, is_bytes=True)
+    with pytest.raises(ConfigError, match="leave --bytes away"):
+        charrnn.train(corpus, start_from=tmp_path / "chars", is_bytes=True, steps=1)
+    with pytest.raises(ConfigError, match="leave --encoding away"):
+        charrnn.train(corpus, start_from=tmp_path / "bytes", encoding="latin-1", steps=1)
+    with pytest.raises(ConfigError, match="leave --encoding away"):
+        charrnn.train(corpus, is_bytes=True, encoding="latin-1", steps=1)
+
+
+def test_a_time_that_is_spent_is_complete(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=None, seconds=0.5)
+    for more in ({}, {"seconds": 0.5}):
+        with pytest.raises(ConfigError, match="complete"):
+            charrnn.train(out=tmp_path / "run", resume=True, **more)
+
+
+class Worse:
+    """Validations that are each a little worse than the one before."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self):
+        self.seen += 1
+        return Score(1000.0 + self.seen, 1000)
+
+
+def test_a_run_whose_patience_ended_is_over_when_it_is_resumed(corpus, tmp_path, monkeypatch):
+    worse = Worse()
+    monkeypatch.setattr(loop.Trainer, "_evaluate", lambda _: worse())
+    interrupted = []
+
+    def stop(*_, **__):
+        interrupted.append(True)
+        raise Interrupted(signal.SIGTERM, "while it was fitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("charrnn.training.ending.fit_temperature", stop)
+        with pytest.raises(Interrupted):
+            run(corpus, tmp_path / "run", patience=2, eval_every=10, steps=200)
+    assert interrupted
+    result = charrnn.train(out=tmp_path / "run", resume=True)
+    assert (result.steps, result.early) == (30, True)
+    with pytest.raises(ConfigError, match="a larger --patience goes on"):
+        charrnn.train(out=tmp_path / "run", resume=True, steps=300)
+    assert charrnn.train(out=tmp_path / "run", resume=True, patience=4).steps == 50
+
+
+def test_a_better_network_in_the_folder_stays(corpus, tmp_path):
+    """One that was fitted in the end, or saved after the state that a run goes on from."""
+    run(corpus, tmp_path / "run", steps=20)
+    file = tmp_path / "run" / "best.safetensors"
+    best = checkpoint.load(file)
+    losses = best.about("losses") | {"val": 0.001}
+    dataclasses.replace(best, meta=best.meta | {"losses": losses}).save(file)
+    before = file.read_bytes()
+    charrnn.train(out=tmp_path / "run", resume=True, steps=60)
+    assert file.read_bytes() == before
+
+
+def test_a_best_network_that_is_gone_in_the_end_is_not_given_another_s_loss(
+    corpus, tmp_path, monkeypatch
+):
+    worse = Worse()
+    monkeypatch.setattr(loop.Trainer, "_evaluate", lambda _: worse())
+    keep = loop.Trainer.keep_missing
+
+    def gone(self):
+        (self.folder.path / "best.safetensors").unlink()
+        keep(self)
+
+    monkeypatch.setattr(loop.Trainer, "keep_missing", gone)
+    run(corpus, tmp_path / "run", eval_every=20, fit_temperature=False)
+    losses = checkpoint.load(tmp_path / "run" / "best.safetensors").about("losses")
+    assert losses["val"] == pytest.approx(1.0 + worse.seen / 1000)
+    assert worse.seen == 4
+
+
+def test_without_a_validation_part_the_loss_is_still_told(corpus, tmp_path):
+    result = run(corpus, tmp_path / "run", steps=4, val_frac=0.0)
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines[-2:]] == [4, 4]
+    assert result.train == lines[-2]["train_nats"] > 0
+
+
+def test_a_handful_of_characters_fits_no_temperature(corpus, tmp_path):
+    few = run(corpus, tmp_path / "few", steps=5, lr=3e-2, val_frac=0.02)
+    assert few.temperature is None
 
 
 def test_resuming_by_name_takes_that_corpus_and_no_longer_name(tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ def run_layer(
         Outputs ``(B, T, H)``, and ``hx`` and ``cx`` after the window in the types they came in.
     """
     compute = dtype or w.weight_hh.dtype
-    if cell == "lstm" and x.device.type == "cpu" and has_kernels(compute):
+    if kernels(cell, x.device, compute) != "torch":
         return fused_layer(x, hx, cx, w, compute)
     return torch_layer(cell, x, hx, cx, w, dtype)
 
@@ -59,21 +59,20 @@ def run_first_layer(
     Our kernels take the input product once a symbol instead of once a place.
     """
     compute = dtype or w.weight_hh.dtype
-    if cell == "lstm" and ids.device.type == "cpu" and has_kernels(compute):
+    if kernels(cell, ids.device, compute) != "torch":
         bias = w.bias_ih + w.bias_hh
         y, h, c = lstm_symbols(ids.T, embedding, w.weight_ih, w.weight_hh, bias, hx, cx, compute)
         return y.transpose(0, 1), h, c
     return run_layer(cell, F.embedding(ids, embedding), hx, cx, w, dtype)
 
 
-def has_kernels(dtype: torch.dtype) -> bool:
-    """Whether our compiled kernels do products in ``dtype`` on this machine."""
-    return kernels(dtype) != "torch"
+def kernels(cell: str, device: torch.device, dtype: torch.dtype) -> str:
+    """What runs a layer there in ``dtype``: our ``amx`` or ``avx512`` kernels, or ``torch``.
 
-
-def kernels(dtype: torch.dtype) -> str:
-    """What does products in ``dtype`` here: our ``amx`` or ``avx512`` kernels, or ``torch``."""
-    window = compiled_window() if dtype == torch.bfloat16 else None
+    They may have to be compiled, which takes seconds.
+    """
+    ours = cell == "lstm" and device.type == "cpu" and dtype == torch.bfloat16
+    window = compiled_window() if ours else None
     return "torch" if window is None else window.UNIT
 
 

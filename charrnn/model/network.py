@@ -93,6 +93,11 @@ class CharNetwork(nn.Module):
         self.head = nn.Linear(config.hidden, config.vocab_size)
         self.reset(seed)
 
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.config.vocab_size
+
     @torch.no_grad()
     def reset(self, seed: int) -> None:
         """Fresh weights: U(±1/√H) as torch's own, N(0, 1)·0.1 embeddings, forget-gate bias 1.

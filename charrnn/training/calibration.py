@@ -22,6 +22,7 @@ from charrnn.training.evaluation import Predictor, check_count, predictions
 
 # characters that are enough to fit one number on
 FITTING = 100_000
+LEAST_TO_FIT = 500  # fewer fit nothing but themselves
 # temperatures to score, each an eighth of an octave from the next
 EXPONENTS = np.arange(-6, 11) / 8
 

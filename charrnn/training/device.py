@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError
-from charrnn.training.rates import product_rate
+from charrnn.training.rates import cpu_flags, product_rate
 
 # what a run gets done of the rate of one large product, validations and all: memory holds tiles
-# back more than vectors; and a large GPU's
-PART_OF_TILES, PART_OF_VECTORS, PART_OF_FLOAT32 = 0.27, 0.75, 0.5
-GPU_FLOPS = 2e13
+# back more than vectors; a GPU's part is a guess
+PART_OF_TILES, PART_OF_VECTORS, PART_OF_FLOAT32, PART_OF_GPU = 0.27, 0.75, 0.5, 0.1
+# from here on cuDNN's recurrent layers take bfloat16, on GPUs from Ampere on
+CUDNN_BFLOAT16, AMPERE = 91300, 8
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
         return None
     if precision == "auto":
         if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+            return torch.bfloat16 if _cudnn_takes_bfloat16(device) else None
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else None
     if precision == "float16" and device.type != "cuda":
         raise ConfigError(f"--precision float16 needs a CUDA GPU, not {device.type}; try bfloat16")
@@ -77,13 +77,19 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 def training_flops(place: Place) -> float:
     """About how many operations a second of its products a training run gets done there."""
-    if place.device.type != "cpu":
-        return GPU_FLOPS
     dtype = place.dtype or torch.float32
+    if place.device.type != "cpu":
+        return PART_OF_GPU * product_rate(dtype, 1, place.device)
     part = PART_OF_FLOAT32
     if dtype == torch.bfloat16:
-        part = PART_OF_TILES if "amx_bf16" in _flags() else PART_OF_VECTORS
+        part = PART_OF_TILES if "amx_bf16" in cpu_flags() else PART_OF_VECTORS
     return part * product_rate(dtype, place.threads)
+
+
+def _cudnn_takes_bfloat16(device: torch.device) -> bool:
+    """Whether recurrent layers in bfloat16 are cuDNN's; torch would step through them itself."""
+    version: int = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
+    return version >= CUDNN_BFLOAT16 and torch.cuda.get_device_capability(device)[0] >= AMPERE
 
 
 def _bfloat16_pays() -> bool:
@@ -98,12 +104,4 @@ def _bfloat16_pays() -> bool:
 
 def multiplies_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 matrices natively (AMX or AVX512-BF16)."""
-    return not _flags().isdisjoint({"amx_bf16", "avx512_bf16"})
-
-
-def _flags() -> set[str]:
-    """What Linux says of this processor; nothing on other systems."""
-    try:
-        return set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return set()
+    return not cpu_flags().isdisjoint({"amx_bf16", "avx512_bf16"})

@@ -8,28 +8,13 @@ import dataclasses
 
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
-from charrnn.errors import ConfigError, CorpusError, Interrupted, TrainingError
+from charrnn.errors import CorpusError, Interrupted, TrainingError
 from charrnn.library import BEST
-from charrnn.text.splits import Range
-from charrnn.training.calibration import fit_temperature, tempered
+from charrnn.text.splits import Range, length
+from charrnn.training.calibration import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.evaluation import evaluate
 from charrnn.training.loop import Trainer
 from charrnn.training.records import Result
-
-
-def check_incomplete(trainer: Trainer) -> None:
-    """See to it that there is something to go on with.
-
-    Raises:
-        ConfigError: the budget is spent and the result is written.
-
-    """
-    tally = trainer.tally
-    if trainer.complete and trainer.folder.has_result(tally.step):
-        raise ConfigError(
-            f"the run is complete after {tally.step} steps and {tally.elapsed_s:.0f} s: "
-            "a larger --epochs, --steps or --time goes on with it"
-        )
 
 
 def finish(trainer: Trainer, early: bool) -> Result:
@@ -64,7 +49,8 @@ def _said(trainer: Trainer) -> str:
 def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     """The best network's temperature, made part of its weights, and its validation loss then."""
     setting, folder, best_val = trainer.setting, trainer.folder, trainer.tally.best_val
-    if not (setting.training.fit_temperature and setting.parts.val and folder.has(BEST)):
+    enough = length(setting.parts.val) >= LEAST_TO_FIT
+    if not (setting.training.fit_temperature and enough and folder.has(BEST)):
         return None, best_val
     best = load(folder.path / BEST)
     fitted = best.meta.get("temperature")

@@ -19,10 +19,16 @@ from charrnn.text.vocab import Ids
 
 WINDOW = 128
 LANES = 64
+LOGITS = 2**24  # numbers at once, 64 MiB: an alphabet may be 65,535 wide
 
 
 class Predictor(Protocol):
     """What can be evaluated: next-character logits and a state that goes in and out."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        ...
 
     def zero_state(self, B: int) -> State:
         """The state before a text."""
@@ -90,7 +96,8 @@ def predictions(
     if not layout:
         raise ValueError("nothing to evaluate: the ranges are empty")
     state = predictor.zero_state(len(layout))
-    for block in lane_layout.blocks(ids, layout, WINDOW):
+    window = max(1, min(WINDOW, LOGITS // (len(layout) * predictor.vocab_size)))
+    for block in lane_layout.blocks(ids, layout, window):
         interrupts.check()
         x, y = (torch.from_numpy(a).to(device) for a in (block.x, block.y))
         logits, state = predictor(x, state, dtype=dtype)

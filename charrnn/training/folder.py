@@ -102,6 +102,14 @@ class RunFolder:
         """Whether ``best`` or ``last`` is there."""
         return (self.path / file).exists()
 
+    def best_val(self) -> float | None:
+        """Nats a character on the validation part of the best network there; None if unknown."""
+        try:
+            value = load(self.path / BEST).about("losses").get("val")
+        except CheckpointError:
+            return None
+        return value if isinstance(value, float) else None
+
     def read_last(self) -> Checkpoint:
         """What resuming starts from: the last checkpoint, or the one before if it is damaged.
 

@@ -61,20 +61,27 @@ class Trainer:
         self._clock = Clock()
         self._reported = self.tally.at
         self._validated_s = 0.0
+        self.resumed = False
 
     def continue_from(self, tally: Tally, state: State) -> None:
         """Go on from a restored checkpoint."""
-        self.tally, self.state = tally, state
+        self.tally, self.state, self.resumed = tally, state, True
         self._clock = Clock(tally.elapsed_s)
         self._reported = tally.at
         self._validated_s = tally.elapsed_s
 
     @property
     def complete(self) -> bool:
-        """Whether the budget is spent and what it bought is validated."""
+        """Whether patience is at its end, or the budget is spent and what it bought validated."""
         tally = self.tally
         spent = self.budget.spent(tally.step, tally.elapsed_s + tally.validation_s)
-        return spent and tally.validated_step == tally.step
+        return self.out_of_patience or (spent and tally.validated_step == tally.step)
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the last validations, of which nothing was trained since, were all worse."""
+        tally = self.tally
+        return 0 < self.config.patience <= tally.worse and tally.validated_step == tally.step
 
     def train(self) -> bool:
         """Train until the budget is spent; True if patience ended it before.
@@ -87,24 +94,26 @@ class Trainer:
             BrokenPipeError: the metrics' reader went away; the run is saved.
 
         """
-        early = False
         try:
-            while not early and not self._spent():
+            while not self.out_of_patience and not self._spent():
                 interrupts.check()
                 if self._due():
-                    early = self._validate()
+                    self._validate()
                 else:
                     self._step()
             if self.tally.validated_step != self.tally.step or self.tally.step == 0:
                 self._validate()
         except (OSError, CorpusError, Interrupted) as error:
             raise self._parting(error) from None
-        return early
+        return self.out_of_patience and not self._spent()
 
     def keep_missing(self) -> None:
         """Save once more what somebody has removed since it was saved."""
         if not self.folder.has(BEST):
-            self.folder.save(BEST, best_checkpoint(self.setting, self.stepper, self.tally))
+            if self.tally.worse:  # the bar is that of the network that is gone
+                evaluation = self._evaluate()
+                self.tally.best_val = None if evaluation is None else evaluation.nats_per_char
+            self._save_best()
         if not self.folder.has(LAST):
             self._save_last()
 
@@ -228,33 +237,46 @@ class Trainer:
         pause = max(self.budget.seconds / VALIDATIONS, self.tally.validation_s / EVALUATION_SHARE)
         return self._clock.now() - self._validated_s >= pause
 
-    def _validate(self) -> bool:
-        """Evaluate, keep the best, save, show a sample; True when patience is at its end."""
+    def _validate(self) -> None:
+        """Evaluate, keep the best, save, show a sample."""
         self._settle()
         tally, began = self.tally, self._clock.now()
         evaluation = self._evaluate()
         if evaluation is not None and not math.isfinite(evaluation.nats):
             raise self._not_finite(f"the validation loss is not finite at step {tally.step}")
         tally.validated_step = tally.step
-        report = None if evaluation is None else self._report(evaluation.nats_per_char)
-        self._judge(None if evaluation is None else evaluation.nats_per_char)
+        val_nats = None if evaluation is None else evaluation.nats_per_char
+        told = evaluation is not None or tally.loss_steps > 0
+        report = self._report(val_nats) if told else None
+        self._judge(val_nats)
         tally.validation_s = self._clock.now() - began
         self._validated_s = self._clock.now()
         self._save_last()
         if report is not None:
             self.listener.on_report(report)
         self.listener.on_sample(preview(self.setting, self.stepper))
-        return 0 < self.config.patience <= tally.worse
 
     def _judge(self, val_nats: float | None) -> None:
         """Keep the network if it is the best so far; one that is not there sets no bar."""
         if not self.folder.has(BEST):  # somebody removed it
             self.tally.best_val = None
         before = self.tally.best_val, self.tally.worse
-        if self.tally.judge(val_nats) and not self.folder.save(
-            BEST, best_checkpoint(self.setting, self.stepper, self.tally)
-        ):
+        if self.tally.judge(val_nats) and not self._bettered(val_nats) and not self._save_best():
             self.tally.best_val, self.tally.worse = before
+
+    def _bettered(self, val_nats: float | None) -> bool:
+        """Whether the file holds a better network than one of ``val_nats``.
+
+        A run that was finished has fitted it, and one that goes on from an older file had come
+        further.
+        """
+        if not self.resumed or val_nats is None:
+            return False
+        there = self.folder.best_val()
+        return there is not None and there < val_nats
+
+    def _save_best(self) -> bool:
+        return self.folder.save(BEST, best_checkpoint(self.setting, self.stepper, self.tally))
 
     def _evaluate(self) -> Score | None:
         if not self.setting.parts.val:

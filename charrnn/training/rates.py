@@ -1,8 +1,9 @@
-"""How fast this processor multiplies matrices: measured once, then remembered."""
+"""How fast this machine multiplies matrices: measured once, then remembered."""
 
 from __future__ import annotations
 
 import json
+import platform
 import time
 from contextlib import suppress
 from functools import cache
@@ -13,26 +14,57 @@ import torch
 from charrnn.files import write_atomic
 from charrnn.library import cache_folder
 
-SIZE = 768
+CPU = torch.device("cpu")
+SIZE = {"cpu": 768}
+GPU_SIZE = 4096
 # the fastest of so many products: whatever else runs only ever makes one slower
 REPEATS = 6
+# what decides how a processor multiplies, of the many flags that Linux tells
+UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 @cache
-def product_rate(dtype: torch.dtype, threads: int) -> float:
-    """Operations a second of products in ``dtype`` on ``threads`` threads of this processor.
+def product_rate(dtype: torch.dtype, threads: int, device: torch.device = CPU) -> float:
+    """Operations a second of products in ``dtype`` on ``device``, ``threads`` threads of a CPU.
 
     The first process that asks measures, some hundredths of a second; later ones read what it
     found in the cache folder, so that a choice that depends on it stays the same.
     """
-    key = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {threads} {dtype}"
+    where = f", {threads} threads" if device.type == "cpu" else ""
+    key = f"torch {torch.__version__}, {machine(device)}{where}, {dtype}"
     path = cache_folder() / "rates.json"
     known = _read(path)
     if key not in known:
-        known[key] = _measure(dtype)
+        known[key] = _measure(dtype, device)
         with suppress(OSError):  # it will be measured again
             write_atomic(path, [json.dumps(known, indent=1).encode()])
     return known[key]
+
+
+def machine(device: torch.device) -> str:
+    """Which GPU or processor that is, and which of ``UNITS`` the system lets programs use.
+
+    A home folder may be shared by machines, and a new kernel may unlock what an old one did not.
+    """
+    if device.type != "cpu":
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return " ".join([name, *(unit for unit in UNITS if unit in cpu_flags())])
+
+
+def cpu_flags() -> frozenset[str]:
+    """What Linux says of this processor; nothing on other systems."""
+    lines = (line.partition(":")[2] for line in _cpuinfo() if line.startswith("flags"))
+    return frozenset(next(lines, "").split())
+
+
+@cache
+def _cpuinfo() -> tuple[str, ...]:
+    try:
+        return tuple(Path("/proc/cpuinfo").read_text().splitlines())
+    except OSError:
+        return ()
 
 
 def _read(path: Path) -> dict[str, float]:
@@ -45,12 +77,12 @@ def _read(path: Path) -> dict[str, float]:
     return {k: float(v) for k, v in known.items() if isinstance(v, (int, float)) and v > 0}
 
 
-def _measure(dtype: torch.dtype) -> float:
-    a, b = (torch.ones(SIZE, SIZE, dtype=dtype) for _ in range(2))
-    a @ b
+def _measure(dtype: torch.dtype, device: torch.device) -> float:
+    size = SIZE.get(device.type, GPU_SIZE)
+    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(REPEATS + 1):
         began = time.perf_counter()
-        a @ b
+        (a @ b)[0, 0].item()  # which waits for the device
         seconds.append(time.perf_counter() - began)
-    return 2 * SIZE**3 / min(seconds)
+    return 2 * size**3 / min(seconds[1:])

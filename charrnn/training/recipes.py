@@ -11,6 +11,7 @@ from charrnn.errors import ConfigError, CorpusError
 
 DEFAULT_SECONDS = 600.0
 SHORT_SECONDS = 240.0
+LEAST_STEPS = 1000  # of a run over a number of epochs, where fewer streams can make as many
 _BUDGETS = frozenset({"epochs", "steps", "seconds"})
 
 # Least characters of training text for each hidden size: a network much larger than its text only
@@ -131,20 +132,24 @@ def _expected_epochs(
 
 
 def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainConfig:
-    """Shrink what was not asked for until a corpus holds a few windows in every stream."""
+    """Shrink what was not asked for until there is enough to learn from.
+
+    A corpus must hold a few windows in every stream, and a few passes over a short one must be
+    steps enough to learn something: fewer streams make more of them.
+    """
     batch, window = config.batch, config.window
     if train_chars < 2:
         raise CorpusError(
             f"the training part has {train_chars} characters: it needs at least 2; "
             "give a longer corpus or a smaller --val-frac"
         )
-    while batch * window * 8 > train_chars and (batch > 8 or window > 16):
-        if batch > 8 and "batch" not in asked:
-            batch //= 2
-        elif window > 16 and "window" not in asked:
-            window //= 2
-        else:
-            break
+    largest = train_chars / 8  # characters a step
+    if config.epochs:
+        largest = min(largest, config.epochs * train_chars / LEAST_STEPS)
+    while "batch" not in asked and batch > 8 and batch * window > largest:
+        batch //= 2
+    while "window" not in asked and window > 16 and batch * window * 8 > train_chars:
+        window //= 2
     if "window" not in asked:
         window = min(window, train_chars - 1)
     if "batch" not in asked:

@@ -44,6 +44,7 @@ class Plan:
     chars: dict[str, int]  # of the parts train, val and test
     place: str
     resumed_at: int  # step
+    origin: str = ""  # whose weights it begins with, and what became of their characters
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from charrnn.config import TrainConfig
 
+WARMUP_AT_MOST = 0.1  # of the budget
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -37,10 +39,11 @@ class Budget:
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
     """The rate of step number ``step`` (from 0) at ``progress`` in [0, 1].
 
-    A linear warm-up over ``warmup`` steps, flat until ``flat`` of the budget, then half a cosine
-    down to 0 at its end. A schedule that ends at zero is worth as much as a second layer here.
+    A linear warm-up over ``warmup`` steps, or a tenth of a shorter budget, flat until ``flat`` of
+    the budget, then half a cosine down to 0 at its end. A schedule that ends at zero is worth as
+    much as a second layer here.
     """
-    warm = min(1.0, (step + 1) / (config.warmup + 1))
+    warm = min(1.0, max((step + 1) / (config.warmup + 1), progress / WARMUP_AT_MOST))
     if progress <= config.flat:
         return config.lr * warm
     falling = (progress - config.flat) / (1 - config.flat)

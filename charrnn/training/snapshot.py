@@ -13,18 +13,22 @@ from charrnn.errors import CheckpointError
 from charrnn.model.fused import kernels
 from charrnn.model.network import State
 from charrnn.training.card import card
+from charrnn.training.rates import machine
 from charrnn.training.setting import Setting, Tally
 from charrnn.training.step import Stepper
 
 
 def environment(stepper: Stepper) -> dict[str, Any]:
     """What an exact repetition depends on besides the checkpoint."""
+    place = stepper.place
+    dtype = place.dtype or torch.float32
     return {
         "torch": torch.__version__,
-        "device": stepper.place.device.type,
-        "threads": stepper.place.threads,
-        "kernels": kernels(stepper.place.dtype or torch.float32),
-        "precision": str(stepper.place.dtype or torch.float32).removeprefix("torch."),
+        "device": place.device.type,
+        "machine": machine(place.device),
+        "threads": place.threads,
+        "kernels": kernels(stepper.network.config.cell, place.device, dtype),
+        "precision": str(dtype).removeprefix("torch."),
     }
 
 

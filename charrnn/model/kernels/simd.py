@@ -233,18 +233,6 @@ def call_int(typingctx: Any, function: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-@intrinsic
-def prefetch(typingctx: Any, address: Any) -> Any:
-    """Ask for the cache line at an address."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        hint = extern(builder, "llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
-        builder.call(hint, [pointer(builder, args[0], I8), I32(0), I32(3), I32(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
 _ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds a float32 to a whole number
 LOG2E = 1.4426950408889634
 

@@ -1,0 +1,131 @@
+"""A run that goes on: what it was, what of it may change, and what is said of a change."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import TrainConfig
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.text.corpus import Corpus, cached_corpus
+from charrnn.training.loop import Trainer
+from charrnn.training.records import Listener
+from charrnn.training.setting import Cut, Setting
+from charrnn.training.snapshot import environment
+from charrnn.training.step import Stepper
+from charrnn.training.texts import UTF8, TextChoice, parts_of
+
+# what may change when a run goes on; everything else is part of what the run is
+CHANGEABLE = frozenset(
+    {"epochs", "steps", "seconds", "patience", "lr", "device", "precision", "threads"}
+)
+BUDGETS = ("epochs", "steps", "seconds")
+
+
+def setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Setting:
+    """The setting of the run in ``last``, with what may change changed.
+
+    Raises:
+        ConfigError: ``settings`` or ``text`` ask for something that the run cannot become.
+        CheckpointError: ``last`` does not say what the run was.
+        CorpusError: its text is not there, or is another one.
+
+    """
+    card = last.meta
+    try:
+        named, cut = card["corpus"], Cut(**card["corpus"]["split"])
+        config = card["training"]
+        name, digest, encoding = named["name"], named["sha256"], named["encoding"]
+        max_bytes, start_from = named.get("max_bytes"), card.get("start_from")
+        texts = (name, digest, encoding, start_from or "")
+        if not isinstance(config, dict) or not all(isinstance(part, str) for part in texts):
+            raise TypeError("settings and corpus of that run")
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
+    _check_unchanged(settings, last.config.to_dict() | config)
+    _check_unchanged(_asked(text), _asked(_text_of(encoding, cut), of_default=True))
+    if any(budget in settings for budget in BUDGETS):
+        config = config | dict.fromkeys(BUDGETS, 0)
+    beginning = max_bytes if type(max_bytes) is int and max_bytes > 0 else None
+    text = dataclasses.replace(text, max_bytes=text.max_bytes or beginning, **_reading(encoding))
+    corpus = _corpus_of(last, text, name, digest)
+    changed = {name: value for name, value in settings.items() if name in CHANGEABLE}
+    config = TrainConfig.from_dict(config | changed)
+    return Setting(last.config, config, corpus, cut, parts_of(corpus, cut), max_bytes, start_from)
+
+
+def _reading(encoding: str) -> dict[str, Any]:
+    """How a text is read that the card says to be ``bytes`` or in an encoding."""
+    raw = encoding == "bytes"
+    return {"is_bytes": raw, "encoding": UTF8 if raw else encoding}
+
+
+def _text_of(encoding: str, cut: Cut) -> TextChoice:
+    text = TextChoice(split=cut.kind, val_frac=cut.val_frac, test_frac=cut.test_frac)
+    return dataclasses.replace(text, **_reading(encoding))
+
+
+def _asked(text: TextChoice, of_default: bool = False) -> dict[str, Any]:
+    """What ``text`` says of reading and cutting, as far as it is not what nobody need say."""
+    fields = [f for f in dataclasses.fields(text) if f.name not in ("paths", "max_bytes")]
+    values = {f.name: getattr(text, f.name) for f in fields}
+    return {n: v for n, v in values.items() if of_default or v != getattr(TextChoice(), n)}
+
+
+def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
+    """See to it that what is ``asked`` for and cannot change is what the run ``was``.
+
+    Raises:
+        ConfigError: it is not.
+
+    """
+    other = sorted(name for name in asked.keys() - CHANGEABLE if asked[name] != was.get(name))
+    if other:
+        raise ConfigError(
+            f"a resumed run keeps its {', '.join(other)}: leave that away, or start a new run"
+        )
+
+
+def _corpus_of(last: Checkpoint, text: TextChoice, name: str, digest: str) -> Corpus:
+    """The run's text: as it is named again, else from the cache."""
+    encoding = "bytes" if text.is_bytes else text.encoding
+    corpus = text.encode() if text.paths else cached_corpus(digest, name, encoding)
+    if corpus is None:
+        raise CorpusError(f"the encoded {name} is no longer in the cache: name the corpus again")
+    if corpus.sha256 != digest:
+        raise CorpusError(f"{corpus.name} is not the text of that run: its sha256 differs")
+    alphabets = [(vocab.is_bytes, vocab.codes) for vocab in (corpus.vocab, last.vocab)]
+    if alphabets[0] != alphabets[1]:  # compiled kernels believe that ids are within it
+        raise CheckpointError(
+            f"the last checkpoint cannot be resumed: its alphabet is not that of {corpus.name}"
+        )
+    return corpus
+
+
+def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
+    """See to it that there is something to go on with.
+
+    Raises:
+        ConfigError: the budget is spent, or is what it was, and the result is written.
+
+    """
+    tally, config, was = trainer.tally, trainer.config, last.about("training")
+    # the clock may stand a little before the budget's end, which is no reason to train on
+    same = all(getattr(config, name) == was.get(name) for name in (*BUDGETS, "patience"))
+    if (same or trainer.complete) and trainer.folder.has_result(tally.step):
+        more = "--patience" if trainer.out_of_patience else "--epochs, --steps or --time"
+        raise ConfigError(
+            f"the run is complete after {tally.step} steps and {tally.elapsed_s:.0f} s: "
+            f"a larger {more} goes on with it"
+        )
+
+
+def warn_of_changes(last: Checkpoint, stepper: Stepper, listener: Listener) -> None:
+    """One warning that names whatever keeps the continuation from being exact."""
+    before, now = last.about("resume").get("environment"), environment(stepper)
+    before = before if isinstance(before, dict) else {}
+    # an older charrnn may not have noted everything
+    changes = [f"{k} {before.get(k)} → {v}" for k, v in now.items() if before.get(k, v) != v]
+    if changes:
+        listener.on_note(f"not an exact continuation: {', '.join(changes)}")

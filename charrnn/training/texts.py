@@ -1,0 +1,91 @@
+"""Which text trains, how it is read and how it is cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import Split
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.library import bundled_corpus
+from charrnn.text.corpus import Corpus, encode_corpus
+from charrnn.text.splits import Parts, length, split
+from charrnn.training.setting import Cut
+
+UTF8 = "utf-8"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextChoice:
+    """Which text trains, how it is read and how it is cut; None: as the split's kind has it."""
+
+    paths: tuple[str | Path, ...] = ()
+    is_bytes: bool = False
+    encoding: str = UTF8
+    max_bytes: int | None = None
+    split: Split = "contiguous"
+    val_frac: float | None = None
+    test_frac: float | None = None
+
+    @property
+    def cut(self) -> Cut:
+        """0.1 validates; an interleaved split, which exists for comparisons, also tests on 0.1."""
+        test_frac = 0.1 if self.split == "interleaved" else 0.0
+        return Cut(
+            self.split,
+            0.1 if self.val_frac is None else self.val_frac,
+            test_frac if self.test_frac is None else self.test_frac,
+        )
+
+    def read_as(self, origin: Checkpoint) -> TextChoice:
+        """The same text in bytes or characters, whichever ``origin`` knows.
+
+        Raises:
+            ConfigError: the other one was asked for.
+
+        """
+        if self.is_bytes and not origin.vocab.is_bytes:
+            raise ConfigError("--from keeps the checkpoint's characters: leave --bytes away")
+        if self.encoding != UTF8 and origin.vocab.is_bytes:
+            raise ConfigError("--from keeps the checkpoint's bytes: leave --encoding away")
+        return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
+
+    def encode(self) -> Corpus:
+        """The text as ids; the bundled one where none is named.
+
+        Raises:
+            ConfigError: bytes in an encoding were asked for.
+            CorpusError: it cannot be read.
+
+        """
+        if self.is_bytes and self.encoding != UTF8:
+            raise ConfigError("--bytes takes the text as it lies there: leave --encoding away")
+        return encode_corpus(
+            self.paths or (bundled_corpus(),),
+            is_bytes=self.is_bytes,
+            encoding=self.encoding,
+            max_bytes=self.max_bytes,
+        )
+
+
+def parts_of(corpus: Corpus, cut: Cut) -> Parts:
+    """``corpus`` cut as ``cut`` says.
+
+    Raises:
+        CorpusError: too little of it is left to train on.
+
+    """
+    parts = split(len(corpus), cut.kind, cut.val_frac, cut.test_frac)
+    if length(parts.train) < 2:
+        raise CorpusError(
+            f"{corpus.name} has {len(corpus)} characters, {length(parts.train)} of them to train "
+            "on: at least 2 are needed"
+        )
+    return parts
+
+
+def stem_of(name: str) -> str:
+    """What a run's folder is called after the corpus ``name``."""
+    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.\w{1,5}$", "", name.split(" + ")[0])).strip("-.")
