@@ -125,6 +125,9 @@ def _start(
         text = dataclasses.replace(text, is_bytes=origin.vocab.is_bytes)
     corpus = _encode(text)
     parts = _cut(corpus, text.cut)
+    if better := corpus.markless_encoding:
+        mark = f"{corpus.name} begins with a byte order mark"
+        listener.on_note(f"{mark}: --encoding {better} leaves it out")
     place = choose_place(_where(settings))
     model, config = choose(
         settings,
