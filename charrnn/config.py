@@ -54,6 +54,13 @@ def check_real(name: str, value: object, good: bool, wanted: str) -> None:
     check(real and good, name, value, wanted)
 
 
+def draw_seed() -> int:
+    """A fresh seed, short enough to be typed again."""
+    import secrets
+
+    return secrets.randbelow(2**31)
+
+
 class _Record:
     """What the settings have in common: to and from plain JSON values."""
 

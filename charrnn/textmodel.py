@@ -15,8 +15,8 @@ import numpy as np
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.checkpoint import load as load_checkpoint
-from charrnn.config import Form, SampleConfig, Split, Unknown
-from charrnn.errors import CheckpointError, CorpusError
+from charrnn.config import Form, SampleConfig, Split, Unknown, draw_seed
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.engine import Weights
 from charrnn.generation.generator import Generator
 from charrnn.generation.opening import AnyEngine, open_engine
@@ -24,6 +24,7 @@ from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.library import find_checkpoint
 from charrnn.text.corpus import cached_corpus, encode_corpus
+from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Range
 from charrnn.text.splits import split as cut
 from charrnn.text.vocab import Ids, Vocab
@@ -68,19 +69,56 @@ class TextModel:
         with np.errstate(all="ignore"):
             return open_engine(self.checkpoint.config, self._weights, form=self.form)
 
+    def encoding(self, asked: str | None = None) -> str:
+        """How texts for this model are read: as ``asked``, else as its corpus was, else UTF-8.
+
+        A model of bytes takes bytes as they are, whatever was asked for.
+
+        Raises:
+            CorpusError: what was asked for is no encoding.
+
+        """
+        if self.vocab.is_bytes:
+            return "bytes"
+        if asked is not None:
+            find_codec(asked)
+            return asked
+        named = self.checkpoint.about("corpus").get("encoding")
+        # the card may be anybody's
+        return named if isinstance(named, str) and named not in ("", "bytes") else "utf-8"
+
+    def read(self, raw: bytes, encoding: str | None = None) -> str | bytes:
+        """A text's bytes as ``sample`` and ``score`` take it, without a mark the alphabet lacks.
+
+        Raises:
+            CorpusError: there is no such encoding.
+            DecodingError: the text is not in it.
+
+        """
+        encoding = self.encoding(encoding)
+        if encoding == "bytes":
+            return raw
+        text = decode_text(raw, encoding)
+        marked = self.vocab.id_of(BYTE_ORDER_MARK) is not None
+        return text if marked else text.removeprefix(BYTE_ORDER_MARK)
+
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """One text that goes on from ``prime``, which is not repeated.
 
         Args:
-            prime: what to go on from; empty begins afresh.
+            prime: what to go on from; empty begins afresh. Bytes are UTF-8; ``read`` knows others.
             lines: end at the line's end (default: if the model was trained so).
-            **settings: fields of ``SampleConfig``: temperature, length, top_k, seed …
+            **settings: fields of ``SampleConfig``: temperature, length, top_k … Without a ``seed``
+                a fresh one is drawn, so that every call writes another text.
 
         Raises:
-            ConfigError: a setting is out of range.
-            UnknownCharacterError: ``prime`` has a character the vocabulary lacks.
+            ConfigError: a setting is out of range, or nothing can end the text (``length`` 0
+                without a stop text): ``stream`` writes such a one.
+            UnknownCharacterError: ``prime`` or a stop text has a character the vocabulary lacks.
 
         """
+        if settings.get("seed") is None:
+            settings["seed"] = draw_seed()
         config = SampleConfig(**({"count": 1} | settings))
         return next(self.samples(prime, config, lines=lines))
 
@@ -92,6 +130,8 @@ class TextModel:
         Raises at once what ``sample`` raises.
         """
         generator = self._generator(prime, config, lines)
+        if generator.endless:
+            raise ConfigError("length is 0: a whole text needs a length above 0, or a stop text")
         return (self.vocab.decode(ids) for ids in generator.samples())
 
     def stream(
@@ -99,7 +139,7 @@ class TextModel:
     ) -> Iterator[tuple[bytes, bool]]:
         """The texts as they are made: some bytes, and whether they end a sample.
 
-        Raises at once what ``sample`` raises.
+        Raises at once what ``sample`` raises, but may be endless.
         """
         pieces = self.vocab.pieces
         generator = self._generator(prime, config, lines)
@@ -113,6 +153,8 @@ class TextModel:
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
         """How well the model predicts ``text``; its first character is read, not counted.
+
+        Bytes are UTF-8, or a byte alphabet's own; ``read`` knows other encodings.
 
         Raises:
             CorpusError: the text has fewer than two characters.

@@ -41,8 +41,10 @@ TEXTS: dict[str, list[str]] = {
     "train --from": ["nowhere", "/dev/null", "", ".", *ANY],
     "train --preset": ["nonsense", "", *ANY],
     "sample --prime": [CONTROL, UNDECODABLE, "É"],
-    "sample --stop": [""],
+    "sample --stop": ["", "§"],
+    "sample --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "data get NAME": ["", "nonsense", *ANY],
 }
 # option, value → why it is no nonsense
@@ -302,6 +304,7 @@ def test_the_last_of_two_counts(parameter: Parameter, capfd: pytest.CaptureFixtu
         ["score"],
         ["score", "text.txt", "--split", "val", "--per-line", "--model", "model"],
         ["score", "--split", "val", "--model", "model"],
+        ["score", "text.txt", "--model", "model", "--color", "--json"],
     ],
     ids=" ".join,
 )

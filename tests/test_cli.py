@@ -155,6 +155,22 @@ def test_score_as_table_json_and_lines(call) -> None:  # type: ignore[no-untyped
     nats = sum(row["nats_per_char"] * row["chars"] for row in rows)
     assert nats / 26 == pytest.approx(values["nats_per_char"], rel=1e-6)
     assert "\x1b[" in call("score", "text.txt", "--color")[1]
+    both = call("score", "text.txt", "--color", "--per-line")[1].splitlines()
+    shown = call("score", "text.txt", "--color")[1].splitlines()
+    figures = [line.split("\t")[0] for line in per_line]
+    assert both == [f"{figure}\t{text}" for figure, text in zip(figures, shown, strict=True)]
+
+
+def test_a_line_of_which_nothing_is_counted_has_no_figure(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text.txt").write_text("\nthe old\n")
+    args = ["score", "text.txt", "--model", "novel", "--per-line"]
+    first, second = call(*args)[1].splitlines()
+    assert first == "-\t"
+    assert float(second.split("\t")[0]) > 0
+    assert call(*args, "--color")[1].startswith("-\t")
+    row = json.loads(call(*args, "--json")[1].splitlines()[0])
+    nothing = dict.fromkeys(["nats_per_char", "bits_per_char", "perplexity"])
+    assert row == {"chars": 0, "text": "", **nothing}
 
 
 def test_score_wants_a_file_or_a_split(call) -> None:  # type: ignore[no-untyped-def]

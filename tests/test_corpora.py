@@ -23,6 +23,7 @@ from charrnn.text import sources
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.sources import BlockDecoder
 from charrnn.text.vocab import Vocab
+from charrnn.textmodel import load
 
 CHARACTERS = [*range(0xD800), *range(0xE000, 0x110000)]
 SMALL = ["--steps", "2", "--size", "8", "--layers", "1", "--threads", "1", "--seed", "1"]
@@ -189,6 +190,45 @@ def test_invalid_utf8_is_named_with_its_byte_and_bytes_take_it(train: Train) -> 
 def test_bom_crlf_and_nul_are_characters_like_others(train: Train) -> None:
     assert train(written("text.txt", "\ufeffa\r\nb\0".encode() * 100))[0] == 0
     assert kept() == "\0\n\rab\ufeff"
+
+
+@pytest.mark.parametrize(
+    ("kept_by", "left_out_by"), [("utf-8", "utf-8-sig"), ("utf-16-le", "utf-16")]
+)
+def test_a_byte_order_mark_in_the_alphabet_is_said(
+    kept_by: str, left_out_by: str, train: Train
+) -> None:
+    path = written("text.txt", ("\ufeff" + "the end\n" * 100).encode(kept_by))
+    said = f"text.txt begins with a byte order mark: --encoding {left_out_by} leaves it out\n"
+    assert train(path, "-q", "--encoding", kept_by) == (0, f"charrnn: {said}")
+    assert "\ufeff" in kept()
+    Path("run").rename("run-before")
+    assert train(path, "-q", "--bytes") == (0, "")
+
+
+def test_a_text_without_its_byte_order_mark_is_resumed_and_scored(train: Train) -> None:
+    text = "the end\n" * 100
+    path = written("text.txt", text.encode("utf-8-sig"))
+    for _ in range(2):  # the second time from the cache
+        assert train(path, "-q", "--encoding", "utf-8-sig") == (0, "")
+        assert kept() == "\n dehnt"
+        Path("run").rename(f"run-{time.monotonic_ns()}")
+    assert train(path, "-q", "--encoding", "utf-8-sig") == (0, "")
+    with pytest.raises(SystemExit) as left:
+        main(["train", "--resume", "--out", "run", "--steps", "3", "-q", "--threads", "1"])
+    assert not left.value.code
+    model = load("run")
+    assert model.encoding() == "utf-8-sig"
+    assert model.score(model.read(path.read_bytes())).chars == len(text) - 1
+    assert model.score_split("val").chars == model.score_split("val", path).chars > 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_what_looks_like_utf16_is_called_so(encoding: str, train: Train) -> None:
+    path = written("text.txt", "\ufeffthe end".encode(encoding) * 100)
+    refused(train(path), "text.txt is not utf-8 at byte 0, it looks like utf-16: name its --enc")
+    path.write_bytes(b"the end\xff\xfe" * 100)
+    assert "utf-16" not in train(path)[1]
 
 
 def test_unknown_encodings_are_refused_before_anything_is_read(train: Train) -> None:

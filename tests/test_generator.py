@@ -84,7 +84,7 @@ def test_lines_end_at_the_first_line_end() -> None:
 def test_a_sample_ends_before_the_first_stop_text() -> None:
     whole = texts(length=300)[0]
     stop = whole[100:103]
-    assert texts(length=300, stop=(stop, "not there: Ä"))[0] == whole[: whole.index(stop)]
+    assert texts(length=300, stop=(stop, "zzzzz"))[0] == whole[: whole.index(stop)]
     assert texts(length=0, stop=(stop,))[0] == whole[: whole.index(stop)]
 
 
@@ -133,8 +133,18 @@ def test_stop_filter(ids: list[int], stops: list[tuple[int, ...]], cuts: Sequenc
     assert out == (ids[: min(ends)[1]] if ends else ids)
 
 
-def test_stop_texts_that_cannot_come_are_dropped() -> None:
-    assert stop_ids(VOCAB, ["ab", "Ä"]) == [tuple(VOCAB.encode("ab"))]
+def test_stop_texts_that_cannot_come_are_refused() -> None:
+    assert stop_ids(VOCAB, ["ab"]) == [tuple(VOCAB.encode("ab"))]
+    with pytest.raises(UnknownCharacterError, match=r"--stop 'aÄ' .*'Ä' \(U\+00C4\) at 1 "):
+        stop_ids(VOCAB, ["ab", "aÄ"])
+
+
+def test_lines_without_a_line_end_in_the_alphabet() -> None:
+    vocab = letters("ab")
+    config = ModelConfig(2, embedding=8, hidden=16)
+    network = Engine(config, random_weights(config))
+    generator = Generator(vocab, network, SampleConfig(length=9), lines=True)
+    assert len(next(generator.samples())) == 9
 
 
 def test_bytes() -> None:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from charrnn.generation.generator import first_id
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import TextModel, load
 from tests.helpers import letters
-from tests.support import charrnn, environment, tiny
+from tests.support import META, charrnn, environment, tiny
 
 SAMPLE = ["sample", "model", "--seed", "1", "--length", "60"]
 
@@ -178,7 +178,7 @@ UNKNOWN = {
     "the end of 5": (11, "'5' (U+0035)"),
     "ab\x1b[2J": (2, "'\\x1b' (U+001B)"),
     "a\r\n": (1, "'\\r' (U+000D)"),
-    "\ufeffthe": (0, "'\\ufeff' (U+FEFF)"),
+    "a\ufeffthe": (1, "'\\ufeff' (U+FEFF)"),
     "a\u202eb": (1, "'\\u202e' (U+202E)"),
     "ab\U0001f600": (2, "'\U0001f600' (U+1F600)"),
     "a\u0301": (1, "'\u0301' (U+0301)"),
@@ -226,8 +226,37 @@ def test_unknown_characters_are_skipped_or_replaced(
     for how, same in (("skip", skipped), ("replace", replaced)):
         wanted = call(*SAMPLE, "--prime", same).out.removeprefix(same.encode())
         left = call(*SAMPLE, "--prime", prime, "--unknown", how)
-        assert left == (0, raw + wanted, "")
-        assert call(*SAMPLE, "--prime", "-", "--unknown", how, stdin=raw) == left
+        assert left[:2] == (0, raw + wanted)
+        assert call(*SAMPLE, "--prime", "-", "--unknown", how, stdin=raw)[:2] == left[:2]
+
+
+def test_what_is_skipped_or_replaced_is_said(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text").write_text("the €nd of 5")
+    said = "2 of 12 characters are not in the alphabet and were {} (first: '€' U+20AC)\n"
+    for how, done in (("skip", "skipped"), ("replace", "replaced by ' ' U+0020")):
+        asked = ["--unknown", how]
+        line = said.format(done)
+        assert call(*SAMPLE, *asked, "--prime", "the €nd of 5").err == f"charrnn: {line}"
+        assert call(*SAMPLE, *asked, "--prime-file", "text").err == f"charrnn: text: {line}"
+        left = call("score", "text", "--model", "model", "--json", *asked)
+        assert left.err == f"charrnn: text: {line}"
+        assert sorted(json.loads(left.out)) == sorted(
+            ["chars", "nats_per_char", "bits_per_char", "perplexity"]
+        )
+    assert call(*SAMPLE, "--prime", "the end", "--unknown", "skip").err == ""
+    one = call(*SAMPLE, "--prime", "5", "--unknown", "skip").err
+    assert "1 of 1 characters is not in the alphabet and was skipped (first: '5' U+0035)" in one
+
+
+def test_a_stop_text_that_can_never_be_written_is_refused(call) -> None:  # type: ignore[no-untyped-def]
+    for more in ([], ["--count", "2", "--length", "0"], ["--json"], ["--unknown", "skip"]):
+        left = call("sample", "model", *more, "--stop", "the", "--stop", "a§")
+        assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
+        assert left.err.startswith("charrnn: --stop 'a§' can never be written: character '§' ")
+        assert "--unknown" not in left.err
+    Path("text").write_text("the end")
+    left = call(*SAMPLE, "--prime-file", "text", "--stop", "§")
+    assert left.err.startswith("charrnn: --stop '§' ")  # it is not the file's fault
 
 
 def test_the_substitute_without_a_space() -> None:
@@ -254,15 +283,94 @@ def test_byte_vocabularies(call) -> None:  # type: ignore[no-untyped-def]
 def test_a_prime_that_is_not_utf8_names_the_byte(call) -> None:  # type: ignore[no-untyped-def]
     raw = "aé".encode()[:-1]
     Path("prime").write_bytes(raw)
-    for name, args in (
-        ("", ["--prime", os.fsdecode(raw)]),
-        ("prime: ", ["--prime-file", "prime"]),
-        ("standard input: ", ["--prime", "-"]),
+    for said, args in (
+        ("the text is not UTF-8 at byte 1", ["--prime", os.fsdecode(raw)]),
+        ("prime: the text is not utf-8 at byte 1: name its --enc", ["--prime-file", "prime"]),
+        ("standard input: the text is not utf-8 at byte 1: name its --enc", ["--prime", "-"]),
     ):
         for how in ("error", "skip", "replace"):
             left = call(*SAMPLE, *args, "--unknown", how, stdin=raw)
             assert (left.code, left.out) == (2, b"")
-            assert left.err.startswith(f"charrnn: {name}the text is not UTF-8 at byte 1")
+            assert left.err.startswith(f"charrnn: {said}"), left.err
+
+
+# --- encodings
+
+
+def card(encoding: object) -> dict[str, Any]:
+    return {**META, "corpus": {**META["corpus"], "encoding": encoding}}
+
+
+def test_a_text_is_read_as_the_corpus_was(call) -> None:  # type: ignore[no-untyped-def]
+    text = "é déjà vu"
+    wanted = None
+    for encoding in ("utf-8", "latin-1", "utf-16", "utf-8-sig", None, "", "bytes"):
+        tiny(letters(text + "\n"), card(encoding)).save(Path("model"))
+        raw = text.encode(encoding if encoding not in (None, "", "bytes") else "utf-8")
+        Path("text").write_bytes(raw)
+        left = call(*SAMPLE, "--prime-file", "text")
+        assert (left.code, left.err) == (0, ""), encoding
+        assert left.out.startswith(text.encode())  # UTF-8 comes out, whatever went in
+        assert call(*SAMPLE, "--prime", "-", stdin=raw) == left
+        assert call(*SAMPLE, "--prime", text) == left  # what is typed is UTF-8
+        scored = call("score", "text", "--model", "model", "--json")
+        assert call("score", "-", "--model", "model", "--json", stdin=raw) == scored
+        wanted = wanted or (left, scored)
+        assert (left, scored) == wanted
+        # and as it is asked for
+        Path("text").write_bytes(text.encode("cp437"))
+        asked = ["--encoding", "cp437"]
+        assert call(*SAMPLE, "--prime-file", "text", *asked) == left
+        assert call(*SAMPLE, "--prime", text, *asked) == left
+        assert call("score", "text", "--model", "model", "--json", *asked) == scored
+
+
+def test_a_card_with_a_nonsensical_encoding_matters_to_texts_that_are_read_alone(call) -> None:  # type: ignore[no-untyped-def]
+    tiny(meta=card("klingon")).save(Path("model"))
+    Path("text").write_text("the end")
+    assert call(*SAMPLE, "--prime", "the end").code == 0
+    left = call("score", "text", "--model", "model")
+    assert (left.code, left.err.count("\n")) == (2, 1)
+    assert "text: unknown encoding 'klingon': try --encoding " in left.err
+    assert call("score", "text", "--model", "model", "--encoding", "utf-8").code == 0
+
+
+def test_a_model_of_bytes_takes_bytes(call) -> None:  # type: ignore[no-untyped-def]
+    keep(Vocab(tuple(range(256)), (1,) * 256, is_bytes=True))
+    raw = b"\xef\xbb\xbfa\xff\xc3\n"
+    for more in ([], ["--encoding", "latin-1"], ["--encoding", "bytes"]):
+        left = call(*SAMPLE, "--prime", "-", *more, stdin=raw)
+        assert (left.code, left.out[: len(raw)]) == (0, raw)
+        left = call("score", "-", "--model", "model", "--json", *more, stdin=raw)
+        assert json.loads(left.out)["chars"] == len(raw) - 1
+
+
+def test_a_byte_order_mark_that_the_alphabet_lacks_is_left_out(call) -> None:  # type: ignore[no-untyped-def]
+    score = ["score", "text", "--model", "model", "--json"]
+    Path("text").write_text("the end", "utf-8")
+    plain, scored = call(*SAMPLE, "--prime-file", "text"), call(*score)
+    Path("text").write_text("the end", "utf-8-sig")
+    assert call(*SAMPLE, "--prime-file", "text") == plain
+    assert call(*SAMPLE, "--prime", "-", stdin=Path("text").read_bytes()) == plain
+    assert call(*score) == scored
+    Path("text").write_bytes("\ufeff\ufeffthe".encode())
+    assert "'\\ufeff' (U+FEFF) at 0 " in call(*score).err
+    # one that it has is a character like others
+    keep(letters("\ufeff\n thend"))
+    Path("text").write_text("the end", "utf-8-sig")
+    assert json.loads(call(*score).out)["chars"] == 7
+    assert call(*SAMPLE, "--prime-file", "text").out.startswith("\ufeffthe end".encode())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_what_looks_like_utf16_is_called_so(call, encoding: str) -> None:  # type: ignore[no-untyped-def]
+    Path("text").write_bytes("\ufeffthe end".encode(encoding))
+    for args in ([*SAMPLE, "--prime-file", "text"], ["score", "text", "--model", "model"]):
+        left = call(*args)
+        assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
+        wanted = "text: the text is not utf-8 at byte 0, it looks like utf-16: name its --encoding"
+        assert wanted in left.err
+        assert call(*args, "--encoding", "utf-16").code == 0
 
 
 def test_a_text_to_score_is_named_too(call) -> None:  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ import pytest
 
 import charrnn
 from charrnn import errors
-from tests.support import ROOT, environment
+from tests.support import ROOT, environment, tiny
 
 PACKAGE = ROOT / "charrnn"
 # the rooms in the order in which text flows through them; each imports from those before it
@@ -99,6 +99,24 @@ def test_public_names_are_charrnns_own(name: str) -> None:
 def test_importing_charrnn_imports_neither_torch_nor_numpy() -> None:
     loaded = python("import sys, charrnn; print(*sorted(sys.modules))").split()
     assert not {"torch", "numpy", "typer", "rich"} & set(loaded)
+
+
+def test_a_sample_without_a_seed_is_another_each_time() -> None:
+    model = charrnn.TextModel(tiny())
+    assert len({model.sample(length=200) for _ in range(3)}) == 3
+    assert len({model.sample(length=200, seed=None) for _ in range(3)}) == 3
+    assert len({model.sample(length=200, seed=0) for _ in range(3)}) == 1
+
+
+def test_a_sample_that_nothing_ends_is_refused() -> None:
+    model = charrnn.TextModel(tiny())
+    for settings in ({}, {"count": 2}):
+        with pytest.raises(errors.ConfigError, match="length"):
+            model.sample(length=0, **settings)
+    with pytest.raises(errors.ConfigError, match="length is 0"):
+        model.samples("", charrnn.SampleConfig(length=0))
+    assert "e" not in model.sample(length=0, stop=("e",))
+    assert "\n" not in model.sample(length=0, lines=True)
 
 
 # --- errors

@@ -76,6 +76,14 @@ CHECKPOINT = typer.Argument(
     parser=path,
     metavar="CHECKPOINT",
 )
+UNKNOWN = option(
+    "error",
+    "--unknown",
+    help="Characters the vocabulary lacks; replace puts a space, if it has one.",
+)
+ENCODING = option(
+    None, "--encoding", help="How a text that is read is encoded. Default: as the model's corpus."
+)
 THREADS = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores.")
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
@@ -136,17 +144,14 @@ def _is_device(file: IO[bytes]) -> bool:
 
 @contextmanager
 def naming(text: str) -> Iterator[None]:
-    """Within this block, errors about a text begin with its name, if it has one."""
+    """Within this block, errors about a text are ``titled`` with its name."""
     try:
         yield
     except (CorpusError, UnknownCharacterError) as error:
-        if text:
-            error.args = (f"{text}: {error}",)
+        error.args = (titled(text, str(error)),)
         raise
 
 
-def draw_seed() -> int:
-    """A fresh seed, short enough to be typed again."""
-    import secrets
-
-    return secrets.randbelow(2**31)
+def titled(name: str, message: str) -> str:
+    """What is said about the text ``name``, if it has one."""
+    return f"{name}: {message}" if name else message

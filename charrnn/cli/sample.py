@@ -11,16 +11,18 @@ from pathlib import Path
 
 from charrnn.cli.options import (
     CHECKPOINT,
+    ENCODING,
     JSON,
-    draw_seed,
+    UNKNOWN,
     flag,
     naming,
     option,
     read_text,
+    titled,
     whole_variable,
 )
 from charrnn.cli.output import Escape, TextWriter, is_escaped
-from charrnn.config import Form, SampleConfig, Unknown
+from charrnn.config import Form, SampleConfig, Unknown, draw_seed
 from charrnn.errors import ConfigError
 
 
@@ -39,7 +41,8 @@ def sample(
     ),
     count: int = option(1, "--count", min=1, help="Samples, one after the other."),
     lines: bool = flag("--lines", help="One record a line: a sample ends at its line's end."),
-    unknown: Unknown = option("error", "--unknown", help="Characters the vocabulary lacks."),
+    unknown: Unknown = UNKNOWN,
+    encoding: str = ENCODING,
     escape: Escape = option(
         "auto", "--escape", help="Write control characters out: auto does so on a terminal."
     ),
@@ -60,17 +63,21 @@ def sample(
     )  # fmt: skip
     if json and config.length == 0:
         raise ConfigError("--json writes whole samples: it needs a --length above 0")
-    text, source = _prime(prime, prime_file)
+    raw, source = _prime(prime, prime_file)
     model = load(checkpoint, form=form)
-    lines = lines or model.lines
+    encoding, lines = model.encoding(encoding), lines or model.lines
     # whatever can be wrong is found before anything is written
     with naming(source):
-        if json:
-            texts = model.samples(text, config, lines=lines)
-            write = partial(_print_json, texts, config, escape)
-        else:
-            pieces = model.stream(text, config, lines=lines)
-            write = partial(_print, pieces, config, escape, text, lines)
+        text = model.read(raw, encoding) if source else raw  # what was typed is UTF-8
+        omissions = model.vocab.omissions(text, unknown)
+    if json:
+        texts = model.samples(text, config, lines=lines)
+        write = partial(_print_json, texts, config, escape)
+    else:
+        pieces = model.stream(text, config, lines=lines)
+        write = partial(_print, pieces, config, escape, _utf8(text), lines)
+    if omissions:
+        note(titled(source, omissions))
     if checkpoint is None:
         note(f"{model.path}" + (f", seed {seed}" if drawn else ""))
     elif drawn:
@@ -87,6 +94,10 @@ def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
     if prime == "-":
         return read_text(prime), "standard input"
     return os.fsencode(prime), ""  # the bytes as they were typed: UTF-8, whatever the locale
+
+
+def _utf8(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
 def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape) -> None:

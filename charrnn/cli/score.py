@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from charrnn.cli.options import JSON, flag, naming, option, read_text
+from charrnn.cli.options import (
+    ENCODING,
+    JSON,
+    UNKNOWN,
+    flag,
+    naming,
+    option,
+    read_text,
+    titled,
+)
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.generation.scoring import Score
     from charrnn.text.vocab import Ids
-    from charrnn.textmodel import TextModel
+    from charrnn.textmodel import ScoredLine, TextModel
 
 
 def score(
@@ -30,32 +40,46 @@ def score(
     adapt: bool = flag(
         "--adapt", help="Also let it go on learning from what it has been scored on; needs torch."
     ),
-    unknown: Unknown = option("error", "--unknown", help="Characters the vocabulary lacks."),
+    unknown: Unknown = UNKNOWN,
+    encoding: str = ENCODING,
     json: bool = JSON,
 ) -> None:
     """Say how well a checkpoint predicts a text: nats and bits a character, perplexity."""
+    from charrnn.console import note
     from charrnn.textmodel import load
 
-    if file is None and split is None:
-        raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
-    if split is not None and (per_line or color):
-        raise ConfigError("--per-line and --color show a whole FILE, not a --split of it")
-    if adapt and (per_line or color):
-        raise ConfigError("--adapt gives one figure: leave --per-line and --color away")
+    _check(file, split, per_line or color, adapt)
+    if color and json:
+        raise ConfigError("--color shows a text, --json prints figures: give one of them")
     model = load(checkpoint)
+    encoding = model.encoding(encoding)
     if split is not None:
         ids, ranges = model.part(split, file)
         static = model.score_ranges(ids, ranges)
         _print(static, json, _adapted(model, ids, ranges) if adapt else {})
         return
-    text = read_text(file)
-    with naming("standard input" if file == "-" else file):
-        if per_line or color:
-            _detail(model, text, unknown, color, json)
+    raw, source = read_text(file), "standard input" if file == "-" else file
+    with naming(source):
+        text = model.read(raw, encoding)
+        if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
+            note(titled(source, omissions))
+        if json and per_line:
+            _print_lines(model.score_lines(text, unknown=unknown))
+        elif per_line or color:
+            _show_lines(model.score_lines(text, unknown=unknown), per_line, color)
         else:
             static = model.score(text, unknown=unknown)
             adapted = _adapted(model, model.vocab.encode(text, unknown)) if adapt else {}
             _print(static, json, adapted)
+
+
+def _check(file: str | None, split: str | None, detail: bool, adapt: bool) -> None:
+    if file is None and split is None:
+        raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
+    if split is not None and detail:
+        raise ConfigError("--per-line and --color show a whole FILE, not a --split of it")
+    if adapt and detail:
+        raise ConfigError("--adapt gives one figure: leave --per-line and --color away")
 
 
 def _adapted(
@@ -81,18 +105,25 @@ def _print(score: Score, json: bool, adapted: dict[str, float]) -> None:
     if json:
         sys.stdout.write(jsonlib.dumps(values) + "\n")
         return
-    rows = [(k, f"{v:,}" if isinstance(v, int) else f"{v:.4f}") for k, v in values.items()]
-    table(("", ""), rows)
+    table(("", ""), [(name, _figure(value)) for name, value in values.items()])
 
 
-def _detail(model: TextModel, text: bytes, unknown: Unknown, color: bool, json: bool) -> None:
+def _figure(value: float | None) -> str:
+    if value is None:  # of nothing
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _print_lines(lines: Iterator[ScoredLine]) -> None:
+    for line in lines:
+        values = line.score.to_dict() | {"text": line.text}
+        sys.stdout.write(jsonlib.dumps(values, ensure_ascii=sys.stdout.isatty()) + "\n")
+
+
+def _show_lines(lines: Iterator[ScoredLine], figures: bool, color: bool) -> None:
     from charrnn.console import coloured, one_line
 
-    for line in model.score_lines(text, unknown=unknown):
-        if json:
-            values = line.score.to_dict() | {"text": line.text}
-            sys.stdout.write(jsonlib.dumps(values, ensure_ascii=sys.stdout.isatty()) + "\n")
-        elif color:
-            sys.stdout.write(coloured(line.pieces, line.nats) + "\n")
-        else:
-            sys.stdout.write(f"{line.score.nats_per_char:.4f}\t{one_line(line.text)}\n")
+    for line in lines:
+        figure = _figure(line.score.to_dict()["nats_per_char"]) + "\t" if figures else ""
+        text = coloured(line.pieces, line.nats) if color else one_line(line.text)
+        sys.stdout.write(f"{figure}{text}\n")

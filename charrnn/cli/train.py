@@ -10,8 +10,8 @@ from typing import Any
 import typer
 
 from charrnn import interrupts
-from charrnn.cli.options import THREADS, draw_seed, flag, option, seconds
-from charrnn.config import Cell, Device, Precision, Split
+from charrnn.cli.options import THREADS, flag, option, seconds
+from charrnn.config import Cell, Device, Precision, Split, draw_seed
 
 
 def train(

@@ -80,7 +80,7 @@ class Generator:
 
     Raises:
         ConfigError: several endless samples that nothing stops: the second would never come.
-        UnknownCharacterError: as ``config.unknown`` says, for ``prime``.
+        UnknownCharacterError: as ``config.unknown`` says, for ``prime``; always for a stop text.
     """
 
     def __init__(
@@ -92,13 +92,20 @@ class Generator:
         prime: str | bytes = "",
         lines: bool = False,
     ) -> None:
-        stops = (*config.stop, "\n") if lines else config.stop
         self.vocab, self.config, self._engine = vocab, config, engine
-        self._stops = stop_ids(vocab, stops)
-        if config.count > 1 and config.length == 0 and not self._stops:
+        self._stops = stop_ids(vocab, config.stop)
+        newline = vocab.id_of("\n")
+        if lines and newline is not None:
+            self._stops.append((newline,))
+        if config.count > 1 and self.endless:
             raise ConfigError("count is above 1 and length 0: endless samples need a stop text")
         read = vocab.encode(prime, config.unknown).astype(np.intp)
         self._prime = read if len(read) else np.array([first_id(vocab)])
+
+    @property
+    def endless(self) -> bool:
+        """Whether nothing can end a sample."""
+        return self.config.length == 0 and not self._stops
 
     def pieces(self) -> Iterator[Piece]:
         """All samples in order, each in one or more pieces; sample 0 comes as it is made."""

@@ -38,7 +38,7 @@ class Score:
 
     @property
     def nats_per_char(self) -> float:
-        """Mean nats a character."""
+        """Mean nats a character; 0 where none was counted."""
         return self.nats / self.chars if self.chars else 0.0
 
     @property
@@ -51,13 +51,13 @@ class Score:
         """How many equally likely characters would be as hard to guess."""
         return math.exp(min(self.nats_per_char, 700.0))
 
-    def to_dict(self) -> dict[str, int | float]:
-        """The figures under the names that ``score --json`` prints."""
+    def to_dict(self) -> dict[str, int | float | None]:
+        """The figures under the names that ``score --json`` prints; None: nothing was counted."""
         return {
             "chars": self.chars,
-            "nats_per_char": self.nats_per_char,
-            "bits_per_char": self.bits_per_char,
-            "perplexity": self.perplexity,
+            "nats_per_char": self.nats_per_char if self.chars else None,
+            "bits_per_char": self.bits_per_char if self.chars else None,
+            "perplexity": self.perplexity if self.chars else None,
         }
 
 

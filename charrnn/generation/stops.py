@@ -9,14 +9,16 @@ from charrnn.text.vocab import Vocab
 
 
 def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
-    """The ids of each stop text; one with a character that is not in ``vocab`` never comes."""
-    stops = []
+    """The ids of each stop text.
+
+    Raises:
+        UnknownCharacterError: one has a character that ``vocab`` lacks, and would never come.
+
+    """
     for text in texts:
-        try:
-            stops.append(tuple(int(index) for index in vocab.encode(text)))
-        except UnknownCharacterError:
-            continue
-    return stops
+        if missing := vocab.missing(text):
+            raise UnknownCharacterError(f"--stop {text!r} can never be written: {missing}")
+    return [tuple(int(index) for index in vocab.encode(text)) for text in texts]
 
 
 class StopFilter:

@@ -20,7 +20,16 @@ from charrnn import interrupts
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.files import atomic_file, sweep_temporaries, write_atomic
 from charrnn.library import cache_folder
-from charrnn.text.sources import Source, begins_anew, blocks, code_blocks, name_of, open_sources
+from charrnn.text.sources import (
+    BYTE_ORDER_MARK,
+    Source,
+    begins_anew,
+    blocks,
+    code_blocks,
+    markless,
+    name_of,
+    open_sources,
+)
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
 ABANDONED_S = 3600.0  # no corpus takes so long between two writes
@@ -53,6 +62,13 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def markless_encoding(self) -> str | None:
+        """If the text begins with a byte order mark: the encoding that would leave it out."""
+        better = markless(self.encoding)
+        begins = better and self.vocab.codes[int(self.ids[0])] == ord(BYTE_ORDER_MARK)
+        return better if begins else None
 
 
 def encode_corpus(

@@ -28,6 +28,12 @@ MOST_NAMES = 5000  # characters of files' names that a corpus is called by
 _NO_TEXTS = {"idna", "punycode"}
 # a character's bytes say which it is, whatever came before them
 _STATELESS = {"utf-8", "ascii", "iso8859-1"}
+BYTE_ORDER_MARK = "\ufeff"
+# what keeps a byte order mark as a character, and what reads the same text and drops it
+_MARKLESS = {"utf-8": "utf-8-sig"} | {
+    f"utf-{bits}-{order}": f"utf-{bits}" for bits in (16, 32) for order in ("le", "be")
+}
+_UTF16_BEGINNINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -89,10 +95,15 @@ def begins_anew(encoding: str) -> bool:
 
     A decoder that begins anew drops a byte order mark, and forgets a shift.
     """
-    return encoding != "bytes" and _find_codec(encoding).name not in _STATELESS
+    return encoding != "bytes" and find_codec(encoding).name not in _STATELESS
 
 
-def _find_codec(encoding: str) -> codecs.CodecInfo:
+def markless(encoding: str) -> str | None:
+    """The encoding that reads what ``encoding`` reads, without a byte order mark; None: none."""
+    return None if encoding == "bytes" else _MARKLESS.get(find_codec(encoding).name)
+
+
+def find_codec(encoding: str) -> codecs.CodecInfo:
     """The codec of an encoding of texts.
 
     Raises:
@@ -106,7 +117,9 @@ def _find_codec(encoding: str) -> codecs.CodecInfo:
     except (LookupError, ValueError):
         codec = None
     if codec is None or codec.name in _NO_TEXTS:
-        raise CorpusError(f"unknown encoding {encoding!r}: try utf-8, latin-1, cp1252, or --bytes")
+        raise CorpusError(
+            f"unknown encoding {encoding!r}: try --encoding utf-8, utf-16, latin-1 or cp1252"
+        )
     return codec
 
 
@@ -200,18 +213,37 @@ def code_blocks(
         yield b"", reader.end()
 
 
+def decode_text(raw: bytes, encoding: str) -> str:
+    """A whole text.
+
+    Raises:
+        CorpusError: ``encoding`` is none.
+        DecodingError: the text is not ``encoding``; names the byte offset.
+
+    """
+    return BlockDecoder(encoding, "the text", advice="name its --encoding").text(raw, final=True)
+
+
 class BlockDecoder:
     """Code points from blocks of bytes, cut wherever they may be. Strict.
 
-    ``truncated`` forgives an unfinished character at the very end (the text was cut there).
+    ``truncated`` forgives an unfinished character at the very end (the text was cut there);
+    ``advice`` ends what is said of bytes that do not decode.
     """
 
-    def __init__(self, encoding: str, name: str, truncated: bool = False) -> None:
+    def __init__(
+        self,
+        encoding: str,
+        name: str,
+        truncated: bool = False,
+        advice: str = "name its --encoding, or read it with --bytes",
+    ) -> None:
         self._raw = encoding == "bytes"
-        codec = _find_codec("ascii" if self._raw else encoding)
+        codec = find_codec("ascii" if self._raw else encoding)
         self._decoder = codecs.getincrementaldecoder(codec.name)("strict")
         self._ascii_inside = codec.name in _STATELESS
         self._encoding, self._name, self._truncated = encoding, name, truncated
+        self._advice = advice
         self._done = 0  # bytes decoded
         self._pending = 0  # bytes taken that wait for the rest of their character
 
@@ -230,15 +262,26 @@ class BlockDecoder:
         return self._decode(b"", final=True)
 
     def _decode(self, raw: bytes, final: bool) -> NDArray[np.unsignedinteger[Any]]:
+        text = self.text(raw, final)
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+    def text(self, raw: bytes, final: bool) -> str:
+        """The characters of one more block; after the last one (``final``) nothing may wait.
+
+        Raises:
+            DecodingError: the bytes are not in this encoding.
+
+        """
         try:
             text = self._decoder.decode(raw, final)
         except UnicodeDecodeError as error:
             # the decoder sees what was pending followed by this block, perhaps without its mark
             mark = self._pending + len(raw) - len(error.object)
             offset = self._done + mark + error.start
+            wide = offset == 0 and error.object[:2] in _UTF16_BEGINNINGS
+            guess = ", it looks like utf-16" if wide else ""
             raise DecodingError(
-                f"{self._name} is not {self._encoding} at byte {offset}: "
-                "name its --encoding, or read it with --bytes",
+                f"{self._name} is not {self._encoding} at byte {offset}{guess}: {self._advice}",
                 offset,
             ) from None
         except UnicodeError as error:
@@ -248,4 +291,4 @@ class BlockDecoder:
         waiting = self._decoder.getstate()[0]
         self._done += self._pending + len(raw) - len(waiting)
         self._pending = len(waiting)
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return text

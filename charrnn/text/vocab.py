@@ -24,6 +24,10 @@ REPLACEMENT = 0xFFFD
 MAX_COUNT = 2**63
 
 
+def _quoted(code: int) -> str:
+    return repr(chr(code)) if chr(code).isprintable() else ascii(chr(code))
+
+
 def id_dtype(size: int) -> np.dtype[Any]:
     """The smallest unsigned integer type that holds ``size`` different ids."""
     return np.dtype(np.uint8 if size <= 256 else np.uint16)
@@ -96,8 +100,7 @@ class Vocab:
         missing = ids < 0
         if missing.any():
             if unknown == "error":
-                place = int(np.argmax(missing))
-                raise UnknownCharacterError(self._missing(int(codes[place]), place))
+                raise self._unknown(codes, missing)
             if unknown == "skip":
                 ids = ids[~missing]
             else:
@@ -117,16 +120,57 @@ class Vocab:
                 ) from None
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
-    def _missing(self, code: int, place: int) -> str:
-        if self.is_bytes:
-            name, kind = f"byte 0x{code:02X}", "bytes"
-        else:
-            shown = repr(chr(code)) if chr(code).isprintable() else ascii(chr(code))
-            name, kind = f"character {shown} (U+{code:04X})", "characters"
+    def missing(self, text: str | bytes) -> str:
+        """The first of ``text`` that the alphabet lacks, named with its place; empty: it has all.
+
+        Raises:
+            DecodingError: as ``encode``.
+
+        """
+        codes = self._codes_of(text)
+        missing = self.lookup(codes) < 0
+        return self._first(codes, missing) if missing.any() else ""
+
+    def omissions(self, text: str | bytes, unknown: Unknown) -> str:
+        """What ``encode`` does to ``text`` with that ``unknown``, in one line; empty: nothing.
+
+        Raises: as ``encode``.
+
+        """
+        codes = self._codes_of(text)
+        missing = self.lookup(codes) < 0
+        count = int(missing.sum())
+        if count == 0:
+            return ""
+        if unknown == "error":
+            raise self._unknown(codes, missing)
+        done = f"replaced by {self._brief(self.codes[self.substitute])}"
+        be, was = ("is", "was") if count == 1 else ("are", "were")
         return (
-            f"{name} at {place} is not in the vocabulary of {len(self)} {kind}; "
-            "--unknown skip or replace goes on without it"
+            f"{count:,} of {len(codes):,} {self._kind} {be} not in the alphabet and {was} "
+            f"{'skipped' if unknown == 'skip' else done} "
+            f"(first: {self._brief(int(codes[np.argmax(missing)]))})"
         )
+
+    @property
+    def _kind(self) -> str:
+        return "bytes" if self.is_bytes else "characters"
+
+    def _unknown(self, codes: NDArray[Any], missing: NDArray[np.bool_]) -> UnknownCharacterError:
+        first = self._first(codes, missing)
+        return UnknownCharacterError(f"{first}; --unknown skip or replace goes on without it")
+
+    def _first(self, codes: NDArray[Any], missing: NDArray[np.bool_]) -> str:
+        place = int(np.argmax(missing))
+        code = int(codes[place])
+        if self.is_bytes:
+            named = f"byte 0x{code:02X}"
+        else:
+            named = f"character {_quoted(code)} (U+{code:04X})"
+        return f"{named} at {place} is not in the vocabulary of {len(self)} {self._kind}"
+
+    def _brief(self, code: int) -> str:
+        return f"0x{code:02X}" if self.is_bytes else f"{_quoted(code)} U+{code:04X}"
 
     @cached_property
     def substitute(self) -> int:

@@ -96,6 +96,9 @@ def _start(
         text = text.read_as(origin)
     corpus = text.encode()
     parts = parts_of(corpus, text.cut)
+    if better := corpus.markless_encoding:
+        mark = f"{corpus.name} begins with a byte order mark"
+        listener.on_note(f"{mark}: --encoding {better} leaves it out")
     place = choose_place(_where(settings))
     model, config = choose(
         settings,
