@@ -12,6 +12,7 @@ from pathlib import Path
 from charrnn.cli.options import (
     CHECKPOINT,
     JSON,
+    UNKNOWN,
     draw_seed,
     flag,
     naming,
@@ -27,7 +28,9 @@ from charrnn.errors import ConfigError
 def sample(
     checkpoint: Path = CHECKPOINT,
     temp: float = option(0.8, "--temp", help="Boldness: 0 takes the likeliest, 1 as learned."),
-    length: int = option(None, "--length", "-n", min=0, help="Characters; 0: endless. [1000]"),
+    length: int = option(
+        None, "--length", "-n", min=0, help="Characters; 0: endless. Default: 1000."
+    ),
     prime: str = option("", "--prime", help="Text to go on from; - reads it from stdin."),
     prime_file: Path = option(None, "--prime-file", help="File with the text to go on from."),
     seed: int = option(None, "--seed", min=0, help="Default: drawn, and said."),
@@ -39,7 +42,7 @@ def sample(
     ),
     count: int = option(1, "--count", min=1, help="Samples, one after the other."),
     lines: bool = flag("--lines", help="One record a line: a sample ends at its line's end."),
-    unknown: Unknown = option("error", "--unknown", help="Characters the vocabulary lacks."),
+    unknown: Unknown = UNKNOWN,
     escape: Escape = option(
         "auto", "--escape", help="Write control characters out: auto does so on a terminal."
     ),

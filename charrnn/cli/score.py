@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from charrnn.cli.options import JSON, flag, naming, option, read_text
+from charrnn.cli.options import JSON, UNKNOWN, flag, naming, option, read_text
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError
 
@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 
 
 def score(
-    file: str = typer.Argument(None, help="A text; - is standard input."),
+    file: str = typer.Argument(None, help="A text; - is standard input.", metavar="FILE"),
     checkpoint: Path = option(None, "--model", help="A checkpoint. Default: as for sample."),
     split: Literal["val", "test"] = option(
-        None, "--split", help="Score that part of the checkpoint's own corpus (FILE, or as cached)."
+        None,
+        "--split",
+        variable="SCORE_SPLIT",
+        help="Score that part of the checkpoint's own corpus (FILE, or as cached).",
     ),
     per_line: bool = flag("--per-line", help="A figure for each line of the text."),
     color: bool = flag("--color", help="Show the text, coloured by how much it surprises."),
     adapt: bool = flag(
         "--adapt", help="Also let it go on learning from what it has been scored on; needs torch."
     ),
-    unknown: Unknown = option("error", "--unknown", help="Characters the vocabulary lacks."),
+    unknown: Unknown = UNKNOWN,
     json: bool = JSON,
 ) -> None:
     """Say how well a checkpoint predicts a text: nats and bits a character, perplexity."""
