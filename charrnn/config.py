@@ -19,6 +19,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Form = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
+Preset = Literal["karpathy2015", "laptop", "small", "best"]
 
 CELLS: tuple[str, ...] = get_args(Cell)
 GATES: dict[str, int] = {"lstm": 4, "gru": 3, "rnn-tanh": 1, "rnn-relu": 1}
@@ -33,7 +34,7 @@ MOST = SEED_LIMIT - 1  # of whatever is counted: more would not fit a float, nor
 def check(good: bool, name: str, value: object, wanted: str) -> None:
     """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``good``."""
     if not good:
-        raise ConfigError(f"{name} is {value!r}: it must be {wanted}")
+        raise ConfigError(f"{name} is {value!r}: it must be {wanted}", name)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -108,10 +109,10 @@ class ModelConfig(_Record):
     sum_layers: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("vocabulary", self.vocab_size, 1, MAX_VOCABULARY)
+        check_whole("vocab_size", self.vocab_size, 1, MAX_VOCABULARY)
         check_choice("cell", self.cell, CELLS)
         check_whole("embedding", self.embedding, 1, MAX_WIDTH)
-        check_whole("size", self.hidden, 1, MAX_WIDTH)
+        check_whole("hidden", self.hidden, 1, MAX_WIDTH)
         check_whole("layers", self.layers, 1, MAX_LAYERS)
         check(isinstance(self.sum_layers, bool), "sum_layers", self.sum_layers, "true or false")
 
@@ -215,14 +216,12 @@ class TrainConfig(_Record):
     def _check_budget(self) -> None:
         check_whole("epochs", self.epochs, 0, MOST)
         check_whole("steps", self.steps, 0, MOST)
-        check_real("time", self.seconds, self.seconds >= 0, "at least 0 seconds")
+        check_real("seconds", self.seconds, self.seconds >= 0, "at least 0")
         given = [n for n in ("epochs", "steps", "seconds") if getattr(self, n) > 0]
-        check(
-            len(given) == 1,
-            "the budget",
-            " and ".join(given),
-            "exactly one of --epochs, --steps and --time",
-        )
+        if not given:
+            raise ConfigError("no budget: one of epochs, steps and seconds must be above 0")
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} are given: leave all but one away", *given)
 
 
 @dataclass(frozen=True)
@@ -250,7 +249,8 @@ class SampleConfig(_Record):
         check_whole("top_k", self.top_k, 0, MAX_VOCABULARY)
         check_real("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
         check_real("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1")
-        check(all(self.stop), "stop", self.stop, "texts of at least one character")
+        for text in self.stop:
+            check(bool(text), "stop", text, "a text of at least one character")
         check_whole("count", self.count, 1, 100_000)
         check_whole("seed", self.seed, 0, SEED_LIMIT - 1)
         check_choice("unknown", self.unknown, get_args(Unknown))

@@ -34,7 +34,11 @@ class UserError(CharRNNError):
 
 
 class ConfigError(UserError):
-    """An option or a configuration value is out of range."""
+    """An option or a configuration value is out of range; ``settings`` are those that it names."""
+
+    def __init__(self, message: str, *settings: str) -> None:
+        super().__init__(message)
+        self.settings = settings
 
 
 class CorpusError(UserError):

@@ -131,7 +131,8 @@ class TextModel:
         """
         generator = self._generator(prime, config, lines)
         if generator.endless:
-            raise ConfigError("length is 0: a whole text needs a length above 0, or a stop text")
+            wanted = "a whole text needs a length above 0, or a stop text"
+            raise ConfigError(f"length is 0: {wanted}", "length")
         return (self.vocab.decode(ids) for ids in generator.samples())
 
     def stream(

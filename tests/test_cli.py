@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+import charrnn as charrnn_package
 from charrnn import __version__
 from charrnn.cli.app import main
+from charrnn.cli.command import in_options
+from charrnn.config import Preset
+from charrnn.errors import ConfigError
 from tests.helpers import letters
 from tests.support import META, ROOT, charrnn, environment, real_text, tiny
 
+README = (ROOT / "README.md").read_text()
 RUN = Path("checkpoints/novel")
 BEST = RUN / "best.safetensors"
 
@@ -275,8 +283,179 @@ def test_every_option_has_an_environment_variable() -> None:
         for param in command.params:
             long = [option for option in param.opts if option.startswith("--")]
             if long and long[0] not in ("--help", "--version") and name:
-                wanted = "CHARRNN_" + long[0][2:].upper().replace("-", "_")
+                own = {"score --split": "SCORE_SPLIT", "data get --out": "DATA_OUT"}
+                usual = long[0][2:].upper().replace("-", "_")
+                wanted = "CHARRNN_" + own.get(f"{name} {long[0]}", usual)
                 assert param.envvar == wanted, f"{name} {long[0]}"
+
+
+def test_a_variable_that_two_commands_read_means_the_same_in_both() -> None:
+    from tests.test_arguments import commands
+
+    kinds: dict[str, set[object]] = {}
+    for _, command in commands():
+        hints = get_type_hints(inspect.unwrap(command.callback))
+        for param in command.params:
+            if param.envvar:
+                kinds.setdefault(param.envvar, set()).add(hints[param.name])
+    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
+
+
+def test_the_readme_says_where_help_and_version_are(call) -> None:  # type: ignore[no-untyped-def]
+    from tests.test_arguments import commands
+
+    levels = {name for name, _ in commands()}
+    assert all(call(*name.split(), "--help")[0] == 0 for name in levels)
+    assert {name for name, option, _ in options() if option == "--version"} == {""}
+    assert "`--help` is there on every level, the version at `charrnn --version`" in README
+
+
+def test_choices_are_what_there_is() -> None:
+    from charrnn.cli.data import Known
+    from charrnn.downloads import KNOWN
+    from charrnn.training.recipes import PRESETS
+
+    assert list(get_args(Preset)) == list(PRESETS)
+    assert list(get_args(Known)) == list(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("train --patience", "Default: 8."),
+        ("train --size", "from the corpus and the time"),
+        ("train --batch", "from the corpus and the time"),
+        ("train --window", "from the corpus and the time"),
+        ("train --lr", "Default: from the time"),
+        ("train --embedding", "Default: from --size"),
+        ("train --dropout", "from how often the text will be read"),
+        ("train --input-dropout", "from how often the text will be read"),
+        ("train --weight-dropout", "from how often the text will be read"),
+        ("train --sum-layers", "Default: all"),
+        ("train --fit-temperature", "Default: on"),
+        ("train --ema", "the default: off"),
+        ("sample --unknown", "error refuses the text, skip leaves them out, replace puts a space"),
+        ("score --unknown", "error refuses the text, skip leaves them out, replace puts a space"),
+        ("bench sample --threads", "up to 2"),
+    ],
+)
+def test_help_says_what_holds_when_nothing_is_said(args: str, said: str) -> None:
+    assert said in next(text for name, option, text in options() if f"{name} {option}" == args)
+
+
+def test_the_defaults_that_help_states_are_true() -> None:
+    from charrnn.generation.opening import MAX_THREADS
+    from charrnn.training.recipes import choose
+
+    chosen = choose({}, preset=None, vocab_size=9, train_chars=10**6, fast=False, flops=1e12)
+    model, config = chosen
+    assert (model.cell, model.layers, model.sum_layers, MAX_THREADS) == ("lstm", 2, True, 2)
+    assert (config.patience, config.ema, config.fit_temperature) == (8, 0.0, True)
+    assert config.seconds == 600
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_help_breaks_between_facts_only(
+    columns: int, call, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    from tests.test_arguments import commands
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, _ in commands():
+        page = call(*name.split(), "--help")[1]
+        assert max(map(len, page.splitlines())) <= columns
+        assert not re.search(r"\[env$|env var:$|default:$|[a-z]\.\.\.$", page, re.MULTILINE), page
+        assert page.isascii()
+
+
+def test_completion_offers_checkpoints_and_choices(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    tiny().save(Path("checkpoints/$(date)/best.safetensors"))  # a shell would run it
+    monkeypatch.setenv("_CHARRNN_COMPLETE", "complete_bash")
+
+    def offered(words: str) -> list[str]:
+        monkeypatch.setenv("COMP_WORDS", f"charrnn {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
+        code, out, err = call()
+        assert (code, err) == (0, "")
+        return out.split()
+
+    runs = ["novel", "war-and-peace"]
+    for words in ("sample ", "info ", "score --model ", "train --from "):
+        assert offered(words) == runs
+    assert offered("sample wa") == runs[1:]
+    assert offered("sample ./che") == []  # the shell then offers files
+    assert offered("train --preset ") == list(get_args(Preset))
+    assert offered("data get t") == ["tinyshakespeare"]
+
+
+# --- complaints
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("sample novel --temp -1", "--temp is -1.0: it must be a finite number of at least 0"),
+        ("sample novel --top-k 70000", "--top-k is 70000: "),
+        ("sample novel --stop=", "--stop is '': it must be a text of at least one character"),
+        ("sample novel --length 0 --count 2", "--count is above 1 and --length 0: "),
+        ("train t.txt --time 0", "--time is 0: it must be above 0"),
+        ("train t.txt --time 0h0m", "--time is 0h0m: it must be above 0"),
+        ("train t.txt --steps 0", "Invalid value for '--steps'"),
+        ("train t.txt --epochs 0", "Invalid value for '--epochs'"),
+        ("train t.txt --steps 1 --epochs 1", "--epochs and --steps are given: leave all but one"),
+        ("train t.txt --steps 1 --size 0", "--size is 0: "),
+        ("train t.txt --steps 1 --val-frac 2", "--val-frac is 2.0: "),
+        ("train t.txt --from novel --size 9", "--from keeps the checkpoint's --size: leave"),
+        ("train t.txt --from novel --sum-layers", "checkpoint's --sum-layers/--last-layer: leave"),
+        ("train t.txt --preset nonsense", "Invalid value for '--preset'"),
+        ("data get", "Missing argument 'NAME'. Choose from: war-and-peace, tinyshakespeare; "),
+    ],
+)
+def test_complaints_name_what_was_typed(args: str, said: str, call) -> None:  # type: ignore[no-untyped-def]
+    Path("t.txt").write_text("the old prince\n" * 200)
+    code, out, err = call(*args.split())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("charrnn: ")
+    assert said in err
+
+
+def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[no-untyped-def]
+    Path("t.txt").write_text("the old prince\n" * 200)
+    small = "--size 8 --layers 1 --steps 1 --seed 1 --val-frac 0.2".split()
+    assert call("train", "t.txt", *small, "--out", "run")[0] == 0
+    for changed in ("--size 64", "--bytes", "--val-frac 0.1"):
+        code, _, err = call("train", "--resume", "--out", "run", *changed.split())
+        assert code == 2
+        assert f"a resumed run keeps its {changed.split()[0]}: leave that away" in err
+
+
+def test_only_settings_are_put_in_other_words() -> None:
+    options = {"--size": "--size", "--time": "--time"}
+
+    def said(text: str, *settings: str) -> str:
+        return in_options(ConfigError(text, *settings), options)
+
+    assert said("runs/hidden holds a run") == "runs/hidden holds a run"
+    assert said("hidden is 'hidden': hidden", "hidden") == "--size is 'hidden': hidden"
+    two = said("unhidden, hidden, seconds: no", "hidden", "seconds")
+    assert two == "unhidden, --size, --time: no"
+    assert said("vocab_size is 0: too few", "vocab_size") == "vocab_size is 0: too few"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"hidden": 0, "steps": 1}, "hidden is 0: "),
+        ({"seconds": -1.0}, "seconds is -1.0: "),
+        ({"steps": 0}, "no budget: one of epochs, steps and seconds must be above 0"),
+        ({"steps": 1, "epochs": 1}, "epochs and steps are given: "),
+    ],
+)
+def test_python_hears_its_own_names(settings: dict[str, float], said: str) -> None:
+    Path("t.txt").write_text("the old prince\n" * 200)
+    with pytest.raises(ConfigError) as caught:
+        charrnn_package.train("t.txt", **settings)
+    assert str(caught.value).startswith(said)
 
 
 def test_version_prints_one_line(call) -> None:  # type: ignore[no-untyped-def]

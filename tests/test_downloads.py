@@ -102,12 +102,17 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         fetch("nonsense", Path("data"))
 
 
+def known_as_a_real_one(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The command takes no other names."""
+    monkeypatch.setitem(downloads.KNOWN, "war-and-peace", known(url)["novel"])
+
+
 def test_the_command_prints_the_path_alone(
     server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(downloads, "KNOWN", known(f"{server}/good"))
+    known_as_a_real_one(monkeypatch, f"{server}/good")
     with pytest.raises(SystemExit) as left:
-        main(["data", "get", "novel", "--out", "texts"])
+        main(["data", "get", "war-and-peace", "--out", "texts"])
     assert left.value.code == 0
     assert capfd.readouterr() == ("texts/novel.txt\n", "")
 
@@ -115,9 +120,9 @@ def test_the_command_prints_the_path_alone(
 def test_the_command_fails_with_one_line(
     server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(downloads, "KNOWN", known(f"{server}/wrong"))
+    known_as_a_real_one(monkeypatch, f"{server}/wrong")
     with pytest.raises(SystemExit) as left:
-        main(["data", "get", "novel"])
+        main(["data", "get", "war-and-peace"])
     out, err = capfd.readouterr()
     assert (left.value.code, out) == (1, "")
     assert err.startswith("charrnn: ")

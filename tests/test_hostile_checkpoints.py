@@ -282,7 +282,7 @@ def vocabulary(size: int) -> dict[str, Any]:
         ({"config": None}, "no config"),
         ({"config": {}}, "no 'vocab_size'"),
         ({"config": {"evil": 1}}, "unknown 'evil'"),
-        ({"config": {"hidden": 2**40}}, "size is"),
+        ({"config": {"hidden": 2**40}}, "hidden is"),
         ({"config": {"hidden": 10**4000}}, "more than 20 digits"),
         ({"config": {"layers": True}}, "layers is True"),
         ({"config": {"cell": ["lstm"]}}, "cell is"),

@@ -12,7 +12,7 @@ import typer
 
 import charrnn
 from charrnn.cli import bench, data, info, ls, sample, score, train
-from charrnn.cli.options import Command
+from charrnn.cli.command import Command
 from charrnn.errors import CharRNNError
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
@@ -26,11 +26,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
-app.command("train", cls=Command)(train.train)
-app.command("sample", cls=Command)(sample.sample)
-app.command("score", cls=Command)(score.score)
-app.command("info", cls=Command)(info.info)
-app.command("ls", cls=Command)(ls.ls)
+# what each does, short enough for a terminal of 60 columns
+for name, run, gist in (
+    ("train", train.train, "Train on a text and keep the best network."),
+    ("sample", sample.sample, "Write text in the manner of a corpus."),
+    ("score", score.score, "Say how well a checkpoint predicts a text."),
+    ("info", info.info, "Say what a checkpoint is."),
+    ("ls", ls.ls, "List the checkpoints there are."),
+):
+    app.command(name, cls=Command, short_help=gist)(run)
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 
@@ -101,7 +105,8 @@ def _usage(error: typer.TyperException) -> int:
         with suppress(OSError):
             sys.stderr.write(text + "\n")
         return error.exit_code
-    return _fail(f"{text.rstrip('.')}; {context.command_path} -h shows the usage", error.exit_code)
+    text = text.replace("\n\t", " ").rstrip(".")  # choices stand on lines of their own
+    return _fail(f"{text}; {context.command_path} -h shows the usage", error.exit_code)
 
 
 def _report(error: Exception) -> int:

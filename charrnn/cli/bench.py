@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from charrnn.cli.options import JSON, THREADS, Command, option
+from charrnn.cli.command import Command
+from charrnn.cli.options import JSON, THREADS, option
 from charrnn.config import MAX_LAYERS, MAX_WIDTH, Cell, Device, Form, Precision
 
 MAX_STREAMS = 1 << 16
@@ -24,7 +25,7 @@ def bench() -> None:
     """Speed here, against the plain reference in the same run and against the ceiling."""
 
 
-@app.command("train", cls=Command)
+@app.command("train", cls=Command, short_help="Characters a second in training.")
 def bench_train(
     cell: Cell = CELL,
     size: int = SIZE,
@@ -48,7 +49,7 @@ def bench_train(
     _print(bench_training(config, settings).to_dict(), json)
 
 
-@app.command("sample", cls=Command)
+@app.command("sample", cls=Command, short_help="Characters a second in sampling.")
 def bench_sample(
     size: int = SIZE,
     layers: int = option(3, "--layers", min=1, max=MAX_LAYERS, help="Recurrent layers."),
@@ -56,7 +57,9 @@ def bench_sample(
         1, "--streams", min=1, max=MAX_STREAMS, help="Texts written side by side."
     ),
     form: Form = option("int8", "--form", help="How recurrent weights are stored."),
-    threads: int = THREADS,
+    threads: int = option(
+        None, "--threads", min=1, max=1024, help="Threads of our engine. Default: up to 2."
+    ),
     json: bool = JSON,
 ) -> None:
     """Characters a second in sampling: ours, torch's eager loops', and the machine's ceiling."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import typer
 
-from charrnn.cli.options import Command, option
+from charrnn.cli.command import Command
+from charrnn.cli.options import option
+
+Known = Literal["war-and-peace", "tinyshakespeare"]
 
 app = typer.Typer(help="Corpora to train on.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,10 +22,10 @@ def data() -> None:
     """Corpora to train on."""
 
 
-@app.command("get", cls=Command)
+@app.command("get", cls=Command, short_help="Download a public-domain corpus.")
 def get(
-    name: str = typer.Argument(..., help="A corpus: war-and-peace, tinyshakespeare."),
-    out: Path = option(Path("data"), "--out", help="Folder to put it in."),
+    name: Known = typer.Argument(..., help="A corpus.", metavar="NAME"),
+    out: Path = option(Path("data"), "--out", variable="DATA_OUT", help="Folder to put it in."),
 ) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""
     from charrnn.console import one_line

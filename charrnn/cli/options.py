@@ -12,36 +12,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import typer
-from typer.core import TyperCommand
 
-from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError, UserError
+from charrnn.cli.command import is_from_environment
+from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError
+from charrnn.library import bundled_checkpoints, own_checkpoints
 
 DEVICE_BYTES = 1 << 20  # that a device may give before it counts as endless
-
-
-class Command(TyperCommand):
-    """A command whose complaints name the variables that set its options: nobody sees those."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it."""
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            variables = [p.envvar for p in self.params if _is_from_environment(ctx, p)]
-            if variables:
-                error.add_note(f"set in the environment: {', '.join(map(str, variables))}")
-            raise
-
-
-def _is_from_environment(ctx: typer.Context, param: Any) -> bool:
-    source = ctx.get_parameter_source(param.name)
-    return source is not None and source.name == "ENVIRONMENT"
 
 
 def whole_variable(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """What may be repeated on the command line is one text in a variable, spaces and all."""
     variable = str(param.envvar)
-    return [os.environ[variable]] if _is_from_environment(ctx, param) else value
+    return [os.environ[variable]] if is_from_environment(ctx, param) else value
 
 
 def path(text: str) -> Path:
@@ -53,13 +35,35 @@ def path(text: str) -> Path:
 
 PATH = {"parser": path, "metavar": "PATH"}
 _PATHS = ("--out", "--prime-file", "--model")
+_CHECKPOINTS = ("--from", "--model")
 
 
-def option(default: Any, name: str, *more: str, help: str, **settings: Any) -> Any:
-    """An option ``--name`` that ``CHARRNN_NAME`` sets where the flag does not."""
-    variable = "CHARRNN_" + name.split("/")[0].removeprefix("--").upper().replace("-", "_")
+def runs(incomplete: str) -> list[str]:
+    """Names of checkpoints that begin so, for a shell to complete: the user's own, the bundled."""
+    found = [path.parent.name for path in (*own_checkpoints(), *bundled_checkpoints())]
+    # others would need quotes, which typer does not set: a shell would run what is in them
+    plain = [name for name in found if re.fullmatch(r"[\w.][\w.-]*", name)]
+    return [name for name in dict.fromkeys(plain) if name.startswith(incomplete)]
+
+
+def option(
+    default: Any, name: str, *more: str, help: str, variable: str = "", **settings: Any
+) -> Any:
+    """An option ``--name`` that ``CHARRNN_NAME`` sets where the flag does not.
+
+    Args:
+        default: what holds where neither does.
+        name: the flag; ``--on/--off`` for a switch that has two.
+        more: other names.
+        help: its meaning.
+        variable: NAME, where another command's option of that name means something else.
+        settings: further ones of ``typer.Option``.
+
+    """
+    variable = variable or name.split("/")[0].removeprefix("--").upper().replace("-", "_")
     settings |= PATH if name in _PATHS else {}
-    return typer.Option(default, name, *more, help=help, envvar=variable, **settings)
+    settings |= {"autocompletion": runs} if name in _CHECKPOINTS else {}
+    return typer.Option(default, name, *more, help=help, envvar=f"CHARRNN_{variable}", **settings)
 
 
 def flag(name: str, *, help: str, short: str = "") -> Any:
@@ -75,6 +79,13 @@ CHECKPOINT = typer.Argument(
     "else the bundled one.",
     parser=path,
     metavar="CHECKPOINT",
+    autocompletion=runs,
+)
+UNKNOWN = option(
+    "error",
+    "--unknown",
+    help="What becomes of characters the vocabulary lacks: error refuses the text, skip leaves "
+    "them out, replace puts a space in their place.",
 )
 UNKNOWN = option(
     "error",
@@ -94,17 +105,21 @@ def seconds(text: str | None) -> float | None:
     """``90``, ``90s``, ``10m``, ``1h30m`` in seconds.
 
     Raises:
-        ConfigError: it is not a time.
+        ConfigError: it is not a time, or none at all.
 
     """
     if text is None:
         return None
     compact = text.replace(" ", "").lower()
     if re.fullmatch(r"\d+(\.\d*)?", compact):
-        return float(compact)
+        compact += "s"
     if not _DURATION.fullmatch(compact):
         raise ConfigError(f"--time {text!r} is not a time: write 90s, 10m or 1h30m")
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)([hms])", compact))
+    parts = re.findall(r"([\d.]+)([hms])", compact)
+    whole = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not whole:
+        raise ConfigError(f"--time is {text}: it must be above 0")
+    return whole
 
 
 def read_text(path: str | Path) -> bytes:

@@ -29,7 +29,9 @@ from charrnn.errors import ConfigError
 def sample(
     checkpoint: Path = CHECKPOINT,
     temp: float = option(0.8, "--temp", help="Boldness: 0 takes the likeliest, 1 as learned."),
-    length: int = option(None, "--length", "-n", min=0, help="Characters; 0: endless. [1000]"),
+    length: int = option(
+        None, "--length", "-n", min=0, help="Characters; 0: endless. Default: 1000."
+    ),
     prime: str = option("", "--prime", help="Text to go on from; - reads it from stdin."),
     prime_file: Path = option(None, "--prime-file", help="File with the text to go on from."),
     seed: int = option(None, "--seed", min=0, help="Default: drawn, and said."),

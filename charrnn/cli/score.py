@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 
 
 def score(
-    file: str = typer.Argument(None, help="A text; - is standard input."),
+    file: str = typer.Argument(None, help="A text; - is standard input.", metavar="FILE"),
     checkpoint: Path = option(None, "--model", help="A checkpoint. Default: as for sample."),
     split: Literal["val", "test"] = option(
-        None, "--split", help="Score that part of the checkpoint's own corpus (FILE, or as cached)."
+        None,
+        "--split",
+        variable="SCORE_SPLIT",
+        help="Score that part of the checkpoint's own corpus (FILE, or as cached).",
     ),
     per_line: bool = flag("--per-line", help="A figure for each line of the text."),
     color: bool = flag("--color", help="Show the text, coloured by how much it surprises."),

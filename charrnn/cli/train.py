@@ -11,56 +11,77 @@ import typer
 
 from charrnn import interrupts
 from charrnn.cli.options import THREADS, flag, option, seconds
-from charrnn.config import Cell, Device, Precision, Split, draw_seed
+from charrnn.config import Cell, Device, Precision, Preset, Split, draw_seed
+
+FROM_BOTH = "Default: from the corpus and the time."
+FROM_EPOCHS = "Default: from how often the text will be read."
 
 
 def train(
     corpus: list[str] = typer.Argument(
-        None, help="Text files, one after the other; - is standard input. Default: bundled prose."
+        None,
+        help="Text files, one after the other; - is standard input. Default: bundled prose.",
+        metavar="CORPUS",
     ),
     out: Path = option(None, "--out", help="Folder for the run. Default: checkpoints/CORPUS."),
     cell: Cell = option(None, "--cell", help="Kind of recurrent cell. Default: lstm."),
-    size: int = option(None, "--size", help="Hidden units a layer. Default: from the corpus."),
+    size: int = option(None, "--size", help=f"Hidden units a layer. {FROM_BOTH}"),
     layers: int = option(None, "--layers", help="Recurrent layers. Default: 2."),
-    embedding: int = option(None, "--embedding", help="Width of a character's embedding."),
+    embedding: int = option(
+        None, "--embedding", help="Width of a character's embedding. Default: from --size."
+    ),
     sum_layers: bool = option(
-        None, "--sum-layers/--last-layer", help="What is read out: all layers, summed, or the last."
+        None,
+        "--sum-layers/--last-layer",
+        help="What is read out: all layers, summed, or the last. Default: all.",
     ),
-    batch: int = option(None, "--batch", help="Streams trained side by side."),
-    window: int = option(None, "--window", help="Characters a gradient reaches back."),
-    dropout: float = option(None, "--dropout", help="Part of the units to drop, 0 to 1."),
-    input_dropout: float = option(None, "--input-dropout", help="Part of the embedding to drop."),
+    batch: int = option(None, "--batch", help=f"Streams trained side by side. {FROM_BOTH}"),
+    window: int = option(None, "--window", help=f"Characters a gradient reaches back. {FROM_BOTH}"),
+    dropout: float = option(
+        None, "--dropout", help=f"Part of the units to drop, 0 to 1. {FROM_EPOCHS}"
+    ),
+    input_dropout: float = option(
+        None, "--input-dropout", help=f"Part of the embedding to drop. {FROM_EPOCHS}"
+    ),
     weight_dropout: float = option(
-        None, "--weight-dropout", help="Part of the recurrent weights to drop."
+        None, "--weight-dropout", help=f"Part of the recurrent weights to drop. {FROM_EPOCHS}"
     ),
-    lr: float = option(None, "--lr", help="Peak learning rate."),
-    epochs: int = option(None, "--epochs", help="Train for so many passes over the text."),
-    steps: int = option(None, "--steps", help="Train for so many windows."),
+    lr: float = option(None, "--lr", help="Peak learning rate. Default: from the time."),
+    epochs: int = option(None, "--epochs", min=1, help="Train for so many passes over the text."),
+    steps: int = option(None, "--steps", min=1, help="Train for so many windows."),
     time: str = option(None, "--time", help="Train for so long: 90s, 10m, 1h30m. Default: 10m."),
     patience: int = option(
-        None, "--patience", help="Validations without a better one before stopping; 0: never."
+        None,
+        "--patience",
+        help="Validations without a better one before stopping; 0: never. Default: 8.",
     ),
-    ema: float = option(None, "--ema", help="Decay of the weights' running average; 0: off."),
+    ema: float = option(
+        None, "--ema", help="Decay of the weights' running average; 0, the default: off."
+    ),
     fit_temperature: bool = option(
         None,
         "--fit-temperature/--no-fit-temperature",
-        help="In the end divide the best network's logits by what validates best.",
+        help="In the end divide the best network's logits by what validates best. Default: on.",
     ),
     val_frac: float = option(None, "--val-frac", help="Part that validates. Default: 0.1."),
     test_frac: float = option(
         None, "--test-frac", help="Part that tests. Default: 0, but 0.1 with --split interleaved."
     ),
-    split: Split = option("contiguous", "--split", help="How the parts are cut."),
+    split: Split = option(
+        "contiguous",
+        "--split",
+        help="How the parts are cut: one after the other, or in turns as in the 2015 paper.",
+    ),
     as_bytes: bool = flag("--bytes", help="Bytes in place of characters: takes any file."),
     encoding: str = option("utf-8", "--encoding", help="How the text is encoded."),
     max_bytes: int = option(None, "--max-bytes", min=1, help="Take only the text's beginning."),
     lines: bool = flag("--lines", help="One record a line: their order is drawn each epoch."),
     resume: bool = flag("--resume", help="Go on with the run in --out, or with the newest one."),
     start: str = option(
-        None, "--from", metavar="CKPT", help="Begin with a checkpoint's weights (fine-tuning)."
+        None, "--from", metavar="CKPT", help="Begin with a checkpoint's weights, not afresh."
     ),
-    preset: str = option(
-        None, "--preset", help="A named recipe: karpathy2015, laptop, small or best."
+    preset: Preset = option(
+        None, "--preset", help="A named recipe. What is given besides wins over it."
     ),
     device: Device = option(None, "--device", help="Where to train. Default: auto."),
     precision: Precision = option(

@@ -83,7 +83,8 @@ def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
     other = sorted(name for name in asked.keys() - CHANGEABLE if asked[name] != was.get(name))
     if other:
         raise ConfigError(
-            f"a resumed run keeps its {', '.join(other)}: leave that away, or start a new run"
+            f"a resumed run keeps its {', '.join(other)}: leave that away, or start a new run",
+            *other,
         )
 
 

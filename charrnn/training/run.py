@@ -199,7 +199,8 @@ def _shape_of(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
     shape = {k: v for k, v in origin.config.to_dict().items() if k != "vocab_size"}
     other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
     if other:
-        raise ConfigError(f"--from keeps the checkpoint's {', '.join(other)}: leave that away")
+        kept = ", ".join(other)
+        raise ConfigError(f"--from keeps the checkpoint's {kept}: leave that away", *other)
     return settings | shape
 
 

@@ -1,0 +1,89 @@
+"""A command of the program: its help page, and complaints in the words of whoever typed it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from charrnn.errors import ConfigError, UserError
+
+# the Python interface's names for what an option calls otherwise
+_OPTIONS = {
+    "hidden": "--size",
+    "is_bytes": "--bytes",
+    "seconds": "--time",
+    "start_from": "--from",
+    "temperature": "--temp",
+}
+_UNBROKEN = "\xa0"  # a space at which no line is broken; the page gets plain ones
+_NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
+
+
+class Command(TyperCommand):
+    """A command whose complaints name its options, and the variables that set them."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run it."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if isinstance(error, ConfigError):
+                error.args = (in_options(error, self._spellings()),)
+            variables = [p.envvar for p in self.params if is_from_environment(ctx, p)]
+            if variables:
+                error.add_note(f"set in the environment: {', '.join(map(str, variables))}")
+            raise
+
+    def _spellings(self) -> dict[str, str]:
+        """Every option as it is typed, by its first long name; both of a switch that has two."""
+        named = [[*filter(_is_long, [*p.opts, *p.secondary_opts])] for p in self.params]
+        return {names[0]: "/".join(names) for names in named if names}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the tables of arguments and options; ``[env var: X; …]`` breaks after a ``;``."""
+        column = _NARROW_COLUMN if formatter.width < _NARROW else _COLUMN
+        for title in ("Arguments", "Options"):
+            params = [p for p in self.get_params(ctx) if f"{p.param_type_name}s" == title.lower()]
+            records = filter(None, (param.get_help_record(ctx) for param in params))
+            rows = [(name, _unbroken(text)) for name, text in records]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows, col_max=column)
+        formatter.buffer = [text.replace(_UNBROKEN, " ") for text in formatter.buffer]
+
+
+def in_options(error: ConfigError, spellings: dict[str, str]) -> str:
+    """What ``error`` says, with options in place of the settings that it names.
+
+    Args:
+        error: what is wrong, in the words of the Python interface.
+        spellings: the options that there are, and how each is shown.
+
+    """
+    text = str(error)
+    for setting in error.settings:
+        option = _OPTIONS.get(setting, "--" + setting.replace("_", "-"))
+        name = re.compile(rf"(?<![\w-]){re.escape(setting)}(?![\w-])")
+        text = name.sub(spellings.get(option, setting), text, count=1)
+    return text
+
+
+def is_from_environment(ctx: typer.Context, param: Any) -> bool:
+    """Whether a variable set ``param``."""
+    source = ctx.get_parameter_source(param.name)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
+def _is_long(name: str) -> bool:
+    return name.startswith("--")
+
+
+def _unbroken(text: str) -> str:
+    """``text`` whose last bracket, which lists variable, default and range, keeps parts whole."""
+    if not text.endswith("]"):
+        return text
+    words, bracket, facts = text.rpartition("[")
+    return words + bracket + "; ".join(f.replace(" ", _UNBROKEN) for f in facts.split("; "))
