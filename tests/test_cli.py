@@ -421,7 +421,7 @@ def test_complaints_name_what_was_typed(args: str, said: str, call) -> None:  # 
 
 def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[no-untyped-def]
     Path("t.txt").write_text("the old prince\n" * 200)
-    small = "--size 8 --layers 1 --steps 1 --seed 1 --val-frac 0.2".split()
+    small = ["--size", "8", "--layers", "1", "--steps", "1", "--seed", "1", "--val-frac", "0.2"]
     assert call("train", "t.txt", *small, "--out", "run")[0] == 0
     for changed in ("--size 64", "--bytes", "--val-frac 0.1"):
         code, _, err = call("train", "--resume", "--out", "run", *changed.split())
