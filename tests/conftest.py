@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ _LOUD = {
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Encoded corpora of the whole session."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def new_cache(session_cache: Path) -> Callable[[Path], str]:
+    """``make(folder)``: a cache without corpora, in which the session's compiled code lies."""
+    code = session_cache / "training"
+    code.mkdir(exist_ok=True)
+
+    def make(folder: Path) -> str:
+        folder.mkdir()
+        (folder / "training").symlink_to(code)
+        return str(folder)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -46,18 +46,18 @@ FULL = "No space left on device"
 
 
 @pytest.fixture(autouse=True)
-def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_cache: Callable[[Path], str]) -> None:
     """A corpus, and a cache that is the test's own."""
-    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CHARRNN_CACHE", new_cache(tmp_path / "cache"))
     corpus_in(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, new_cache: Callable[[Path], str]) -> Path:
     """The run that nothing disturbed; ``tested`` beside it is the one with a test part."""
     place = tmp_path_factory.mktemp("whole")
     corpus_in(place)
-    cache = {"CHARRNN_CACHE": str(place / "cache")}
+    cache = {"CHARRNN_CACHE": new_cache(place / "cache")}
     for out, more in (("run", []), ("tested", ["--test-frac", "0.1"])):
         args = ["train", "novel.txt", "--out", out, *TINY, *STEPS, *more]
         assert fork(*args, place=place, **cache).wait() == 0

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,11 @@ SECOND = {
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_cache: Callable[[Path], str]
+) -> None:
     """Every test encodes its own text."""
-    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CHARRNN_CACHE", new_cache(tmp_path / "cache"))
     corpus_in(tmp_path)
 
 

@@ -85,12 +85,7 @@ UNKNOWN = option(
     "error",
     "--unknown",
     help="What becomes of characters the vocabulary lacks: error refuses the text, skip leaves "
-    "them out, replace puts a space in their place.",
-)
-UNKNOWN = option(
-    "error",
-    "--unknown",
-    help="Characters the vocabulary lacks; replace puts a space, if it has one.",
+    "them out, replace puts a space, if it has one.",
 )
 ENCODING = option(
     None, "--encoding", help="How a text that is read is encoded. Default: as the model's corpus."
