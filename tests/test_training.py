@@ -7,6 +7,7 @@ import json
 import random
 import shlex
 import signal
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ class StopAt(Silence):
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(signal.SIGINT)
+
+
+class Notes(Silence):
+    """Remembers what was said."""
+
+    def __init__(self):
+        self.said = []
+
+    def on_note(self, text):
+        self.said.append(text)
 
 
 def stop_and_resume(corpus, out, step, **settings):
@@ -199,7 +210,7 @@ def test_weights_are_untouched_by_a_step_whose_loss_is_not_finite(corpus):
 
 
 def test_steps_whose_gradients_overflow_are_skipped_and_counted(corpus, tmp_path, monkeypatch):
-    loss_of, seen, notes = Stepper.loss, [], []
+    loss_of, seen, notes = Stepper.loss, [], Notes()
 
     def overflowing(self, x, y, state):
         loss, state = loss_of(self, x, y, state)
@@ -208,13 +219,9 @@ def test_steps_whose_gradients_overflow_are_skipped_and_counted(corpus, tmp_path
             loss = loss + (self.network.head.bias.sum() * 0).sqrt()
         return loss, state
 
-    class Notes(Silence):
-        def on_note(self, text):
-            notes.append(text)
-
     monkeypatch.setattr(Stepper, "loss", overflowing)
-    run(corpus, tmp_path / "run", listener=Notes(), eval_every=20)
-    assert [note.split(" of the last")[0] for note in notes] == ["2", "1"]
+    run(corpus, tmp_path / "run", listener=notes, eval_every=20)
+    assert [note.split(" of the last")[0] for note in notes.said] == ["2", "1"]
     still = [k for k in range(1, 60) if torch.equal(seen[k], seen[k - 1])]
     assert still == [7, 8, 30]  # nothing but those three changed nothing
 
@@ -616,11 +623,12 @@ def test_a_resumed_run_refuses_what_it_cannot_change(corpus, tmp_path):
 
 
 def test_a_resumed_run_takes_what_it_already_is(corpus, tmp_path):
-    same = SMALL | {"split": "contiguous", "val_frac": 0.2, "encoding": "latin-1"}
+    same = SMALL | {"split": "contiguous", "val_frac": 0.2, "encoding": "iso-8859-1"}
     run(corpus, tmp_path / "run", steps=5, val_frac=0.2, encoding="latin-1")
     assert charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=8, **same).steps == 8
     for name, other in {"seed": 8, "val_frac": 0.1, "split": "interleaved", "is_bytes": True,
-                        "encoding": "utf-16", "hidden": 9, "lines": True}.items():  # fmt: skip
+                        "encoding": "utf-16", "hidden": 9, "lines": True,
+                        "max_bytes": 99}.items():  # fmt: skip
         with pytest.raises(ConfigError, match=f"keeps its .*{name}"):
             charrnn.train(out=tmp_path / "run", resume=True, steps=9, **{name: other})
 
@@ -633,8 +641,11 @@ def test_a_run_over_a_text_s_beginning_goes_on_without_saying_so_again(corpus, t
 def test_from_keeps_bytes_and_characters(corpus, tmp_path):
     run(corpus, tmp_path / "chars", steps=2)
     run(corpus, tmp_path / "bytes", steps=2, is_bytes=True)
-    with pytest.raises(ConfigError, match="leave --bytes away"):
-        charrnn.train(corpus, start_from=tmp_path / "chars", is_bytes=True, steps=1)
+    for raw in ({"is_bytes": True}, {"encoding": "bytes"}):
+        with pytest.raises(ConfigError, match="leave --bytes away"):
+            charrnn.train(corpus, start_from=tmp_path / "chars", steps=1, **raw)
+    again = charrnn.train(corpus, out=tmp_path / "bytes", resume=True, encoding="bytes", steps=3)
+    assert again.steps == 3
     with pytest.raises(ConfigError, match="leave --encoding away"):
         charrnn.train(corpus, start_from=tmp_path / "bytes", encoding="latin-1", steps=1)
     with pytest.raises(ConfigError, match="leave --encoding away"):
@@ -675,9 +686,12 @@ def test_a_run_whose_patience_ended_is_over_when_it_is_resumed(corpus, tmp_path,
     assert interrupted
     result = charrnn.train(out=tmp_path / "run", resume=True)
     assert (result.steps, result.early) == (30, True)
-    with pytest.raises(ConfigError, match="a larger --patience goes on"):
-        charrnn.train(out=tmp_path / "run", resume=True, steps=300)
+    for same in ({}, {"steps": 200}):
+        with pytest.raises(ConfigError, match="a larger --patience, --epochs, --steps or --time"):
+            charrnn.train(out=tmp_path / "run", resume=True, **same)
     assert charrnn.train(out=tmp_path / "run", resume=True, patience=4).steps == 50
+    # another budget raises the learning rate again: what was worse before does not count
+    assert charrnn.train(out=tmp_path / "run", resume=True, steps=300).steps == 90
 
 
 def test_a_better_network_in_the_folder_stays(corpus, tmp_path):
@@ -685,11 +699,38 @@ def test_a_better_network_in_the_folder_stays(corpus, tmp_path):
     run(corpus, tmp_path / "run", steps=20)
     file = tmp_path / "run" / "best.safetensors"
     best = checkpoint.load(file)
-    losses = best.about("losses") | {"val": 0.001}
+    losses = best.about("losses") | {"val": 0.001, "unfitted_val": 0.001}
     dataclasses.replace(best, meta=best.meta | {"losses": losses}).save(file)
     before = file.read_bytes()
     charrnn.train(out=tmp_path / "run", resume=True, steps=60)
     assert file.read_bytes() == before
+
+
+def test_a_better_network_after_a_fit_is_kept(corpus, tmp_path, monkeypatch):
+    """Its unfitted loss may lie between those of the one before, unfitted and fitted."""
+    scores = iter([1.50, 1.46])
+    monkeypatch.setattr(loop.Trainer, "_evaluate", lambda _: Score(1000 * next(scores), 1000))
+    fits = iter([1.45, 1.42])
+    monkeypatch.setattr("charrnn.training.ending._scored", lambda *_: next(fits))
+    first = run(corpus, tmp_path / "run", steps=20, eval_every=20)
+    assert first.best_val == 1.45
+    again = charrnn.train(out=tmp_path / "run", resume=True, steps=40)
+    assert again.best_val == 1.42
+    best = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    assert best.about("losses") == {"train": ANY, "val": 1.42, "unfitted_val": 1.46, "test": None}
+    assert best.about("progress")["step"] == 40
+
+
+def test_a_damaged_best_network_is_moved_aside(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=20)
+    best = tmp_path / "run" / "best.safetensors"
+    damaged = best.read_bytes()[:-9]
+    best.write_bytes(damaged)
+    notes = Notes()
+    charrnn.train(out=tmp_path / "run", resume=True, steps=21, lr=1e-9, listener=notes)
+    assert any(note.endswith("moved to best.damaged") for note in notes.said)
+    assert (tmp_path / "run" / "best.damaged").read_bytes() == damaged
+    assert checkpoint.load(best).about("progress")["step"] == 21
 
 
 def test_a_best_network_that_is_gone_in_the_end_is_not_given_another_s_loss(

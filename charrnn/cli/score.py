@@ -54,6 +54,8 @@ def score(
     _check(file, split, per_line or color, adapt)
     if color and json:
         raise ConfigError("--color shows a text, --json prints figures: give one of them")
+    if split is not None and encoding is not None:
+        raise ConfigError("--split reads the corpus as its checkpoint did: leave --encoding away")
     model = load(checkpoint)
     encoding = model.encoding(encoding)
     if split is not None:

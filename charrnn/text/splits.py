@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import Split, check_choice, check_real
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 
 ROWS = 100
 ROW_WINDOW = 100
@@ -65,10 +65,12 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
 
     """
     check_choice("split", kind, get_args(Split))
-    for name, value in (("val-frac", val_frac), ("test-frac", test_frac)):
+    for name, value in (("val_frac", val_frac), ("test_frac", test_frac)):
         inside = isinstance(value, (int, float)) and 0 <= value < 1
         check_real(name, value, inside, "at least 0 and below 1")
-    check_real("val-frac + test-frac", val_frac + test_frac, val_frac + test_frac < 1, "below 1")
+    if val_frac + test_frac >= 1:
+        both = f"val_frac and test_frac are {val_frac:g} and {test_frac:g}"
+        raise ConfigError(f"{both}: nothing is left to train on", "val_frac", "test_frac")
     if kind == "contiguous":
         a, b = _cuts(n, val_frac, test_frac)
         return Parts(_ranges((0, a)), _ranges((a, b)), _ranges((b, n)))

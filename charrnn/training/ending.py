@@ -13,6 +13,7 @@ from charrnn.library import BEST
 from charrnn.text.splits import Range, length
 from charrnn.training.calibration import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.evaluation import evaluate
+from charrnn.training.folder import UNFITTED
 from charrnn.training.loop import Trainer
 from charrnn.training.records import Result
 
@@ -48,14 +49,16 @@ def _said(trainer: Trainer) -> str:
 
 def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     """The best network's temperature, made part of its weights, and its validation loss then."""
-    setting, folder, best_val = trainer.setting, trainer.folder, trainer.tally.best_val
+    setting, folder = trainer.setting, trainer.folder
+    there = folder.best_val()  # which need not be of this run's last bar
+    best_val = trainer.tally.best_val if there is None else there
     enough = length(setting.parts.val) >= LEAST_TO_FIT
     if not (setting.training.fit_temperature and enough and folder.has(BEST)):
         return None, best_val
     best = load(folder.path / BEST)
-    fitted = best.meta.get("temperature")
-    if isinstance(fitted, float):  # before the run went on, and not bettered since
-        return fitted, best.about("losses").get("val")
+    fitted, known = best.meta.get("temperature"), best.about("losses").get("val")
+    if isinstance(fitted, float) and isinstance(known, float):  # and not bettered since
+        return fitted, known
     place, network = trainer.stepper.place, trainer.stepper.network
     network.load_numpy(best.weights)
     temperature = fit_temperature(
@@ -65,7 +68,7 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     val = _scored(trainer, best, setting.parts.val)
     if best_val is None or not val < best_val:
         return None, best_val
-    losses = best.about("losses") | {"val": val}
+    losses = best.about("losses") | {"val": val, UNFITTED: best_val}
     meta = best.meta | {"temperature": temperature, "losses": losses}
     folder.save(BEST, dataclasses.replace(best, meta=meta))
     return temperature, val

@@ -22,6 +22,8 @@ from charrnn.training.metrics import METRICS
 from charrnn.training.records import Listener
 
 PREVIOUS = "previous.safetensors"
+DAMAGED = "best.damaged"
+UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit
 FAILED_SAVES = 3
 
 
@@ -103,12 +105,27 @@ class RunFolder:
         return (self.path / file).exists()
 
     def best_val(self) -> float | None:
-        """Nats a character on the validation part of the best network there; None if unknown."""
+        """Nats a character on the validation part of the best network there; None if unknown.
+
+        Those before its temperature was fitted, as a run that goes on has not fitted its own yet.
+        """
         try:
-            value = load(self.path / BEST).about("losses").get("val")
+            losses = load(self.path / BEST).about("losses")
         except CheckpointError:
             return None
+        value = losses.get(UNFITTED, losses.get("val"))
         return value if isinstance(value, float) else None
+
+    def check_best(self) -> None:
+        """Move a best network that cannot be read aside: it would stand in a better one's way."""
+        best = self.path / BEST
+        try:
+            if best.exists():
+                load(best)
+        except CheckpointError as error:
+            self._listener.on_note(f"{error}; moved to {DAMAGED}")
+            with suppress(OSError):
+                os.replace(best, self.path / DAMAGED)
 
     def read_last(self) -> Checkpoint:
         """What resuming starts from: the last checkpoint, or the one before if it is damaged.

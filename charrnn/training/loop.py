@@ -267,8 +267,7 @@ class Trainer:
     def _bettered(self, val_nats: float | None) -> bool:
         """Whether the file holds a better network than one of ``val_nats``.
 
-        A run that was finished has fitted it, and one that goes on from an older file had come
-        further.
+        A run that goes on from an older last checkpoint had come further than it knows.
         """
         if not self.resumed or val_nats is None:
             return False

@@ -14,7 +14,7 @@ from charrnn.training.records import Listener
 from charrnn.training.setting import Cut, Setting
 from charrnn.training.snapshot import environment
 from charrnn.training.step import Stepper
-from charrnn.training.texts import UTF8, TextChoice, parts_of
+from charrnn.training.texts import BYTES, TextChoice, parts_of, reading
 
 # what may change when a run goes on; everything else is part of what the run is
 CHANGEABLE = frozenset(
@@ -44,31 +44,30 @@ def setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> 
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
     _check_unchanged(settings, last.config.to_dict() | config)
-    _check_unchanged(_asked(text), _asked(_text_of(encoding, cut), of_default=True))
+    beginning = max_bytes if type(max_bytes) is int and max_bytes > 0 else None
+    was = dataclasses.replace(_text_of(encoding, cut), max_bytes=beginning)
+    _check_unchanged(_asked(text), _asked(was, of_default=True))
     if any(budget in settings for budget in BUDGETS):
         config = config | dict.fromkeys(BUDGETS, 0)
-    beginning = max_bytes if type(max_bytes) is int and max_bytes > 0 else None
-    text = dataclasses.replace(text, max_bytes=text.max_bytes or beginning, **_reading(encoding))
+    text = dataclasses.replace(text, max_bytes=beginning, **reading(encoding))
     corpus = _corpus_of(last, text, name, digest)
     changed = {name: value for name, value in settings.items() if name in CHANGEABLE}
     config = TrainConfig.from_dict(config | changed)
-    return Setting(last.config, config, corpus, cut, parts_of(corpus, cut), max_bytes, start_from)
-
-
-def _reading(encoding: str) -> dict[str, Any]:
-    """How a text is read that the card says to be ``bytes`` or in an encoding."""
-    raw = encoding == "bytes"
-    return {"is_bytes": raw, "encoding": UTF8 if raw else encoding}
+    try:
+        parts = parts_of(corpus, cut)
+    except ConfigError as error:
+        raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
+    return Setting(last.config, config, corpus, cut, parts, beginning, start_from)
 
 
 def _text_of(encoding: str, cut: Cut) -> TextChoice:
     text = TextChoice(split=cut.kind, val_frac=cut.val_frac, test_frac=cut.test_frac)
-    return dataclasses.replace(text, **_reading(encoding))
+    return dataclasses.replace(text, **reading(encoding))
 
 
 def _asked(text: TextChoice, of_default: bool = False) -> dict[str, Any]:
     """What ``text`` says of reading and cutting, as far as it is not what nobody need say."""
-    fields = [f for f in dataclasses.fields(text) if f.name not in ("paths", "max_bytes")]
+    fields = [f for f in dataclasses.fields(text) if f.name != "paths"]
     values = {f.name: getattr(text, f.name) for f in fields}
     return {n: v for n, v in values.items() if of_default or v != getattr(TextChoice(), n)}
 
@@ -90,7 +89,7 @@ def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
 
 def _corpus_of(last: Checkpoint, text: TextChoice, name: str, digest: str) -> Corpus:
     """The run's text: as it is named again, else from the cache."""
-    encoding = "bytes" if text.is_bytes else text.encoding
+    encoding = BYTES if text.is_bytes else text.encoding
     corpus = text.encode() if text.paths else cached_corpus(digest, name, encoding)
     if corpus is None:
         raise CorpusError(f"the encoded {name} is no longer in the cache: name the corpus again")
@@ -104,6 +103,17 @@ def _corpus_of(last: Checkpoint, text: TextChoice, name: str, digest: str) -> Co
     return corpus
 
 
+def _same_budget(trainer: Trainer, last: Checkpoint) -> bool:
+    was = last.about("training")
+    return all(getattr(trainer.config, name) == was.get(name) for name in BUDGETS)
+
+
+def start_over(trainer: Trainer, last: Checkpoint) -> None:
+    """Be patient anew with a run that got another budget: its learning rate rises again."""
+    if not _same_budget(trainer, last):
+        trainer.tally.worse = 0
+
+
 def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
     """See to it that there is something to go on with.
 
@@ -111,14 +121,14 @@ def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
         ConfigError: the budget is spent, or is what it was, and the result is written.
 
     """
-    tally, config, was = trainer.tally, trainer.config, last.about("training")
+    tally, patience = trainer.tally, last.about("training").get("patience")
     # the clock may stand a little before the budget's end, which is no reason to train on
-    same = all(getattr(config, name) == was.get(name) for name in (*BUDGETS, "patience"))
+    same = _same_budget(trainer, last) and trainer.config.patience == patience
     if (same or trainer.complete) and trainer.folder.has_result(tally.step):
-        more = "--patience" if trainer.out_of_patience else "--epochs, --steps or --time"
+        more = "--patience, " if trainer.out_of_patience else ""
         raise ConfigError(
             f"the run is complete after {tally.step} steps and {tally.elapsed_s:.0f} s: "
-            f"a larger {more} goes on with it"
+            f"a larger {more}--epochs, --steps or --time goes on with it"
         )
 
 
@@ -127,6 +137,10 @@ def warn_of_changes(last: Checkpoint, stepper: Stepper, listener: Listener) -> N
     before, now = last.about("resume").get("environment"), environment(stepper)
     before = before if isinstance(before, dict) else {}
     # an older charrnn may not have noted everything
-    changes = [f"{k} {before.get(k)} → {v}" for k, v in now.items() if before.get(k, v) != v]
+    changes = [
+        f"{k} {before.get(k)} → {v}"
+        for k, v in now.items()
+        if before.get(k, v if before else None) != v
+    ]
     if changes:
         listener.on_note(f"not an exact continuation: {', '.join(changes)}")

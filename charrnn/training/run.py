@@ -25,11 +25,11 @@ from charrnn.training.folder import RunFolder, check_free, new_folder, occupied,
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose
 from charrnn.training.records import Listener, Plan, Result, Silence
-from charrnn.training.resuming import check_incomplete, setting_of, warn_of_changes
+from charrnn.training.resuming import check_incomplete, setting_of, start_over, warn_of_changes
 from charrnn.training.setting import FURTHEST, Setting
 from charrnn.training.snapshot import restore
 from charrnn.training.step import Stepper
-from charrnn.training.texts import TextChoice, parts_of, stem_of
+from charrnn.training.texts import TextChoice, parts_of, reading, stem_of
 
 
 def train(
@@ -72,7 +72,9 @@ def train(
     """
     listener = listener or Silence()
     out = Path(out) if out is not None else None
-    text = TextChoice(corpus, is_bytes, encoding, max_bytes, split, val_frac, test_frac)
+    read = reading(encoding, is_bytes)
+    text = TextChoice(corpus, **read, max_bytes=max_bytes, split=split, val_frac=val_frac,
+                      test_frac=test_frac)  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     with interrupts.graceful():
         if resume:
@@ -131,7 +133,9 @@ def _resume(
         warn_of_changes(last, stepper, listener)
         trainer = _trainer(setting, stepper, _streams(setting), folder, listener)
         trainer.continue_from(tally, state)
+        start_over(trainer, last)
         check_incomplete(trainer, last)
+        folder.check_best()
         return _run(trainer)
 
 

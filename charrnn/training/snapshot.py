@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from charrnn.checkpoint import Checkpoint, Tensors
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.fused import kernels
 from charrnn.model.network import State
 from charrnn.training.card import card
@@ -85,6 +85,8 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
         )
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
+    except ConfigError as error:
+        raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
     return tally, (hx, cx)
 
 

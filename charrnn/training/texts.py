@@ -5,16 +5,30 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Split
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.library import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
+from charrnn.text.sources import find_codec
 from charrnn.text.splits import Parts, length, split
 from charrnn.training.setting import Cut
 
-UTF8 = "utf-8"
+UTF8, BYTES = "utf-8", "bytes"
+
+
+def reading(encoding: str, is_bytes: bool = False) -> dict[str, Any]:
+    """The fields ``is_bytes`` and ``encoding``, however an encoding is spelled; ``bytes`` is none.
+
+    Raises:
+        CorpusError: it is no encoding of texts.
+
+    """
+    if encoding == BYTES:
+        return {"is_bytes": True, "encoding": UTF8}
+    return {"is_bytes": is_bytes, "encoding": find_codec(encoding).name}
 
 
 @dataclasses.dataclass(frozen=True)
