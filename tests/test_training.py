@@ -344,9 +344,9 @@ def test_the_best_network_s_temperature_is_fitted_in_the_end(corpus, tmp_path):
 
 
 def test_a_run_that_goes_on_is_fitted_once(corpus, tmp_path):
-    run(corpus, tmp_path / "run", steps=20, lr=3e-2)
+    run(corpus, tmp_path / "run", steps=60, lr=3e-2)
     folder = tmp_path / "run"
-    again = charrnn.train(out=folder, resume=True, steps=21, lr=1e-9)
+    again = charrnn.train(out=folder, resume=True, steps=61, lr=1e-9)
     best = checkpoint.load(folder / "best.safetensors")
     assert best.meta["temperature"] == again.temperature
     assert best.about("losses")["val"] == again.best_val

@@ -100,7 +100,7 @@ class CharNetwork(nn.Module):
 
     @torch.no_grad()
     def reset(self, seed: int) -> None:
-        """Fresh weights: U(±1/√H) as torch's own, N(0, 1)·0.1 embeddings, forget-gate bias 1.
+        """Fresh weights: U(±1/√H) and N(0, 1) embeddings as torch's own, forget-gate bias 1.
 
         A forget gate that starts open keeps gradients alive over a window (Jozefowicz et al.
         2015).
@@ -109,7 +109,7 @@ class CharNetwork(nn.Module):
         bound = self.config.hidden**-0.5
         for name, parameter in self.named_parameters():
             if name.startswith("embedding"):
-                parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
+                parameter.copy_(torch.randn(parameter.shape, generator=rng))
             else:
                 parameter.copy_((torch.rand(parameter.shape, generator=rng) * 2 - 1) * bound)
             if self.config.cell == "lstm" and name.endswith(("bias_ih", "bias_hh")):
