@@ -210,13 +210,9 @@ class TextModel:
         if source is None:
             corpus = cached_corpus(digest, name, encoding)
         else:
-            raw, most = encoding == "bytes", self.checkpoint.about("corpus").get("max_bytes")
-            corpus = encode_corpus(
-                [source],
-                is_bytes=raw,
-                encoding="utf-8" if raw else encoding,
-                max_bytes=most if type(most) is int and most > 0 else None,
-            )
+            most = self.checkpoint.about("corpus").get("max_bytes")
+            most = most if type(most) is int and most > 0 else None
+            corpus = encode_corpus([source], encoding=encoding, max_bytes=most)
         if corpus is None:
             raise CorpusError(f"the corpus {name} is not in the cache: name its FILE with --split")
         if corpus.sha256 != digest:

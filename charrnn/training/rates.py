@@ -15,8 +15,7 @@ from charrnn.files import write_atomic
 from charrnn.library import cache_folder
 
 CPU = torch.device("cpu")
-SIZE = {"cpu": 768}
-GPU_SIZE = 4096
+CPU_SIZE, GPU_SIZE = 768, 4096  # a GPU would spend small products on being started
 # the fastest of so many products: whatever else runs only ever makes one slower
 REPEATS = 6
 # what decides how a processor multiplies, of the many flags that Linux tells
@@ -78,7 +77,7 @@ def _read(path: Path) -> dict[str, float]:
 
 
 def _measure(dtype: torch.dtype, device: torch.device) -> float:
-    size = SIZE.get(device.type, GPU_SIZE)
+    size = CPU_SIZE if device.type == "cpu" else GPU_SIZE
     a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
     seconds = []
     for _ in range(REPEATS + 1):

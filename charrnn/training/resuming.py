@@ -14,7 +14,7 @@ from charrnn.training.records import Listener
 from charrnn.training.setting import Cut, Setting
 from charrnn.training.snapshot import environment
 from charrnn.training.step import Stepper
-from charrnn.training.texts import BYTES, TextChoice, parts_of, reading
+from charrnn.training.texts import TextChoice, parts_of, reading
 
 # what may change when a run goes on; everything else is part of what the run is
 CHANGEABLE = frozenset(
@@ -50,7 +50,9 @@ def setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> 
     if any(budget in settings for budget in BUDGETS):
         config = config | dict.fromkeys(BUDGETS, 0)
     text = dataclasses.replace(text, max_bytes=beginning, **reading(encoding))
-    corpus = _corpus_of(last, text, name, digest)
+    # the cache knows a text by its encoding as the card spells it
+    found = text.encode() if text.paths else cached_corpus(digest, name, encoding)
+    corpus = _corpus_of(last, found, name, digest)
     changed = {name: value for name, value in settings.items() if name in CHANGEABLE}
     config = TrainConfig.from_dict(config | changed)
     try:
@@ -87,10 +89,8 @@ def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
         )
 
 
-def _corpus_of(last: Checkpoint, text: TextChoice, name: str, digest: str) -> Corpus:
-    """The run's text: as it is named again, else from the cache."""
-    encoding = BYTES if text.is_bytes else text.encoding
-    corpus = text.encode() if text.paths else cached_corpus(digest, name, encoding)
+def _corpus_of(last: Checkpoint, corpus: Corpus | None, name: str, digest: str) -> Corpus:
+    """``corpus``, if it is the text of the run in ``last``."""
     if corpus is None:
         raise CorpusError(f"the encoded {name} is no longer in the cache: name the corpus again")
     if corpus.sha256 != digest:
