@@ -70,7 +70,8 @@ class Stepper:
         torch.autograd.backward(loss * self._loss_scale)
         if self._loss_scale != 1:
             self.flat.grads.div_(self._loss_scale)
-        norm = torch.linalg.vector_norm(self.flat.grads)
+        # vector_norm reads everything on one core: on some machines the others then wait to write
+        norm = torch.dot(self.flat.grads, self.flat.grads).sqrt()
         self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
         self._update(lr, norm)
         return StepResult(loss.detach(), norm, (state[0].detach(), state[1].detach()))
