@@ -16,6 +16,7 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
+from charrnn.config import TrainConfig
 from charrnn.training.records import Plan, Report, Result, bits
 
 if TYPE_CHECKING:
@@ -242,9 +243,16 @@ def describe(plan: Plan) -> list[str]:
         f"{plan.corpus}: {parts}; {model.vocab_size} symbols",
         f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
         f"{model.parameters / 1e6:.2f} M weights; {config.batch} streams of {config.window}, "
-        f"lr {config.lr:g}, dropout {config.dropout:g}, seed {config.seed}",
+        f"lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
         f"{verb} for {budget} on {plan.place} into {plan.folder}",
     ]
+
+
+def _dropouts(config: TrainConfig) -> str:
+    """The rate between layers, and behind it those of inputs and recurrent weights, if any."""
+    others = {"inputs": config.input_dropout, "weights": config.weight_dropout}
+    more = ", ".join(f"{name} {rate:g}" for name, rate in others.items() if rate)
+    return f"{config.dropout:g}" + (f" ({more})" if more else "")
 
 
 def _report_line(report: Report) -> str:

@@ -103,6 +103,16 @@ def test_a_small_corpus_shrinks_batch_and_window_and_says_so_once(size: int, tra
     assert (batch, window) != (64, 100) or size > 700
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"), [("0.3", "(inputs 0.1, weights 0.3)"), ("0", "(inputs 0.1)")]
+)
+def test_all_that_is_dropped_is_said(weights: str, said: str, train: Train) -> None:
+    rates = ("--dropout", "0.2", "--input-dropout", "0.1", "--weight-dropout", weights)
+    code, err = train(written("text.txt", b"abc" * 100), *rates)
+    assert code == 0, err
+    assert f"dropout 0.2 {said}, seed" in err
+
+
 def test_a_batch_and_window_that_were_asked_for_are_not_shrunk(train: Train) -> None:
     path = written("text.txt", b"abc" * 1000)
     args = ("--batch", "50", "--window", "60")
