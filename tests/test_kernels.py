@@ -88,10 +88,21 @@ def test_symbols(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     compare(found, wanted, TOLERANCE[dtype])
 
 
-def test_symbols_of_a_large_alphabet(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums by symbol instead of a product with ones."""
-    monkeypatch.setattr(fused_lstm, "ONE_HOT_UP_TO", 86)
-    test_symbols(SIZES[2], dtype)
+@pytest.mark.parametrize(
+    ("rows", "width", "symbols"), [(1, 32, 1), (7, 48, 2), (300, 512, 87), (50, 128, 60_000)]
+)
+def test_sums_by_symbol(rows: int, width: int, symbols: int) -> None:
+    window = compiled_window()
+    if window is None:
+        pytest.skip("this processor has neither AMX nor AVX512-BF16: nothing is compiled")
+    rng = torch.Generator().manual_seed(5)
+    dgates = torch.randn(rows, width, generator=rng).bfloat16()
+    symbol = torch.randint(symbols, (rows,), generator=rng)
+    found = window.sums_by_symbol(dgates, symbol, symbols)
+    wanted = torch_window.sums_by_symbol(dgates.double(), symbol, symbols)
+    torch.testing.assert_close(found, wanted)
+    # columns that do not lie side by side
+    assert torch.equal(window.sums_by_symbol(dgates.t().contiguous().t(), symbol, symbols), found)
 
 
 def test_state_carries_over(dtype: torch.dtype) -> None:
@@ -165,7 +176,7 @@ from charrnn.model.kernels import amx, avx512
 amx.amx_available = avx512.avx512_available = lambda: False
 from charrnn.model.fused import kernels
 assert kernels("lstm", torch.device("cpu"), torch.bfloat16) == "torch"
-print(*(name for name in sys.modules if name.endswith(("lstm_kernels", "gemm_kernels"))))
+print(*(name for name in sys.modules if name.endswith("_kernels")))
 """
     assert python(program) == "\n"
 
@@ -187,9 +198,9 @@ def test_the_code_compiles_for_a_processor_with_that_unit(
     program = f"""
 from charrnn.model.kernels import {unit}, units
 units.matrix_unit = lambda: {unit}
-from charrnn.model.kernels import gemm_kernels, lstm_kernels
+from charrnn.model.kernels import gemm_kernels, lstm_kernels, symbol_kernels
 assert lstm_kernels.forward.address and lstm_kernels.backward.address
-assert gemm_kernels.columns.address
+assert gemm_kernels.columns.address and symbol_kernels.by_symbol.address
 """
     python(
         program,

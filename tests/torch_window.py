@@ -84,3 +84,8 @@ def input_gradient(dgates: Tensor, w: Tensor) -> Tensor:
 def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
     """dgates (N, 4H)^T @ x (N, I) as float32."""
     return torch.mm(dgates.t(), x).float()
+
+
+def sums_by_symbol(dgates: Tensor, rows: Tensor, symbols: int) -> Tensor:
+    """The rows of dgates (N, 4H) of each symbol in rows (N,) together: (symbols, 4H) float32."""
+    return torch.zeros(symbols, dgates.shape[1]).index_add_(0, rows, dgates.float())

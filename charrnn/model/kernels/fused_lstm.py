@@ -17,8 +17,6 @@ from torch import Tensor
 
 # the compiled loops work on blocks of units: smaller layers are padded
 UNITS = 32
-# gradients are summed by symbol as one product, whose cost grows with the alphabet, up to here
-ONE_HOT_UP_TO = 1500
 
 
 @functools.cache
@@ -112,21 +110,8 @@ class _Table(torch.autograd.Function):
         dgates, _, dhx, dcx = window.backward_window(dy, ctx.saved, w_hh, dhy, dcy)
         flat = dgates.flatten(0, 1)
         dw_hh = window.weight_gradient(flat, y[:-1].flatten(0, 1))
-        dtable = _by_symbol(window, flat, rows.reshape(-1), ctx.symbols)
+        dtable = window.sums_by_symbol(flat, rows.flatten(), ctx.symbols)
         return dtable, None, dw_hh, dhx, dcx, None
-
-
-def _by_symbol(window: Any, gradients: Tensor, rows: Tensor, symbols: int) -> Tensor:
-    """Sums (V, 4H) of the rows of ``gradients`` (T * B, 4H) that belong to each symbol."""
-    if symbols > ONE_HOT_UP_TO:
-        sums = torch.zeros(symbols, gradients.shape[1])
-        sums.index_add_(0, rows, gradients.float())
-        return sums
-    # as a product with ones in a (T * B, V rounded up to whole tiles)
-    hot = torch.zeros(len(rows), (symbols + 31) // 32 * 32, dtype=gradients.dtype)
-    hot.scatter_(1, rows[:, None], 1)
-    by_symbol: Tensor = window.weight_gradient(gradients, hot).t()
-    return by_symbol[:symbols]
 
 
 def _pad_gates(w: Tensor, H: int) -> Tensor:

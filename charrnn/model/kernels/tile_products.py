@@ -1,4 +1,4 @@
-"""Matrix products over a whole window in bfloat16: torch's own, and weight gradients on tiles."""
+"""Products and sums over a whole window in bfloat16: torch's own, and on tiles and in vectors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from charrnn.model.kernels import gemm_kernels as kernels
 from charrnn.model.kernels.amx import tile_config
+from charrnn.model.kernels.symbol_kernels import by_symbol
 from charrnn.model.kernels.team import team
 
 
@@ -40,3 +41,16 @@ def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
     if x.shape[1] % 32 or x.stride(1) != 1:
         return torch.mm(dgates.t(), x).float()
     return gram(dgates, x)
+
+
+def sums_by_symbol(dgates: Tensor, rows: Tensor, symbols: int) -> Tensor:
+    """Of dgates (N, 4H) for every symbol the sum of its rows: (symbols, 4H) float32.
+
+    rows (N,) int64 are symbols below ``symbols``; 4H is a multiple of 16.
+    """
+    dgates, rows = dgates.contiguous(), rows.contiguous()
+    N, width = dgates.shape
+    out = torch.zeros(symbols, width)
+    values = [width, N, dgates.data_ptr(), rows.data_ptr(), out.data_ptr()]
+    team.run(by_symbol.address, values, max(1, min(torch.get_num_threads(), width // 16)))
+    return out

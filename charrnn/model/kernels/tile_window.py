@@ -11,7 +11,12 @@ from charrnn.model.kernels import lstm_kernels as kernels
 from charrnn.model.kernels.amx import tile_config
 from charrnn.model.kernels.packing import pack_backward, pack_forward
 from charrnn.model.kernels.team import team
-from charrnn.model.kernels.tile_products import input_gradient, input_product, weight_gradient
+from charrnn.model.kernels.tile_products import (
+    input_gradient,
+    input_product,
+    sums_by_symbol,
+    weight_gradient,
+)
 from charrnn.model.kernels.units import matrix_unit
 
 __all__ = [
@@ -19,6 +24,7 @@ __all__ = [
     "forward_window",
     "input_gradient",
     "input_product",
+    "sums_by_symbol",
     "weight_gradient",
 ]
 
