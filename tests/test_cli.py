@@ -238,6 +238,10 @@ def test_utf8_whatever_the_locale() -> None:
     done = charrnn(*args, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert (done.returncode, done.stdout) == (0, wanted), done.stderr
     assert done.stdout.startswith("Grüße".encode())
+    stopped = charrnn(*args, "--stop", "ü", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "ü" not in stopped.stdout.decode().removeprefix("Grüße")
+    assert wanted.startswith(stopped.stdout.rstrip(b"\n"))
 
 
 # --- documentation

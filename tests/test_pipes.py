@@ -256,6 +256,32 @@ def wait_until_full(pipe: int) -> None:
         before, now = now, struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_was_drawn_is_written_when_a_signal_comes(signum: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "charrnn", "sample", "novel", "--seed", "1", "--length"]
+    with (
+        open(tmp_path / "text", "wb") as text,
+        subprocess.Popen([*command, "0"], stdout=text, env=environment()) as endless,
+    ):
+        while os.path.getsize(tmp_path / "text") < BLOCK:
+            time.sleep(0.001)
+        endless.send_signal(signum)
+    assert endless.returncode == 128 + signum
+    got = (tmp_path / "text").read_bytes()
+    assert len(got) % BLOCK  # more than whole blocks
+    wanted = subprocess.run([*command, str(len(got))], env=environment(), capture_output=True)
+    assert got == wanted.stdout
+
+
+def test_a_signal_ends_a_sample_that_nobody_reads() -> None:
+    args = [sys.executable, "-m", "charrnn", "sample", "novel", "--seed", "1", "--length", "0"]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, env=environment()) as endless:
+        assert endless.stdout
+        wait_until_full(endless.stdout.fileno())
+        endless.send_signal(signal.SIGTERM)
+        assert endless.wait(10) == 128 + signal.SIGTERM
+
+
 def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
     class Short:
         """A raw file that takes seven bytes at a time, or now and then none."""

@@ -31,6 +31,7 @@ class TextWriter:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # a carriage return, which a newline that follows makes harmless
         self._waiting = bytearray()
+        self._torn = False
         self._line_start = True
 
     def put(self, piece: bytes) -> None:
@@ -44,7 +45,12 @@ class TextWriter:
         self._write(between)
 
     def end(self) -> None:
-        """Write what waits; a terminal's prompt then begins on a line of its own."""
+        """Write what waits; a terminal's prompt then begins on a line of its own.
+
+        Nothing where a write was broken off: its reader may never read again.
+        """
+        if self._torn:
+            return
         if self._terminal and not self._line_start:
             self._write(b"\n")
         self._flush()
@@ -62,7 +68,9 @@ class TextWriter:
             self._flush()
 
     def _flush(self) -> None:
+        self._torn = True
         # without a buffer (PYTHONUNBUFFERED) a write may take a part only: after a stop, say
         while self._waiting:
             del self._waiting[: self._out.write(bytes(self._waiting)) or 0]
         self._out.flush()
+        self._torn = False

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import typer
+
+from charrnn import interrupts
 from charrnn.cli.options import (
     CHECKPOINT,
     ENCODING,
@@ -23,7 +26,7 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.output import Escape, TextWriter, is_escaped
 from charrnn.config import Form, SampleConfig, Unknown, draw_seed
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, Interrupted
 
 
 def sample(
@@ -61,10 +64,8 @@ def sample(
     seed = draw_seed() if seed is None else seed
     config = SampleConfig(
         temperature=temp, length=1000 if length is None else length, top_k=top_k, top_p=top_p,
-        min_p=min_p, stop=tuple(stop or ()), count=count, seed=seed, unknown=unknown,
+        min_p=min_p, stop=tuple(map(_typed, stop or ())), count=count, seed=seed, unknown=unknown,
     )  # fmt: skip
-    if json and config.length == 0:
-        raise ConfigError("--json writes whole samples: it needs a --length above 0")
     raw, source = _prime(prime, prime_file)
     model = load(checkpoint, form=form)
     encoding, lines = model.encoding(encoding), lines or model.lines
@@ -84,7 +85,11 @@ def sample(
         note(f"{model.path}" + (f", seed {seed}" if drawn else ""))
     elif drawn:
         note(f"seed {seed}")
-    write()
+    try:
+        with interrupts.graceful(), interrupts.at_once():
+            write()
+    except Interrupted as error:  # what was drawn is out; there is nothing to say
+        raise typer.Exit(error.exit_code) from None
 
 
 def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
@@ -95,7 +100,12 @@ def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
         return read_text(file), str(file)
     if prime == "-":
         return read_text(prime), "standard input"
-    return os.fsencode(prime), ""  # the bytes as they were typed: UTF-8, whatever the locale
+    return os.fsencode(prime), ""  # the bytes as they were typed
+
+
+def _typed(text: str) -> str:
+    """An argument as UTF-8, whatever the locale."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def _utf8(text: str | bytes) -> bytes:
@@ -126,7 +136,7 @@ def _print(
                 left -= 1
                 writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
                 writer.put(prime if left else b"")
-    except KeyboardInterrupt:
+    except Interrupted:
         writer.end()  # what was drawn is not lost
         raise
     writer.end()
