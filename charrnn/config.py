@@ -189,6 +189,8 @@ class TrainConfig(_Record):
     threads: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("lr", "seconds", "clip", "weight_decay", "beta1", "beta2", "ema", "flat"):
+            check_real(name, getattr(self, name), True, "a finite number")
         check_whole("batch", self.batch, 1, MOST)
         check_whole("window", self.window, 1, MOST)
         check_real("lr", self.lr, 0 < self.lr <= 10, "a number above 0 and at most 10")
@@ -202,8 +204,9 @@ class TrainConfig(_Record):
         for name in ("beta1", "beta2", "ema"):
             value = getattr(self, name)
             check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
-        flag = isinstance(self.fit_temperature, bool)
-        check(flag, "fit_temperature", self.fit_temperature, "true or false")
+        for name in ("fit_temperature", "lines", "shuffle_offset"):
+            value = getattr(self, name)
+            check(isinstance(value, bool), name, value, "true or false")
         check_whole("warmup", self.warmup, 0, MOST)
         check_real("flat", self.flat, 0 <= self.flat <= 1, "between 0 and 1")
         check_whole("patience", self.patience, 0, MOST)
@@ -243,14 +246,17 @@ class SampleConfig(_Record):
     unknown: Unknown = "error"
 
     def __post_init__(self) -> None:
-        hot = self.temperature >= 0 if isinstance(self.temperature, (int, float)) else False
-        check_real("temperature", self.temperature, hot, "a finite number of at least 0")
+        for name in ("temperature", "top_p", "min_p"):
+            check_real(name, getattr(self, name), True, "a finite number")
+        check_real("temperature", self.temperature, self.temperature >= 0, "at least 0")
         check_whole("length", self.length, 0, SEED_LIMIT - 1)
         check_whole("top_k", self.top_k, 0, MAX_VOCABULARY)
         check_real("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
         check_real("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1")
+        check(isinstance(self.stop, tuple), "stop", self.stop, "a tuple of texts")
         for text in self.stop:
-            check(bool(text), "stop", text, "a text of at least one character")
+            good = isinstance(text, str) and text != ""
+            check(good, "stop", text, "a text of at least one character")
         check_whole("count", self.count, 1, 100_000)
         check_whole("seed", self.seed, 0, SEED_LIMIT - 1)
         check_choice("unknown", self.unknown, get_args(Unknown))

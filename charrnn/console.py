@@ -7,6 +7,7 @@ they are used: a pipe needs neither.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -199,7 +200,8 @@ class TrainConsole:
             f"{result.chars:,} characters, "
             f"{duration(result.elapsed_s)}, seed {result.seed}{why}"
         )
-        note(f"kept {result.best}; try: charrnn sample {result.folder}")
+        then = shlex.join(["charrnn", "sample", str(result.folder)])
+        note(f"kept {result.best}; try: {then}")
 
     def _write(self, text: str) -> None:
         with suppress(OSError):  # a terminal that hung up must not cost the run

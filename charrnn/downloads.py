@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from charrnn.errors import ConfigError, DownloadError
-from charrnn.files import atomic_file
+from charrnn.files import ABANDONED_S, atomic_file, sweep_temporaries
 
 TIMEOUT_S = 60
 BLOCK = 1 << 16
@@ -60,6 +60,7 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(folder, least_age_s=ABANDONED_S)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(

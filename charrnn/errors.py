@@ -11,6 +11,7 @@
     │   ├── NonFiniteLossError            the loss is NaN or infinite
     │   ├── SaveError                     checkpoints can no longer be written
     │   └── FolderBusyError               another trainer holds the output folder
+    ├── CacheError               exit 1   an encoded text could not be written to the cache
     ├── DownloadError            exit 1   a corpus could not be fetched whole
     └── Interrupted              exit 128 + signal number
 
@@ -75,6 +76,10 @@ class SaveError(TrainingError):
 
 class FolderBusyError(TrainingError):
     """Another trainer holds the output folder."""
+
+
+class CacheError(CharRNNError):
+    """An encoded text could not be written to the cache."""
 
 
 class DownloadError(CharRNNError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 # name of the target, process, nanoseconds: unique, and recognised by the sweep
+ABANDONED_S = 3600.0  # nothing takes so long between two writes
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
 _ours: set[str] = set()  # names this process has given out
 

@@ -92,12 +92,13 @@ def read_header(file: BufferedReader) -> bytes:
         raise Damage(f"has {size:,} bytes: more than any checkpoint")
     head = file.read(8)
     length = int.from_bytes(head, "little")
-    if len(head) == 8 and 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+    fits = len(head) == 8 and 2 <= length <= min(MAX_HEADER_BYTES, size - 8)
+    what = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
+    # a length may well begin with the bytes of another format, but a header begins with a brace
+    if fits and (what is None or file.peek(1)[:1] == b"{"):
         return head + file.read(length)
-    # only now: a length may well begin with the two bytes of a pickle
-    for magic, what in _FOREIGN.items():
-        if head.startswith(magic):
-            raise Damage(f"is {what}, not a charrnn checkpoint: it was not opened")
+    if what is not None:
+        raise Damage(f"is {what}, not a charrnn checkpoint: it was not opened")
     raise Damage("is not a charrnn checkpoint, or it is cut short")
 
 

@@ -92,10 +92,9 @@ def test_a_window_is_scored_before_it_is_learned_from() -> None:
     text, how = Known(1.0).text, Adaptation(window=20, lr=0.1)
     first = score_adapting(small(), text[:21], how=how)
     assert first.nats == score_adapting(small(), text[:21], how=Adaptation(20, 0.0)).nats
-    changed = text[:41].copy()
-    changed[21:] = (changed[21:] + 1) % V
-    both = [score_adapting(small(), t[:41], how=how).nats - first.nats for t in (text, changed)]
-    assert both[0] != both[1]
+    # and the second one's does
+    second = score_adapting(small(), text[:41], how=how)
+    assert second.nats != score_adapting(small(), text[:41], how=Adaptation(20, 0.0)).nats
 
 
 def test_nothing_to_adapt_to() -> None:

@@ -161,10 +161,11 @@ def test_bytes() -> None:
 def test_every_form_of_weights_writes_and_none_changes_the_score() -> None:
     import charrnn
 
-    texts = {}
+    texts, scores = {}, set()
     for form in ("float32", "float16", "int8"):
         model = charrnn.load("war-and-peace", form=form)
         texts[form] = model.sample("He ", temperature=0, length=60)
-        assert model.score("He said nothing.").chars == 15
+        scores.add(model.score("He said nothing."))
+    assert len(scores) == 1  # whatever the form, scoring takes the weights as they are
     assert texts["float16"][:10] == texts["float32"][:10]
     assert all(len(text) == 60 for text in texts.values())

@@ -38,9 +38,14 @@ def test_contiguous_parts_tile_the_text_in_order(n: int, val: float, test: float
     assert [i for start, stop in whole for i in range(start, stop)] == list(range(n))
 
 
-@given(st.integers(100_000, 400_000), FRACTIONS, FRACTIONS)
+@given(st.integers(10_000, 400_000), FRACTIONS, FRACTIONS)
 def test_interleaved_parts_never_overlap(n: int, val: float, test: float) -> None:
-    parts = split(n, "interleaved", val, test)
+    try:
+        parts = split(n, "interleaved", val, test)
+    except CorpusError:
+        assert min(val or 1, test or 1, 1 - val - test) * n < 20_000  # less than two pieces
+        return
+    assert [bool(part) for part in (parts.val, parts.test)] == [val > 0, test > 0]
     ranges = sorted([*parts.train, *parts.val, *parts.test])
     assert all(a[1] <= b[0] for a, b in pairwise(ranges))
     assert sum(map(length, (parts.train, parts.val, parts.test))) == n // 10_000 * 10_000
@@ -58,9 +63,12 @@ def test_fractions_that_leave_nothing_are_refused(val: float, test: float) -> No
         split(1000, "contiguous", val, test)
 
 
-def test_too_short_a_text_for_rows_names_the_least() -> None:
-    with pytest.raises(CorpusError, match="at least 20,000 characters and the corpus has 9,999"):
-        split(9_999, "interleaved", 0.1, 0.1)
+@pytest.mark.parametrize(
+    ("n", "part"), [(9_999, "training"), (20_000, "validation"), (50_000, "validation")]
+)
+def test_too_short_a_text_for_rows_names_the_part_that_gets_none(n: int, part: str) -> None:
+    with pytest.raises(CorpusError, match=f"{n:,} none is left for the {part} part"):
+        split(n, "interleaved", 0.1, 0.1)
 
 
 # --- War and Peace, as ../shared/data/README.md cuts it
@@ -173,10 +181,10 @@ def test_a_window_follows_from_its_position_alone(
     epoch: int, window: int, seed: int, lines: bool
 ) -> None:
     line_end = 7 if lines else None
-    ids = np.arange(121) % 11
-    walked = Streams(ids, ((0, 121),), 4, 5, seed=seed, line_end=line_end)
+    ids = np.arange(132) % 11
+    walked = Streams(ids, ((0, 132),), 4, 5, seed=seed, line_end=line_end)
     there = next(w for w in walked.iterate(Position()) if w.position == Position(epoch, window))
-    jumped = Streams(ids, ((0, 121),), 4, 5, seed=seed, line_end=line_end).at(
+    jumped = Streams(ids, ((0, 132),), 4, 5, seed=seed, line_end=line_end).at(
         Position(epoch, window)
     )
     assert np.array_equal(there.x, jumped.x)
@@ -242,6 +250,17 @@ def test_lines_mode_puts_the_lines_in_another_order_each_epoch() -> None:
         assert sorted(text.splitlines(keepends=True)) == sorted(records)
         seen.append(text)
     assert len({*seen, "".join(records)}) == 4
+
+
+@pytest.mark.parametrize(("split_at", "kept"), [(11, 9), (9, 9), (2, 2), (29, 27)])
+def test_half_a_record_is_glued_to_none(split_at: int, kept: int) -> None:
+    """An epoch is turned: what follows the last line end would come before the first record."""
+    ids = np.frombuffer(b"aa\nbb\ncc\nZZ\nYY\ndd\n" * 2, np.uint8)
+    s = Streams(ids, ((0, split_at),), 1, 1, line_end=10)
+    assert s.windows == kept
+    text = bytes(s.at(Position(0, w)).x[0, 0] for w in range(s.windows))
+    turned = text[text.rindex(b"\n") + 1 :] + text[: text.rindex(b"\n") + 1] if kept > 2 else text
+    assert sorted(turned.splitlines()) == sorted(ids[:kept].tobytes().splitlines())
 
 
 # --- lanes

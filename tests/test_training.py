@@ -7,6 +7,7 @@ import json
 import random
 import shlex
 import signal
+from pathlib import Path
 from unittest.mock import ANY
 
 import numpy as np
@@ -20,6 +21,7 @@ from charrnn.errors import (
     CheckpointError,
     ConfigError,
     CorpusError,
+    FolderBusyError,
     Interrupted,
     NonFiniteLossError,
     SaveError,
@@ -27,7 +29,7 @@ from charrnn.errors import (
 from charrnn.generation.scoring import Score
 from charrnn.text.vocab import Vocab
 from charrnn.training import loop
-from charrnn.training.folder import RunFolder
+from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
@@ -299,6 +301,7 @@ def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(corpus, tmp_path
         ["threads"],
         ["device"],
         ["torch"],
+        ["charrnn"],
         ["kernels"],
         ["torch", "device", "threads", "kernels"],
         [],
@@ -315,7 +318,8 @@ def test_a_changed_environment_is_named_in_one_warning(corpus, tmp_path, changed
     path = tmp_path / "run" / "last.safetensors"
     saved = checkpoint.load(path, extra=True)
     now = saved.meta["resume"]["environment"]
-    others = {"threads": 64, "device": "cuda", "torch": "2.11.0", "kernels": "another"}
+    others = {"threads": 64, "device": "cuda", "torch": "2.11.0", "kernels": "another",
+              "charrnn": "0.0.9"}  # fmt: skip
     before = now | {name: others[name] for name in changed}
     meta = saved.meta | {"resume": saved.meta["resume"] | {"environment": before}}
     dataclasses.replace(saved, meta=meta).save(path)
@@ -491,6 +495,7 @@ def test_metrics_have_the_promised_fields(corpus, tmp_path):
     for line in lines:
         assert list(line) == ["step", "epoch", "chars", "elapsed_s", "lr", "train_nats",
                               "val_nats", "grad_norm", "chars_per_second"]  # fmt: skip
+    assert last.keys() >= lines[0].keys()
     assert last["final"] is True
     assert last["test_nats"] > 0
     card = checkpoint.load(tmp_path / "run" / "best.safetensors").meta
@@ -615,11 +620,109 @@ def test_a_best_network_that_could_not_be_saved_sets_no_bar(corpus, tmp_path, mo
     assert kept.meta["losses"]["val"] == result.best_val
 
 
+def test_the_last_network_is_saved_again_where_saving_it_failed(corpus, tmp_path, monkeypatch):
+    """It is the best; the older one must not be fitted and pass for it."""
+    save, wanted = checkpoint.Checkpoint.save, run(corpus, tmp_path / "quiet", eval_every=20)
+    failing = []
+
+    def fail_at_the_end(self, path, **settings):
+        if (
+            ".best." in path.name
+            and self.meta["progress"]["step"] == 60
+            and len(failing) < failures
+        ):
+            failing.append(path)
+            raise OSError(28, "No space left on device")
+        save(self, path, **settings)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", fail_at_the_end)
+    failures = 1
+    assert run(corpus, tmp_path / "once", eval_every=20).best_val == wanted.best_val
+    assert same(*(tensors(tmp_path / name, "best.safetensors") for name in ("quiet", "once")))
+    failures, failing = 2, []
+    with pytest.raises(SaveError, match="what is there is older"):
+        run(corpus, tmp_path / "twice", eval_every=20)
+
+
+def test_every_validation_tells_the_training_loss_of_the_steps_before_it(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=100, eval_every=50)
+    lines = metrics(tmp_path / "run")[:-1]
+    assert [line["step"] for line in lines] == [50, 100]
+    assert all(line["train_nats"] and line["val_nats"] for line in lines)
+
+
+def test_a_run_with_a_time_that_is_often_stopped_is_validated_all_the_same(
+    corpus, tmp_path, monkeypatch
+):
+    class Clock:  # a second a step
+        now = 0.0
+
+        def __init__(self, start=0.0):
+            Clock.at = start
+
+    monkeypatch.setattr(Clock, "now", lambda self: Clock.at, raising=False)
+    monkeypatch.setattr(loop, "Clock", Clock)
+
+    class StopAfter(StopAt):
+        def on_step(self, progress, chars, loss):
+            Clock.at += 1
+            super().on_step(progress, chars, loss)
+
+    settings = {"steps": None, "seconds": 2000.0}  # due every hundred
+    with pytest.raises(Interrupted):
+        run(corpus, tmp_path / "run", listener=StopAfter(60), **settings)
+    assert not (tmp_path / "run/best.safetensors").exists()
+    with pytest.raises(Interrupted):
+        charrnn.train(out=tmp_path / "run", resume=True, listener=StopAfter(60))
+    assert checkpoint.load(tmp_path / "run/best.safetensors").meta["progress"]["step"] == 100
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"vocab_size": 5}, {"hidden": "512"}, {"seconds": "10m"}, {"lines": "no"},
+              {"shuffle_offset": 0}, {"hidden": 0}, {"steps": 3, "epochs": 3}, {"preset": "x"}],
+    ids=str,
+)  # fmt: skip
+def test_a_wish_that_cannot_be_is_refused_before_the_text_is_read(wrong, tmp_path):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        charrnn.train(tmp_path / "there is none", out=tmp_path / "run", **wrong)
+
+
+def test_an_occupied_folder_is_refused_before_the_text_is_read(corpus, tmp_path):
+    run(corpus, tmp_path / "run", steps=2)
+    with pytest.raises(ConfigError, match="holds a run"):
+        charrnn.train(tmp_path / "there is none", out=tmp_path / "run")
+    with (
+        occupied(tmp_path / "other", Silence()),
+        pytest.raises(FolderBusyError, match="is being trained into by process"),
+    ):
+        charrnn.train(tmp_path / "there is none", out=tmp_path / "other")
+
+
+def test_two_runs_without_a_folder_take_two(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with occupied(Path("checkpoints/novel"), Silence()):  # by one that has saved nothing yet
+        assert run(corpus, None, steps=2).folder == Path("checkpoints/novel-2")
+
+
 def test_a_resumed_run_refuses_what_it_cannot_change(corpus, tmp_path):
     run(corpus, tmp_path / "run", steps=5)
     for changed in ({"val_frac": 0.2}, {"is_bytes": True}, {"hidden": 9}, {"split": "interleaved"}):
         with pytest.raises(ConfigError, match="keeps its"):
             charrnn.train(out=tmp_path / "run", resume=True, **changed)
+    # nor does it go on in silence with what others have by default
+    run(corpus, tmp_path / "bytes", steps=5, is_bytes=True)
+    run(corpus, tmp_path / "latin", steps=5, encoding="latin-1")
+    for name in ("bytes", "latin"):
+        with pytest.raises(ConfigError, match="keeps its encoding"):
+            charrnn.train(out=tmp_path / name, resume=True, encoding="utf-8")
+
+
+def test_an_interleaved_run_does_not_become_a_contiguous_one(tmp_path):
+    (tmp_path / "long.txt").write_text(TEXT * (60_000 // len(TEXT) + 1))
+    run(tmp_path / "long.txt", tmp_path / "run", steps=5, split="interleaved")
+    with pytest.raises(ConfigError, match="keeps its split"):
+        charrnn.train(out=tmp_path / "run", resume=True, split="contiguous", steps=9)
+    assert charrnn.train(out=tmp_path / "run", resume=True, steps=9).test > 0
 
 
 def test_a_resumed_run_takes_what_it_already_is(corpus, tmp_path):

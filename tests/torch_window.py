@@ -88,4 +88,5 @@ def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
 
 def sums_by_symbol(dgates: Tensor, rows: Tensor, symbols: int) -> Tensor:
     """The rows of dgates (N, 4H) of each symbol in rows (N,) together: (symbols, 4H) float32."""
-    return torch.zeros(symbols, dgates.shape[1]).index_add_(0, rows, dgates.float())
+    sums = torch.zeros(symbols, dgates.shape[1], dtype=torch.float64)
+    return sums.index_add_(0, rows, dgates.double()).float()

@@ -117,9 +117,10 @@ def _report(error: Exception) -> int:
         full = "cannot write to standard output: " if error.errno in FULL else ""
         place = f"{error.filename}: " if error.filename else full
         return _fail(f"{place}{error.strerror or error}", 1)
-    allocator = "can't allocate memory" in str(error) or "OutOfMemory" in type(error).__name__
+    words = str(error).lower()
+    allocator = "can't allocate memory" in words or "out of memory" in words
     if isinstance(error, MemoryError) or allocator:
-        return _fail("out of memory: a smaller --size, --batch or --window needs less", 1)
+        return _fail("out of memory: train with a smaller --size, --batch or --window", 1)
     kind = type(error).__name__
     return _fail(f"{kind}: {error} (a bug: CHARRNN_DEBUG=1 shows where)", 1)
 

@@ -68,12 +68,12 @@ def train(
         None, "--test-frac", help="Part that tests. Default: 0, but 0.1 with --split interleaved."
     ),
     split: Split = option(
-        "contiguous",
+        None,
         "--split",
-        help="How the parts are cut: one after the other, or in turns as in the 2015 paper.",
+        help="How the parts are cut: one after the other (default), or as in the 2015 paper.",
     ),
     as_bytes: bool = flag("--bytes", help="Bytes in place of characters: takes any file."),
-    encoding: str = option("utf-8", "--encoding", help="How the text is encoded."),
+    encoding: str = option(None, "--encoding", help="How the text is encoded. Default: utf-8."),
     max_bytes: int = option(None, "--max-bytes", min=1, help="Take only the text's beginning."),
     lines: bool = flag("--lines", help="One record a line: their order is drawn each epoch."),
     resume: bool = flag("--resume", help="Go on with the run in --out, or with the newest one."),

@@ -19,7 +19,7 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from charrnn.files import write_atomic
+from charrnn.files import ABANDONED_S, sweep_temporaries, write_atomic
 from charrnn.generation.layout import Variant
 from charrnn.library import cache_folder
 
@@ -58,15 +58,18 @@ def load(cell: str, sum_layers: bool, form: str) -> Run:
     """
     here = processor()
     variant = Variant(cell, sum_layers, form, here.lanes, here.x86)
-    path = cache_folder() / "kernels" / f"{_key(variant)}.o"
-    code = _cached(path)
+    name, code = f"{_key(variant)}.o", None
+    with suppress(OSError):  # a user without a home has no cache
+        code = _cached(cache_folder() / "kernels" / name)
     if code is None:
         from charrnn.generation import kernels  # not needed where the code is in the cache
 
         code = compile_module(str(kernels.build(variant)))
         with suppress(OSError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomic(path, [hashlib.sha256(code).digest() + code])
+            folder = cache_folder() / "kernels"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sweep_temporaries(folder, least_age_s=ABANDONED_S)
+            write_atomic(folder / name, [hashlib.sha256(code).digest() + code])
     return link(code)
 
 

@@ -8,6 +8,7 @@ could predict it, so it is read and not counted: N characters count N − 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,13 +89,13 @@ def score(
         CheckpointError: the network's numbers overflow.
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
-    values = position_nats(
-        config, weights, ids, ranges=ranges, lanes=lanes, warmup=warmup, temperature=temperature
-    )
-    counted = values[~np.isnan(values)]
+    nats, count = 0.0, 0
+    for _, losses in _counted(config, weights, ids, ranges, lanes, warmup, temperature):
+        nats += float(losses.sum(dtype=np.float64))
+        count += len(losses)
     expected = sum(max(0, stop - max(start, 1)) for start, stop in ranges)
-    assert len(counted) == expected, (len(counted), expected)
-    return Score(float(counted.sum(dtype=np.float64)), len(counted))
+    assert count == expected, (count, expected)
+    return Score(nats, count)
 
 
 def position_nats(
@@ -111,12 +112,29 @@ def position_nats(
 
     Arguments and errors are those of ``score``. Ranges must not overlap.
     """
+    ranges = ((0, len(ids)),) if ranges is None else ranges
+    nats = np.full(len(ids), np.nan, np.float32)
+    for targets, losses in _counted(config, weights, ids, ranges, lanes, warmup, temperature):
+        assert np.isnan(nats[targets]).all(), f"counted twice near {targets[0]}"
+        nats[targets] = losses
+    return nats
+
+
+def _counted(
+    config: ModelConfig,
+    weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
+    ids: Ids,
+    ranges: tuple[Range, ...],
+    lanes: int,
+    warmup: int,
+    temperature: float,
+) -> Iterator[tuple[Ids, Array]]:
+    """Places of some characters and their nats, until each that counts has come once."""
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}: it must be above 0")
-    layout = lane_layout.lay(((0, len(ids)),) if ranges is None else ranges, lanes, warmup)
+    layout = lane_layout.lay(ranges, lanes, warmup)
     if not layout:
         raise CorpusError("the text to score needs at least two characters")
-    nats = np.full(len(ids), np.nan, np.float32)
     scale = np.float32(1 / temperature)
     with np.errstate(all="ignore"):  # an overflow is found in the losses, and said
         engine = _open(config, weights, len(layout), exact=lanes == 1)
@@ -126,9 +144,8 @@ def position_nats(
                 logits = engine.step(x)
                 targets = places[counts]
                 if len(targets):
-                    assert np.isnan(nats[targets]).all(), f"counted twice near {targets[0]}"
-                    nats[targets] = _finite(_losses(logits[counts], ids[targets], scale), targets)
-    return nats
+                    losses = _losses(logits[counts], ids[targets], scale)
+                    yield targets, _finite(losses, targets)
 
 
 def _finite(losses: Array, places: Ids) -> Array:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from charrnn import interrupts
-from charrnn.errors import ConfigError, CorpusError
-from charrnn.files import atomic_file, sweep_temporaries, write_atomic
+from charrnn.errors import CacheError, ConfigError, CorpusError
+from charrnn.files import ABANDONED_S, atomic_file, sweep_temporaries, write_atomic
 from charrnn.library import cache_folder
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,
@@ -32,7 +32,6 @@ from charrnn.text.sources import (
 )
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
-ABANDONED_S = 3600.0  # no corpus takes so long between two writes
 NOTE_VERSION = 1
 IN_MEMORY = 1 << 25  # bytes; fewer ids are read at once, whatever becomes of their file then
 
@@ -86,6 +85,7 @@ def encode_corpus(
 
     Raises:
         CorpusError: a path is missing, a folder or a device without end; the text is empty.
+        CacheError: what was encoded could not be written.
         DecodingError: the text is not ``encoding``; names the byte offset.
 
     """
@@ -97,9 +97,9 @@ def encode_corpus(
         with open_sources(paths, cache, max_bytes) as sources:
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:
-        place = f" {error.filename}" if error.filename else ""
-        raise CorpusError(
-            f"cannot encode the corpus:{place}: {error.strerror or error}; "
+        place = f"{error.filename}: " if error.filename else ""
+        raise CacheError(
+            f"cannot encode the corpus: {place}{error.strerror or error}; "
             "CHARRNN_CACHE names a folder that has room"
         ) from error
 

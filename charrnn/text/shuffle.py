@@ -13,11 +13,25 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.library import cache_folder
-from charrnn.text.splits import RangeMap
+from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
 
 BLOCK = 1 << 18  # characters, or lines, that are looked at together
 IN_MEMORY = 8 << 20  # bytes; more lies in a file
+
+
+def whole_lines(ids: Ids, ranges: tuple[Range, ...], line_end: int) -> tuple[Range, ...]:
+    """``ranges`` of ``ids`` up to their last line end: an epoch begins where another one ended,
+    and half a record would be glued to a whole one there.
+    """
+    for index in range(len(ranges), 0, -1):
+        start, stop = ranges[index - 1]
+        for end in range(stop, start, -BLOCK):
+            begin = max(start, end - BLOCK)
+            found = np.flatnonzero(ids[begin:end] == line_end)
+            if len(found):
+                return (*ranges[: index - 1], (start, begin + int(found[-1]) + 1))
+    return ranges
 
 
 def shuffled_lines(ids: Ids, where: RangeMap, line_end: int, rng: np.random.Generator) -> Ids:

@@ -61,7 +61,7 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
 
     Raises:
         ConfigError: the fractions are negative or leave nothing to train on.
-        CorpusError: ``interleaved`` needs at least 100 rows of a few windows.
+        CorpusError: ``interleaved`` cuts whole windows of 100 rows, and a part gets none.
 
     """
     check_choice("split", kind, get_args(Split))
@@ -77,12 +77,13 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
     windows = n // (ROWS * ROW_WINDOW)
     a, b = (cut * ROW_WINDOW for cut in _cuts(windows, val_frac, test_frac))
     row = windows * ROW_WINDOW
-    if a == 0:
-        least = ROWS * ROW_WINDOW * math.ceil(1 / (1 - val_frac - test_frac))
-        raise CorpusError(
-            f"an interleaved split needs at least {least:,} characters and the corpus has {n:,}: "
-            "use --split contiguous"
-        )
+    wanted = {"training": (a, True), "validation": (b - a, val_frac), "test": (row - b, test_frac)}
+    for name, (got, asked) in wanted.items():
+        if asked and not got:
+            raise CorpusError(
+                f"an interleaved split cuts pieces of {ROWS * ROW_WINDOW:,} characters, and of the "
+                f"corpus's {n:,} none is left for the {name} part: use --split contiguous"
+            )
     starts = range(0, ROWS * row, row)
     return Parts(
         _ranges(*((s, s + a) for s in starts)),

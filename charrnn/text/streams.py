@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import check_whole
 from charrnn.errors import CorpusError
-from charrnn.text.shuffle import shuffled_lines
+from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
 
@@ -64,6 +64,8 @@ class Streams:
         world: int = 1,
     ) -> None:
         check_whole("batch / world size", batch // world if batch % world == 0 else None, 1)
+        if line_end is not None:
+            ranges = whole_lines(ids, ranges, line_end)
         self._ids, self._map = ids, RangeMap(ranges)
         self.batch, self.window, self._seed = batch, window, seed
         self._shuffle_offset = shuffle_offset
@@ -71,8 +73,9 @@ class Streams:
         self.stretch = (self._map.length - (not shuffle_offset)) // batch
         self.windows = self.stretch // window
         if self.windows < 1:
+            least = batch * window + (not shuffle_offset)
             raise CorpusError(
-                f"{batch} streams of {window} need {batch * window + 1:,} characters to train on "
+                f"{batch} streams of {window} need {least:,} characters to train on "
                 f"and there are {self._map.length:,}: make --batch or --window smaller"
             )
         self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)

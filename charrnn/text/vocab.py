@@ -109,7 +109,10 @@ class Vocab:
 
     def _codes_of(self, text: str | bytes) -> NDArray[Any]:
         if self.is_bytes:
-            raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            try:
+                raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+            except UnicodeEncodeError as error:
+                raise UnknownCharacterError(f"the text is not UTF-8: {error.reason}") from None
             return np.frombuffer(raw, np.uint8)
         if isinstance(text, bytes):
             try:

@@ -29,6 +29,7 @@ def finish(trainer: Trainer, early: bool) -> Result:
     """
     try:
         trainer.keep_missing()
+        trainer.folder.check_saved()  # an older network must not pass for the best
         temperature, val = _calibrate(trainer)
         result = _result(trainer, early, temperature, val, _score_test(trainer))
         trainer.folder.check_saved()
@@ -70,7 +71,8 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
         return None, best_val
     losses = best.about("losses") | {"val": val, UNFITTED: best_val}
     meta = best.meta | {"temperature": temperature, "losses": losses}
-    folder.save(BEST, dataclasses.replace(best, meta=meta))
+    if not folder.save(BEST, dataclasses.replace(best, meta=meta)):
+        return None, best_val
     return temperature, val
 
 

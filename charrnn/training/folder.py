@@ -2,84 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import filterfalse, islice
 from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint import Checkpoint, load
-from charrnn.errors import CheckpointError, ConfigError, FolderBusyError, SaveError
+from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.files import sweep_temporaries, sync_folder, temporary_beside
 from charrnn.library import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics
 from charrnn.training.lock import Lock
 from charrnn.training.metrics import METRICS
+from charrnn.training.places import PREVIOUS, check_free, holds_run, numbered
 from charrnn.training.records import Listener
 
-PREVIOUS = "previous.safetensors"
 DAMAGED = "best.damaged"
 UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit
 FAILED_SAVES = 3
-
-
-def new_folder(name: str, out: Path | None) -> Path:
-    """Where a new run goes: ``out``, else a name under ``./checkpoints`` that nobody uses yet.
-
-    Raises:
-        ConfigError: ``out`` holds a run already.
-
-    """
-    if out is not None:
-        check_free(out)
-        return out
-    folder, number = CHECKPOINTS / name, 1
-    while _holds_run(folder):
-        number += 1
-        folder = CHECKPOINTS / f"{name}-{number}"
-    return folder
-
-
-def check_free(folder: Path) -> None:
-    """See to it that a new run in ``folder`` writes over no other.
-
-    Raises:
-        ConfigError: it would.
-
-    """
-    if _holds_run(folder):
-        raise ConfigError(f"{folder} holds a run: --resume continues it, or name another --out")
-
-
-def _holds_run(folder: Path) -> bool:
-    return any((folder / file).exists() for file in (BEST, LAST))
-
-
-def old_folder(name: str | None, out: Path | None) -> Path:
-    """The run to resume: ``out``, else the newest under ``./checkpoints`` (of corpus ``name``).
-
-    Raises:
-        CheckpointError: there is none.
-
-    """
-    if out is not None:
-        if not any((out / file).exists() for file in (LAST, PREVIOUS)):
-            raise CheckpointError(f"{out} holds no run to resume: leave --resume away to start one")
-        return out
-    numbered = re.compile(r".*" if name is None else re.escape(name) + r"(-\d+)?")
-    runs = [
-        path
-        for file in (LAST, PREVIOUS)
-        for path in CHECKPOINTS.glob(f"*/{file}")
-        if numbered.fullmatch(path.parent.name)
-    ]
-    if not runs:
-        raise CheckpointError(f"no run to resume under {CHECKPOINTS}/: --out names its folder")
-    return max(runs, key=lambda path: path.stat().st_mtime_ns).parent
 
 
 class RunFolder:
@@ -190,6 +134,10 @@ class RunFolder:
         self._known[file] = _identity(self.path / file)
         return True
 
+    def owes(self, file: str) -> bool:
+        """Whether the newest ``best`` or ``last`` could not be saved."""
+        return self._failed[file] > 0
+
     def check_saved(self) -> None:
         """At the end of a run: see to it that no save stands out.
 
@@ -270,10 +218,7 @@ class RunFolder:
     def _move(self, why: str) -> None:
         """Go on in the first free folder beside the one that is lost."""
         lost = self.path.absolute() if self.path.name in ("", "..") else self.path
-        for number in itertools.count(2):
-            path = lost.with_name(f"{lost.name}-{number}")
-            if _holds_run(path):
-                continue
+        for path in filterfalse(holds_run, islice(numbered(lost), 1, None)):
             with suppress(FolderBusyError):
                 self._take(path)
                 break
@@ -343,3 +288,28 @@ def occupied(path: Path, listener: Listener) -> Iterator[RunFolder]:
         yield folder
     finally:
         folder.release()
+
+
+@contextmanager
+def new_folder(name: str, out: Path | None, listener: Listener) -> Iterator[RunFolder]:
+    """Where a new run goes: ``out``, else a name under ``./checkpoints`` that nobody uses yet.
+
+    Raises:
+        ConfigError: ``out`` holds a run already.
+        FolderBusyError, SaveError: as ``occupied``, of ``out``.
+
+    """
+    with ExitStack() as stack:
+        if out is not None:
+            folder = stack.enter_context(occupied(out, listener))
+        else:
+            folder = _first_free(CHECKPOINTS / name, listener, stack)
+        check_free(folder.path)  # another trainer may have come and gone meanwhile
+        yield folder
+
+
+def _first_free(path: Path, listener: Listener, stack: ExitStack) -> RunFolder:
+    for free in filterfalse(holds_run, numbered(path)):
+        with suppress(FolderBusyError):  # another trainer, which has saved nothing yet
+            return stack.enter_context(occupied(free, listener))
+    raise AssertionError("there is always another number")

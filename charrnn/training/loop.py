@@ -60,7 +60,6 @@ class Trainer:
         self._norm: Tensor | None = None
         self._clock = Clock()
         self._reported = self.tally.at
-        self._validated_s = 0.0
         self.resumed = False
 
     def continue_from(self, tally: Tally, state: State) -> None:
@@ -68,7 +67,6 @@ class Trainer:
         self.tally, self.state, self.resumed = tally, state, True
         self._clock = Clock(tally.elapsed_s)
         self._reported = tally.at
-        self._validated_s = tally.elapsed_s
 
     @property
     def complete(self) -> bool:
@@ -108,13 +106,16 @@ class Trainer:
         return self.out_of_patience and not self._spent()
 
     def keep_missing(self) -> None:
-        """Save once more what somebody has removed since it was saved."""
+        """Save once more what somebody has removed since it was saved, or what could not be."""
+        if self.folder.owes(BEST):
+            evaluation = self._evaluate()
+            self._judge(None if evaluation is None else evaluation.nats_per_char)
         if not self.folder.has(BEST):
             if self.tally.worse:  # the bar is that of the network that is gone
                 evaluation = self._evaluate()
                 self.tally.best_val = None if evaluation is None else evaluation.nats_per_char
             self._save_best()
-        if not self.folder.has(LAST):
+        if not self.folder.has(LAST) or self.folder.owes(LAST):
             self._save_last()
 
     def _parting(self, error: Exception) -> Exception:
@@ -167,7 +168,8 @@ class Trainer:
         self.state = result.state
         tally.advance(self.streams.after(tally.position), x.numel())
         self.listener.on_step(progress, tally.chars, tally.mean_loss)
-        if tally.step % REPORT_EVERY == 0:
+        # a validation reports too, and with the same losses
+        if tally.step % REPORT_EVERY == 0 and not self._due() and not self._spent():
             self.listener.on_report(self._report(None))
 
     def _settle(self) -> None:
@@ -177,7 +179,7 @@ class Trainer:
             NonFiniteLossError: one of them is not finite.
 
         """
-        for loss in map(float, self._losses):
+        for loss in torch.stack(self._losses).tolist() if self._losses else ():
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss is {loss} near step {self.tally.step + 1}")
             self.tally.loss_sum += loss
@@ -235,7 +237,7 @@ class Trainer:
         if self.budget.total_steps:
             return self.tally.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
         pause = max(self.budget.seconds / VALIDATIONS, self.tally.validation_s / EVALUATION_SHARE)
-        return self._clock.now() - self._validated_s >= pause
+        return self._clock.now() - self.tally.validated_s >= pause
 
     def _validate(self) -> None:
         """Evaluate, keep the best, save, show a sample."""
@@ -249,8 +251,8 @@ class Trainer:
         told = evaluation is not None or tally.loss_steps > 0
         report = self._report(val_nats) if told else None
         self._judge(val_nats)
-        tally.validation_s = self._clock.now() - began
-        self._validated_s = self._clock.now()
+        tally.validated_s = self._clock.now()
+        tally.validation_s = tally.validated_s - began
         self._save_last()
         if report is not None:
             self.listener.on_report(report)

@@ -67,23 +67,43 @@ def choose(
         CorpusError: the training part is too short to train on.
 
     """
+    settled = settle(asked, preset)
+    model, training = _divided(_defaults(settled, train_chars, fast) | settled)
+    config = ModelConfig.from_dict(model | {"vocab_size": vocab_size})
+    fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
+    rates: dict[str, Any] = dropouts_for(_expected_epochs(fitted, config, train_chars, flops))
+    rates = {name: rate for name, rate in rates.items() if name not in settled}
+    return config, dataclasses.replace(fitted, **rates)
+
+
+def settle(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
+    """What is ``asked`` for and what the preset adds to it, whatever the corpus.
+
+    Raises:
+        ConfigError: a wish is out of range or unknown, or the preset is.
+
+    """
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"--preset {preset}: there are {', '.join(PRESETS)}")
+    if "vocab_size" in asked:
+        raise ConfigError("vocab_size follows from the corpus: leave it away", "vocab_size")
     recipe = dict(PRESETS.get(preset or "", {}))
     if not asked.keys().isdisjoint(_BUDGETS):
         recipe = {name: value for name, value in recipe.items() if name not in _BUDGETS}
     settled = recipe | asked
     if settled.keys().isdisjoint(_BUDGETS):
         settled["seconds"] = DEFAULT_SECONDS
-    filled = _defaults(settled, train_chars, fast) | settled
+    model, training = _divided(settled)
+    ModelConfig.from_dict(model | {"vocab_size": 1})
+    TrainConfig.from_dict(training)
+    return settled
+
+
+def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``settings`` of the network, and those of its training."""
     names = ModelConfig.__dataclass_fields__.keys()
-    model = {name: value for name, value in filled.items() if name in names}
-    training = {name: value for name, value in filled.items() if name not in names}
-    config = ModelConfig.from_dict({"vocab_size": vocab_size} | model)
-    fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
-    rates: dict[str, Any] = dropouts_for(_expected_epochs(fitted, config, train_chars, flops))
-    rates = {name: rate for name, rate in rates.items() if name not in settled}
-    return config, dataclasses.replace(fitted, **rates)
+    model = {name: value for name, value in settings.items() if name in names}
+    return model, {name: value for name, value in settings.items() if name not in names}
 
 
 def _defaults(settled: dict[str, Any], train_chars: int, fast: bool) -> dict[str, Any]:

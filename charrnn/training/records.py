@@ -75,11 +75,15 @@ class Result:
         return {
             "final": True,
             "step": self.steps,
+            "epoch": None,
             "chars": self.chars,
             "elapsed_s": self.elapsed_s,
+            "lr": None,
             "train_nats": self.train,
             "val_nats": self.best_val,
             "test_nats": self.test,
+            "grad_norm": None,
+            "chars_per_second": None,
             "temperature": self.temperature,
             "seed": self.seed,
         }

@@ -11,7 +11,7 @@ import torch
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import Split, TrainConfig
-from charrnn.errors import ConfigError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels
 from charrnn.model.network import CharNetwork
@@ -21,9 +21,10 @@ from charrnn.text.splits import length
 from charrnn.text.streams import Streams
 from charrnn.training.device import choose_place, training_flops
 from charrnn.training.ending import finish
-from charrnn.training.folder import RunFolder, check_free, new_folder, occupied, old_folder
+from charrnn.training.folder import RunFolder, new_folder, occupied
 from charrnn.training.loop import Trainer
-from charrnn.training.recipes import choose
+from charrnn.training.places import check_vacant, old_folder
+from charrnn.training.recipes import choose, settle
 from charrnn.training.records import Listener, Plan, Result, Silence
 from charrnn.training.resuming import check_incomplete, setting_of, start_over, warn_of_changes
 from charrnn.training.setting import FURTHEST, Setting
@@ -39,9 +40,9 @@ def train(
     start_from: str | Path | None = None,
     preset: str | None = None,
     is_bytes: bool = False,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     max_bytes: int | None = None,
-    split: Split = "contiguous",
+    split: Split | None = None,
     val_frac: float | None = None,
     test_frac: float | None = None,
     listener: Listener | None = None,
@@ -56,9 +57,9 @@ def train(
         start_from: a checkpoint whose weights to begin with.
         preset: a recipe of ``charrnn.training.recipes``.
         is_bytes: bytes in place of characters.
-        encoding: how the texts are encoded.
+        encoding: how the texts are encoded (default: UTF-8).
         max_bytes: take the beginning of the text only.
-        split: how validation and test parts are cut.
+        split: how validation and test parts are cut (default: contiguous).
         val_frac: part that validates.
         test_frac: part that tests, scored once at the end.
         listener: is told what happens.
@@ -96,6 +97,9 @@ def _start(
     if origin is not None:
         settings = _shape_of(origin, settings)
         text = text.read_as(origin)
+    settle(settings, preset)  # whatever is wrong is found before the work begins
+    if out is not None:
+        check_vacant(out)
     corpus = text.encode()
     parts = parts_of(corpus, text.cut)
     if better := corpus.markless_encoding:
@@ -116,8 +120,7 @@ def _start(
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
     stepper, streams = _stepper(network, config), _streams(setting)
-    with occupied(new_folder(stem_of(corpus.name) or "corpus", out), listener) as folder:
-        check_free(folder.path)  # another trainer may have come and gone meanwhile
+    with new_folder(stem_of(corpus.name) or "corpus", out, listener) as folder:
         return _run(_trainer(setting, stepper, streams, folder, listener), adopted)
 
 
@@ -131,7 +134,10 @@ def _resume(
         stepper = _stepper(CharNetwork(setting.model), setting.training)
         tally, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
-        trainer = _trainer(setting, stepper, _streams(setting), folder, listener)
+        streams = _streams(setting)
+        if tally.window >= streams.windows:
+            raise CheckpointError("the last checkpoint cannot be resumed: its window is none")
+        trainer = _trainer(setting, stepper, streams, folder, listener)
         trainer.continue_from(tally, state)
         start_over(trainer, last)
         check_incomplete(trainer, last)

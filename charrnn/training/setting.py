@@ -55,7 +55,8 @@ class Tally:
     best_val: float | None = None
     worse: int = 0
     validated_step: int = 0
-    validation_s: float = 0.0  # what the last validation took
+    validated_s: float = 0.0  # when the last validation ended, and what it took
+    validation_s: float = 0.0
     loss_sum: float = 0.0
     loss_steps: int = 0
     train_nats: float | None = None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import charrnn
 from charrnn.checkpoint import Checkpoint, Tensors
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.fused import kernels
@@ -23,6 +24,7 @@ def environment(stepper: Stepper) -> dict[str, Any]:
     place = stepper.place
     dtype = place.dtype or torch.float32
     return {
+        "charrnn": charrnn.__version__,
         "torch": torch.__version__,
         "device": place.device.type,
         "machine": machine(place.device),

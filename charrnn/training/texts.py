@@ -19,7 +19,7 @@ from charrnn.training.setting import Cut
 UTF8, BYTES = "utf-8", "bytes"
 
 
-def reading(encoding: str, is_bytes: bool = False) -> dict[str, Any]:
+def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
     """The fields ``is_bytes`` and ``encoding``, however an encoding is spelled; ``bytes`` is none.
 
     Raises:
@@ -27,19 +27,19 @@ def reading(encoding: str, is_bytes: bool = False) -> dict[str, Any]:
 
     """
     if encoding == BYTES:
-        return {"is_bytes": True, "encoding": UTF8}
-    return {"is_bytes": is_bytes, "encoding": find_codec(encoding).name}
+        return {"is_bytes": True, "encoding": None}
+    return {"is_bytes": is_bytes, "encoding": encoding and find_codec(encoding).name}
 
 
 @dataclasses.dataclass(frozen=True)
 class TextChoice:
-    """Which text trains, how it is read and how it is cut; None: as the split's kind has it."""
+    """Which text trains, how it is read and how it is cut; None: nothing was said of it."""
 
     paths: tuple[str | Path, ...] = ()
     is_bytes: bool = False
-    encoding: str = UTF8
+    encoding: str | None = None
     max_bytes: int | None = None
-    split: Split = "contiguous"
+    split: Split | None = None
     val_frac: float | None = None
     test_frac: float | None = None
 
@@ -48,10 +48,15 @@ class TextChoice:
         """0.1 validates; an interleaved split, which exists for comparisons, also tests on 0.1."""
         test_frac = 0.1 if self.split == "interleaved" else 0.0
         return Cut(
-            self.split,
+            self.split or "contiguous",
             0.1 if self.val_frac is None else self.val_frac,
             test_frac if self.test_frac is None else self.test_frac,
         )
+
+    @property
+    def _coded(self) -> bool:
+        """Whether an encoding was asked for that bytes are not in already."""
+        return self.encoding not in (None, UTF8)
 
     def read_as(self, origin: Checkpoint) -> TextChoice:
         """The same text in bytes or characters, whichever ``origin`` knows.
@@ -62,7 +67,7 @@ class TextChoice:
         """
         if self.is_bytes and not origin.vocab.is_bytes:
             raise ConfigError("--from keeps the checkpoint's characters: leave --bytes away")
-        if self.encoding != UTF8 and origin.vocab.is_bytes:
+        if self._coded and origin.vocab.is_bytes:
             raise ConfigError("--from keeps the checkpoint's bytes: leave --encoding away")
         return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
 
@@ -74,12 +79,12 @@ class TextChoice:
             CorpusError: it cannot be read.
 
         """
-        if self.is_bytes and self.encoding != UTF8:
+        if self.is_bytes and self._coded:
             raise ConfigError("--bytes takes the text as it lies there: leave --encoding away")
         return encode_corpus(
             self.paths or (bundled_corpus(),),
             is_bytes=self.is_bytes,
-            encoding=self.encoding,
+            encoding=self.encoding or UTF8,
             max_bytes=self.max_bytes,
         )
 

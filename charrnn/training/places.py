@@ -1,0 +1,75 @@
+"""Which folder a run is in, or can go into; nothing here makes one."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.library import BEST, CHECKPOINTS, LAST
+from charrnn.training.lock import LOCK, Lock
+
+PREVIOUS = "previous.safetensors"
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has saved something there."""
+    return any((folder / file).exists() for file in (BEST, LAST))
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """``path``, and then those beside it with numbers, without end."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
+
+
+def check_free(folder: Path) -> None:
+    """See to it that a new run in ``folder`` writes over no other.
+
+    Raises:
+        ConfigError: it would.
+
+    """
+    if holds_run(folder):
+        raise ConfigError(f"{folder} holds a run: --resume continues it, or name another --out")
+
+
+def check_vacant(folder: Path) -> None:
+    """``check_free``, and that nobody trains into it now.
+
+    Raises:
+        ConfigError: it holds a run.
+        FolderBusyError: another trainer holds it.
+
+    """
+    check_free(folder)
+    with suppress(OSError):  # what cannot be written is said when it is written
+        if (folder / LOCK).exists():
+            Lock(folder).release()
+
+
+def old_folder(name: str | None, out: Path | None) -> Path:
+    """The run to resume: ``out``, else the newest under ``./checkpoints`` (of corpus ``name``).
+
+    Raises:
+        CheckpointError: there is none.
+
+    """
+    if out is not None:
+        if not any((out / file).exists() for file in (LAST, PREVIOUS)):
+            raise CheckpointError(f"{out} holds no run to resume: leave --resume away to start one")
+        return out
+    pattern = re.compile(r".*" if name is None else re.escape(name) + r"(-\d+)?")
+    runs = [
+        path
+        for file in (LAST, PREVIOUS)
+        for path in CHECKPOINTS.glob(f"*/{file}")
+        if pattern.fullmatch(path.parent.name)
+    ]
+    if not runs:
+        raise CheckpointError(f"no run to resume under {CHECKPOINTS}/: --out names its folder")
+    return max(runs, key=lambda path: path.stat().st_mtime_ns).parent
