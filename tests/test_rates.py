@@ -78,18 +78,11 @@ def test_rates_are_told_apart_by_processor_and_threads(
     assert rates.machine(torch.device("cpu")) == "Other amx_bf16"
 
 
-@pytest.mark.parametrize(
-    ("capability", "cudnn", "chosen"),
-    [((9, 0), 91900, torch.bfloat16), ((7, 5), 91900, None), ((9, 0), 90100, None)],
-)
-def test_a_gpu_takes_bfloat16_where_its_recurrent_layers_do(
-    monkeypatch: pytest.MonkeyPatch,
-    capability: tuple[int, int],
-    cudnn: int,
-    chosen: torch.dtype | None,
+@pytest.mark.parametrize(("capability", "chosen"), [((9, 0), torch.float16), ((6, 1), None)])
+def test_a_gpu_takes_float16_where_it_has_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], chosen: torch.dtype | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: cudnn)
     assert device._dtype("auto", torch.device("cuda")) is chosen
 
 

@@ -19,6 +19,7 @@ from charrnn.text.splits import Range, RangeMap, length, split
 from charrnn.text.streams import Position, Streams
 from charrnn.training import evaluation
 from charrnn.training.evaluation import evaluate
+from charrnn.training.windows import Windows
 from tests.support import real_text
 
 FRACTIONS = st.sampled_from([0, 0.05, 0.1, 0.125, 0.2, 0.3])
@@ -168,8 +169,7 @@ def test_windows_carry_on_where_the_last_one_ended(turned: bool) -> None:
     last = None
     for window, _ in zip(s.iterate(Position()), range(3 * s.windows), strict=False):
         assert np.array_equal(window.x[:, 1:], window.y[:, :-1])
-        assert window.fresh == (window.position.window == 0)
-        if last is not None and not window.fresh:
+        if last is not None and window.position.window:
             assert np.array_equal(window.x[:, 0], last.y[:, -1])
         last = window
     assert last is not None
@@ -250,6 +250,21 @@ def test_lines_mode_puts_the_lines_in_another_order_each_epoch() -> None:
         assert sorted(text.splitlines(keepends=True)) == sorted(records)
         seen.append(text)
     assert len({*seen, "".join(records)}) == 4
+
+
+@given(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
+def test_windows_cut_on_a_device_are_those_cut_here(
+    epoch: int, window: int, lines: bool, turned: bool, wide: bool
+) -> None:
+    ids = (np.arange(140) % 11).astype(np.uint16 if wide else np.uint8)
+    ranges = ((3, 60), (70, 131))
+    s = Streams(ids, ranges, 4, 5, seed=5, shuffle_offset=turned, line_end=7 if lines else None)
+    windows, position = Windows(s, torch.device("cpu")), Position(epoch, window)
+    for _ in range(2):
+        for found, wanted in zip(windows.cut(position), windows.at(position), strict=True):
+            assert found.dtype == wanted.dtype == torch.int64
+            assert torch.equal(found, wanted)
+        position = s.after(Position(epoch + 1, s.windows - 1))
 
 
 @pytest.mark.parametrize(("split_at", "kept"), [(11, 9), (9, 9), (2, 2), (29, 27)])

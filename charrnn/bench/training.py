@@ -24,6 +24,7 @@ from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
 from charrnn.training.device import Place, choose_place
 from charrnn.training.step import Stepper
+from charrnn.training.windows import Windows
 
 VOCABULARY = 87
 TEXT = 1_000_000
@@ -159,7 +160,7 @@ def bench_training(
         autocast_ratio=round(rate["own"] / autocast, 3) if autocast else None,
         matmul_flops=ceiling,
         fraction_of_matmul=round(rate["own"] * flops_per_char(config) / ceiling, 4),
-        window_overhead=round(_window_seconds(settings) / taken["own"], 5),
+        window_overhead=round(_window_seconds(settings, place.device) / taken["own"], 5),
     )
 
 
@@ -222,15 +223,14 @@ def _timed(
     return (time.perf_counter() - began) / repeats
 
 
-def _window_seconds(settings: TrainConfig) -> float:
-    """Median seconds to cut a window."""
+def _window_seconds(settings: TrainConfig, device: torch.device) -> float:
+    """Median seconds to cut a window, of this processor's time."""
     ids = np.random.default_rng(0).integers(VOCABULARY, size=TEXT).astype(np.uint8)
     batch = min(settings.batch, TEXT // (settings.window + 1))
     streams = Streams(ids, ((0, TEXT),), batch, settings.window)
-    seconds = []
+    windows, seconds = Windows(streams, device), []
     for number in range(min(50, streams.windows)):
         began = time.perf_counter()
-        window = streams.at(Position(1, number))
-        torch.from_numpy(window.x), torch.from_numpy(window.y)
+        windows.at(Position(1, number))
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)

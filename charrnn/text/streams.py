@@ -29,11 +29,10 @@ class Position:
 
 @dataclass(frozen=True)
 class Window:
-    """``x, y (B, T)`` inputs and next characters; ``fresh``: the state must restart here."""
+    """``x, y (B, T)``: inputs and next characters. An epoch's first window begins anew."""
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
-    fresh: bool
     position: Position
 
 
@@ -66,7 +65,7 @@ class Streams:
         check_whole("batch / world size", batch // world if batch % world == 0 else None, 1)
         if line_end is not None:
             ranges = whole_lines(ids, ranges, line_end)
-        self._ids, self._map = ids, RangeMap(ranges)
+        self._ids, self._ranges, self._map = ids, ranges, RangeMap(ranges)
         self.batch, self.window, self._seed = batch, window, seed
         self._shuffle_offset = shuffle_offset
         self._line_end = line_end
@@ -90,13 +89,36 @@ class Streams:
             return 0
         return int(self._rng(epoch, 0).integers(self._map.length))
 
+    @property
+    def lines(self) -> bool:
+        """Whether every epoch has a text of its own."""
+        return self._line_end is not None
+
+    @property
+    def length(self) -> int:
+        """Characters of an epoch's text."""
+        return self._map.length
+
+    def start(self, position: Position) -> int:
+        """How far from the first window's places, on the line of the epoch's text, its own lie."""
+        return self.offset(position.epoch) + position.window * self.window
+
+    def places(self) -> NDArray[np.int64]:
+        """Places (B, T + 1) of the first window, were the text not turned; the end wraps round."""
+        return (self._rows * self.stretch)[:, None] + np.arange(self.window + 1)
+
+    def text(self, epoch: int) -> Ids:
+        """The whole text of an epoch, before it is turned."""
+        if self._line_end is not None:
+            return self._gather(np.arange(self.length), epoch)
+        return np.concatenate([self._ids[start:stop] for start, stop in self._ranges])
+
     def at(self, position: Position) -> Window:
         """The window at ``position``; ``position.window`` must be below ``windows``."""
-        start = self.offset(position.epoch) + position.window * self.window
-        line = start + (self._rows * self.stretch)[:, None] + np.arange(self.window + 1)  # (B, T+1)
+        line = self.places() + self.start(position)
         text = self._gather(line, position.epoch).astype(np.int64)
         x, y = np.ascontiguousarray(text[:, :-1]), np.ascontiguousarray(text[:, 1:])
-        return Window(x, y, position.window == 0, position)
+        return Window(x, y, position)
 
     def _gather(self, line: NDArray[np.int64], epoch: int) -> Ids:
         if self._line_end is None:

@@ -57,6 +57,7 @@ def score_adapting(
             interrupts.check()
             end = min(begin + learner.how.window, stop)
             text = torch.from_numpy(ids[begin - 1 : end].astype("int64"))[None]
+            text = text.to(network.head.weight.device)
             logits, (hx, cx) = network(text[:, :-1], state)
             losses = F.cross_entropy(logits[0], text[0, 1:], reduction="none")
             nats += float(losses.detach().sum(dtype=torch.float64))

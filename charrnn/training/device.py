@@ -13,8 +13,7 @@ from charrnn.training.rates import cpu_flags, product_rate
 # what a run gets done of the rate of one large product, validations and all: memory holds tiles
 # back more than vectors; a GPU's part is a guess
 PART_OF_TILES, PART_OF_VECTORS, PART_OF_FLOAT32, PART_OF_GPU = 0.27, 0.75, 0.5, 0.1
-# from here on cuDNN's recurrent layers take bfloat16, on GPUs from Ampere on
-CUDNN_BFLOAT16, AMPERE = 91300, 8
+VOLTA = 7  # from here on a GPU multiplies float16 in units of its own
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,11 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
         return None
     if precision == "auto":
         if device.type == "cuda":
-            return torch.bfloat16 if _cudnn_takes_bfloat16(device) else None
+            # cuDNN's persistent recurrent kernels take no other type (torch: cudnn/RNN.cpp)
+            return torch.float16 if torch.cuda.get_device_capability(device)[0] >= VOLTA else None
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else None
+    if device.type == "mps":
+        raise ConfigError(f"--precision {precision} is untried on mps: leave it away")
     if precision == "float16" and device.type != "cuda":
         raise ConfigError(f"--precision float16 needs a CUDA GPU, not {device.type}; try bfloat16")
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
@@ -84,12 +86,6 @@ def training_flops(place: Place) -> float:
     if dtype == torch.bfloat16:
         part = PART_OF_TILES if "amx_bf16" in cpu_flags() else PART_OF_VECTORS
     return part * product_rate(dtype, place.threads)
-
-
-def _cudnn_takes_bfloat16(device: torch.device) -> bool:
-    """Whether recurrent layers in bfloat16 are cuDNN's; torch would step through them itself."""
-    version: int = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
-    return version >= CUDNN_BFLOAT16 and torch.cuda.get_device_capability(device)[0] >= AMPERE
 
 
 def _bfloat16_pays() -> bool:

@@ -29,6 +29,7 @@ from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.setting import Setting, Tally
 from charrnn.training.snapshot import best_checkpoint, last_checkpoint
 from charrnn.training.step import Stepper
+from charrnn.training.windows import Windows
 
 REPORT_EVERY = 50  # steps
 VALIDATIONS = 20  # a run, about
@@ -51,6 +52,7 @@ class Trainer:
         listener: Listener,
     ) -> None:
         self.setting, self.stepper, self.streams = setting, stepper, streams
+        self.windows = Windows(streams, stepper.place.device)
         self.folder, self.listener = folder, listener
         self.tally = Tally()
         self.config = setting.training
@@ -152,18 +154,16 @@ class Trainer:
 
     def _step(self) -> None:
         tally = self.tally
-        window = self.streams.at(tally.position)
-        if window.fresh:
-            self.state = self.stepper.network.zero_state(len(window.x))
+        if tally.position.window == 0:
+            self.state = self.stepper.network.zero_state(self.config.batch)
         progress = self.budget.progress(tally.step, tally.elapsed_s, tally.validation_s)
         tally.lr = learning_rate(self.config, tally.step, progress)
-        device = self.stepper.place.device
-        x, y = (torch.from_numpy(a).to(device, non_blocking=True) for a in (window.x, window.y))
+        x, y = self.windows.at(tally.position)
         result = self.stepper.step(x, y, self.state, tally.lr)
         self._losses.append(result.loss)
         self._norm = result.grad_norm
         # reading a number waits for a GPU, so there it is done once a report
-        if device.type == "cpu" or len(self._losses) >= REPORT_EVERY:
+        if self.windows.device.type == "cpu" or len(self._losses) >= REPORT_EVERY:
             self._settle()
         self.state = result.state
         tally.advance(self.streams.after(tally.position), x.numel())
@@ -252,11 +252,11 @@ class Trainer:
         report = self._report(val_nats) if told else None
         self._judge(val_nats)
         tally.validated_s = self._clock.now()
-        tally.validation_s = tally.validated_s - began
         self._save_last()
         if report is not None:
             self.listener.on_report(report)
         self.listener.on_sample(preview(self.setting, self.stepper))
+        tally.validation_s = self._clock.now() - began
 
     def _judge(self, val_nats: float | None) -> None:
         """Keep the network if it is the best so far; one that is not there sets no bar."""

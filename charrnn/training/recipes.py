@@ -111,12 +111,13 @@ def _defaults(settled: dict[str, Any], train_chars: int, fast: bool) -> dict[str
     short = not fast and 0 < settled.get("seconds", 0.0) <= SHORT_SECONDS
     hidden = max(size for least, size in _SIZES if train_chars >= least)
     hidden = settled.get("hidden", min(hidden, 384) if short else hidden)
-    batch, window = (256, 128) if fast else (32, 64) if short else (64, 100)
+    # a GPU's persistent kernels take up to 128 streams, and widths that are multiples of 128
+    batch, window = (128, 128) if fast else (32, 64) if short else (64, 100)
     return {
         "hidden": hidden,
         "layers": 2,
         "sum_layers": True,
-        "embedding": min(128, max(32, hidden // 4)),
+        "embedding": 128 if fast else min(128, max(32, hidden // 4)),
         "batch": batch,
         "window": window,
         "lr": 8e-3 if short else 4e-3,
