@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,6 +72,19 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:
     with atomic_file(path) as file:
         for chunk in chunks:
             file.write(chunk)
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether only we, or the machine's administrator, can have written what lies at ``path``.
+
+    Raises:
+        OSError: nothing lies there.
+
+    """
+    found = path.stat()
+    if not hasattr(os, "geteuid"):
+        return True
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH
 
 
 def process_lives(pid: int) -> bool:

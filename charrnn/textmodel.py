@@ -65,6 +65,7 @@ class TextModel:
         with np.errstate(all="ignore"):  # they may be anybody's, and overflow
             return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
 
+    @cached_property
     def _engine(self) -> AnyEngine:
         with np.errstate(all="ignore"):
             return open_engine(self.checkpoint.config, self._weights, form=self.form)
@@ -150,7 +151,7 @@ class TextModel:
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
         lines = self.lines if lines is None else lines
-        return Generator(self.vocab, self._engine(), config, prime=prime, lines=lines)
+        return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
         """How well the model predicts ``text``; its first character is read, not counted.

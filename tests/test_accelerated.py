@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -179,6 +180,41 @@ def test_code_is_kept_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         patch.setattr(machine_code, "compile_module", None)
         machine_code.load.cache_clear()
         assert machine_code.load("lstm", False, "float32") is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system knows no owners")
+def test_code_that_others_can_have_written_is_not_run() -> None:
+    config, weights = prepared("gru")
+    open_engine(config, weights)
+    machine_code.load.cache_clear()
+    for path in (Path(os.environ["CHARRNN_CACHE"]) / "kernels").glob("*.o"):
+        assert machine_code._cached(path)
+        path.chmod(0o646)
+        assert machine_code._cached(path) is None
+        path.chmod(0o644)
+
+
+def test_without_a_home_the_code_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise FileNotFoundError("no home")
+
+    monkeypatch.setattr(machine_code, "cache_folder", homeless)
+    machine_code.load.cache_clear()
+    assert isinstance(open_engine(*prepared("gru")), FastEngine)
+
+
+def test_where_no_thread_can_begin_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    config, weights = prepared("lstm", hidden=512)
+    wanted = FastEngine(config, weights, threads=2)
+    assert wanted.threads == 2
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    alone = FastEngine(config, weights, threads=2)
+    assert alone.threads == 1
+    ids = np.array([3])
+    assert np.array_equal(alone.step(ids), wanted.step(ids))
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

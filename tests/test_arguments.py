@@ -313,6 +313,34 @@ def test_wishes_that_cannot_be_exit_two(args: list[str], capfd: pytest.CaptureFi
     refused(args, capfd)
 
 
+SAMPLE = ["sample", "model", "--seed", "1", "--length", "5"]
+TRAIN = ["train", "text.txt", "--steps", "1", "--size", "8", "--layers", "1", "--threads", "1"]
+
+
+@pytest.mark.parametrize(
+    ("args", "variable"),
+    [
+        ([*SAMPLE, "--prime", "a"], "PRIME_FILE=nowhere"),
+        ([*SAMPLE, "--prime-file", "text.txt"], "PRIME=q"),
+        (["score", "text.txt", "--split", "val", "--model", "split"], "ENCODING=utf-16"),
+        (["score", "text.txt", "--model", "model", "--color"], "JSON=1"),
+        (TRAIN, "EPOCHS=9"),
+    ],
+)
+def test_a_flag_wins_over_a_rival_s_variable(
+    args: list[str],
+    variable: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "split" in args:
+        assert leave([*TRAIN, "--out", "split"], capfd)[0] == 0
+    name, value = variable.split("=")
+    monkeypatch.setenv(f"CHARRNN_{name}", value)
+    code, _, err = leave(args, capfd)
+    assert code == 0, err
+
+
 @pytest.mark.parametrize("args", [[], ["data"], ["bench"]], ids=" ".join)
 def test_a_command_that_needs_another_shows_its_help(
     args: list[str], capfd: pytest.CaptureFixture[str]

@@ -18,6 +18,12 @@ _OPTIONS = {
     "start_from": "--from",
     "temperature": "--temp",
 }
+# options of a command of which only one can be given: a flag wins over another's variable too
+_RIVALS = {
+    "train": (("time", "epochs", "steps"),),
+    "sample": (("prime", "prime_file"),),
+    "score": (("split", "encoding"), ("color", "json")),
+}
 _UNBROKEN = "\xa0"  # a space at which no line is broken; the page gets plain ones
 _NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
 
@@ -27,6 +33,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it."""
+        self._prefer_flags(ctx)
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -36,6 +43,13 @@ class Command(TyperCommand):
             if variables:
                 error.add_note(f"set in the environment: {', '.join(map(str, variables))}")
             raise
+
+    def _prefer_flags(self, ctx: typer.Context) -> None:
+        for rivals in _RIVALS.get(self.name or "", ()):
+            group = [param for param in self.params if param.name in rivals]
+            for param in group:
+                if is_from_environment(ctx, param) and any(_is_typed(ctx, p) for p in group):
+                    ctx.params[str(param.name)] = param.get_default(ctx)
 
     def _spellings(self) -> dict[str, str]:
         """Every option as it is typed, by its first long name; both of a switch that has two."""
@@ -75,6 +89,11 @@ def is_from_environment(ctx: typer.Context, param: Any) -> bool:
     """Whether a variable set ``param``."""
     source = ctx.get_parameter_source(param.name)
     return source is not None and source.name == "ENVIRONMENT"
+
+
+def _is_typed(ctx: typer.Context, param: Any) -> bool:
+    source = ctx.get_parameter_source(param.name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _is_long(name: str) -> bool:

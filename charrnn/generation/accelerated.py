@@ -174,8 +174,8 @@ class FastEngine:
         self.config, self.packed, self.streams = config, weights, streams
         self._wanted_threads = threads
         work = weights.bytes_per_step * min(streams, 8)
-        self.threads = threads if work >= THREAD_BYTES else 1
-        self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
+        self._pool = _pool(threads - 1) if threads > 1 and work >= THREAD_BYTES else None
+        self.threads = threads if self._pool else 1
         N, L, H, V = streams, config.layers, weights.hidden, weights.padded_vocab
         # a step reads one half of hx and writes the other
         self._hx = aligned((2, L, N, H), np.float32)
@@ -293,6 +293,16 @@ class FastEngine:
         for other in others:
             other.result()
         self._parity ^= steps & 1
+
+
+def _pool(threads: int) -> ThreadPoolExecutor | None:
+    """Threads that wait for work; None where the system lets none begin."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        pool.submit(int)
+    except RuntimeError:
+        return None
+    return pool
 
 
 _PLACES = {name: place for place, name in enumerate(FIELDS)}

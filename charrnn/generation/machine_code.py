@@ -19,7 +19,7 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from charrnn.files import ABANDONED_S, sweep_temporaries, write_atomic
+from charrnn.files import ABANDONED_S, is_trusted, sweep_temporaries, write_atomic
 from charrnn.generation.layout import Variant
 from charrnn.library import cache_folder
 
@@ -114,6 +114,8 @@ def _key(variant: Variant) -> str:
 
 def _cached(path: Path) -> bytes | None:
     try:
+        if not is_trusted(path):  # it would be run
+            return None
         blob = path.read_bytes()
     except OSError:
         return None

@@ -18,6 +18,7 @@ from typing import Any
 
 import numba
 
+from charrnn.files import is_trusted
 from charrnn.library import cache_folder
 
 
@@ -48,7 +49,7 @@ def _writable(folder: Path) -> Path:
     """``folder``, made if need be, or one for this process alone where that cannot be."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        if os.access(folder, os.W_OK) and is_trusted(folder):  # what lies there is run
             return folder
     except OSError:
         pass
