@@ -1,4 +1,4 @@
-"""The one place that writes files: atomically, or not at all.
+"""How files that others read are written: atomically, or not at all.
 
 A file is written beside its place under a temporary name, synced, renamed over the old one, and
 its folder is synced. Whoever reads sees the old file or the new one, never a part of either.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -81,3 +82,14 @@ def test_too_short_a_text() -> None:
         score(CONFIG, WEIGHTS, IDS[:1])
     with pytest.raises(ValueError, match="temperature"):
         score(CONFIG, WEIGHTS, IDS, temperature=0)
+
+
+def test_a_part_of_a_long_text_takes_memory_for_the_part_alone() -> None:
+    ids = np.zeros(20_000_000, np.uint8)
+    score(CONFIG, WEIGHTS, ids[:500])  # what is made once
+    tracemalloc.start()
+    try:
+        assert score(CONFIG, WEIGHTS, ids, ranges=((9_000_000, 9_000_500),)).chars == 500
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

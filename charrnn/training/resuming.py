@@ -108,8 +108,8 @@ def _same_budget(trainer: Trainer, last: Checkpoint) -> bool:
     return all(getattr(trainer.config, name) == was.get(name) for name in BUDGETS)
 
 
-def start_over(trainer: Trainer, last: Checkpoint) -> None:
-    """Be patient anew with a run that got another budget: its learning rate rises again."""
+def renew_patience(trainer: Trainer, last: Checkpoint) -> None:
+    """Count worse validations anew in a run that got another budget: its rate rises again."""
     if not _same_budget(trainer, last):
         trainer.tally.worse = 0
 

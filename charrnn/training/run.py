@@ -26,7 +26,7 @@ from charrnn.training.loop import Trainer
 from charrnn.training.places import check_vacant, old_folder
 from charrnn.training.recipes import choose, settle
 from charrnn.training.records import Listener, Plan, Result, Silence
-from charrnn.training.resuming import check_incomplete, setting_of, start_over, warn_of_changes
+from charrnn.training.resuming import check_incomplete, setting_of, renew_patience, warn_of_changes
 from charrnn.training.setting import FURTHEST, Setting
 from charrnn.training.snapshot import restore
 from charrnn.training.step import Stepper
@@ -139,7 +139,7 @@ def _resume(
             raise CheckpointError("the last checkpoint cannot be resumed: its window is none")
         trainer = _trainer(setting, stepper, streams, folder, listener)
         trainer.continue_from(tally, state)
-        start_over(trainer, last)
+        renew_patience(trainer, last)
         check_incomplete(trainer, last)
         folder.check_best()
         return _run(trainer)

@@ -130,5 +130,5 @@ class Stepper:
                 found_inf=skip,
             )
         if config.ema:
-            decay = min(config.ema, (1 + self.done) / (10 + self.done))
-            self.averaged.lerp_(self.flat.values, 1 - decay)
+            kept = min(config.ema, (1 + self.done) / (10 + self.done))
+            self.averaged.lerp_(self.flat.values, 1 - kept)

@@ -37,7 +37,7 @@ def input_gradient(dgates: Tensor, w: Tensor) -> Tensor:
 
 
 def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
-    """dgates (N, 4H)^T @ x (N, I) as float32."""
+    """dgates (N, 4H)^T @ x (N, I) as float32; rounded to bfloat16 where I is no multiple of 32."""
     if x.shape[1] % 32 or x.stride(1) != 1:
         return torch.mm(dgates.t(), x).float()
     return gram(dgates, x)
