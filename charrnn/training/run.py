@@ -26,7 +26,7 @@ from charrnn.training.loop import Trainer
 from charrnn.training.places import check_vacant, old_folder
 from charrnn.training.recipes import choose, settle
 from charrnn.training.records import Listener, Plan, Result, Silence
-from charrnn.training.resuming import check_incomplete, setting_of, renew_patience, warn_of_changes
+from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
 from charrnn.training.setting import FURTHEST, Setting
 from charrnn.training.snapshot import restore
 from charrnn.training.step import Stepper
