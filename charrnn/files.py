@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-# name of the target, process, nanoseconds: unique, and recognised by the sweep
 ABANDONED_S = 3600.0  # nothing takes so long between two writes
+# name of the target, process, nanoseconds: unique, and recognised by the sweep
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
 _ours: set[str] = set()  # names this process has given out
 
@@ -74,17 +74,18 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:
             file.write(chunk)
 
 
-def is_trusted(path: Path) -> bool:
-    """Whether only we, or the machine's administrator, can have written what lies at ``path``.
+def is_trusted(folder: Path) -> bool:
+    """Whether only we, or the machine's administrator, can have put what lies in ``folder`` there.
 
     Raises:
-        OSError: nothing lies there.
+        OSError: there is no such folder.
 
     """
-    found = path.stat()
+    found = folder.stat()
     if not hasattr(os, "geteuid"):
         return True
-    return found.st_uid in (0, os.geteuid()) and not found.st_mode & stat.S_IWOTH
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & others
 
 
 def process_lives(pid: int) -> bool:

@@ -93,7 +93,7 @@ def graceful() -> Iterator[None]:
 def at_once() -> Iterator[None]:
     """Within this block of ``graceful`` a signal raises ``Interrupted`` where it comes.
 
-    For what takes long and asks nobody, such as compiling, and has nothing to lose.
+    For what takes long and asks nobody, such as compiling or waiting for a reader.
     """
     global _raising
     _raising = threading.current_thread() is threading.main_thread()

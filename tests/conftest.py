@@ -28,6 +28,7 @@ _LOUD = {
     "COLUMNS",
     "LINES",
     "TTY_COMPATIBLE",
+    "PYTHONUNBUFFERED",
 }
 
 

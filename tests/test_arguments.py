@@ -324,7 +324,10 @@ TRAIN = ["train", "text.txt", "--steps", "1", "--size", "8", "--layers", "1", "-
         ([*SAMPLE, "--prime-file", "text.txt"], "PRIME=q"),
         (["score", "text.txt", "--split", "val", "--model", "split"], "ENCODING=utf-16"),
         (["score", "text.txt", "--model", "model", "--color"], "JSON=1"),
+        (["score", "text.txt", "--model", "model", "--adapt"], "PER_LINE=1"),
+        (["score", "text.txt", "--split", "val", "--model", "split"], "COLOR=1"),
         (TRAIN, "EPOCHS=9"),
+        ([*TRAIN, "--bytes"], "ENCODING=latin-1"),
     ],
 )
 def test_a_flag_wins_over_a_rival_s_variable(
@@ -339,6 +342,15 @@ def test_a_flag_wins_over_a_rival_s_variable(
     monkeypatch.setenv(f"CHARRNN_{name}", value)
     code, _, err = leave(args, capfd)
     assert code == 0, err
+
+
+def test_a_variable_that_a_flag_overrules_is_not_blamed(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARRNN_PRIME_FILE", "nowhere")
+    _, _, err = leave([*SAMPLE, "--prime", "a", "--temp=-1"], capfd)
+    assert "CHARRNN" not in err
+    assert "--temp" in err
 
 
 @pytest.mark.parametrize("args", [[], ["data"], ["bench"]], ids=" ".join)

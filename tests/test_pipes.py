@@ -21,6 +21,7 @@ import pytest
 
 from charrnn.checkpoint import load
 from charrnn.cli.output import BLOCK, TextWriter
+from charrnn.generation.generator import CHUNKS
 from charrnn.training.run import train
 from tests.support import environment, tiny
 
@@ -268,18 +269,60 @@ def test_what_was_drawn_is_written_when_a_signal_comes(signum: int, tmp_path: Pa
         endless.send_signal(signum)
     assert endless.returncode == 128 + signum
     got = (tmp_path / "text").read_bytes()
-    assert len(got) % BLOCK  # more than whole blocks
+    assert b"".join(whole_blocks(got)) != got  # but more
     wanted = subprocess.run([*command, str(len(got))], env=environment(), capture_output=True)
     assert got == wanted.stdout
 
 
-def test_a_signal_ends_a_sample_that_nobody_reads() -> None:
-    args = [sys.executable, "-m", "charrnn", "sample", "novel", "--seed", "1", "--length", "0"]
-    with subprocess.Popen(args, stdout=subprocess.PIPE, env=environment()) as endless:
+def whole_blocks(text: bytes) -> list[bytes]:
+    """``text`` as a writer that is never stopped would give it to a pipe, without its rest."""
+
+    blocks: list[bytes] = []
+
+    class Out:
+        def write(self, block: bytes) -> int:
+            blocks.append(block)
+            return len(block)
+
+        def flush(self) -> None:
+            pass
+
+        def isatty(self) -> bool:
+            return False
+
+    out = Out()
+    out.buffer = out  # type: ignore[attr-defined]
+    writer, sizes = TextWriter(out, "never"), list(CHUNKS)  # type: ignore[arg-type]
+    while text:
+        size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
+        writer.put(text[:size])
+        text = text[size:]
+    return blocks
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("more", [["--length", "0"], ["--json", "--length", "200000"]], ids=str)
+def test_a_signal_ends_a_sample_that_nobody_reads(more: list[str], unbuffered: bool) -> None:
+    env = environment(**({"PYTHONUNBUFFERED": "1"} if unbuffered else {}))
+    args = [sys.executable, "-m", "charrnn", "sample", "novel", "--seed", "1", *more]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, env=env) as endless:
         assert endless.stdout
         wait_until_full(endless.stdout.fileno())
         endless.send_signal(signal.SIGTERM)
         assert endless.wait(10) == 128 + signal.SIGTERM
+
+
+def test_a_signal_ends_a_sample_on_a_terminal_that_stands_still() -> None:
+    terminal, inside = os.openpty()
+    args = [sys.executable, "-m", "charrnn", "sample", "novel", "--seed", "1", "--length", "0"]
+    try:
+        with subprocess.Popen(args, stdout=inside, env=environment()) as endless:
+            wait_until_full(terminal)
+            endless.send_signal(signal.SIGTERM)
+            assert endless.wait(10) == 128 + signal.SIGTERM
+    finally:
+        os.close(terminal)
+        os.close(inside)
 
 
 def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ DURING = {
 AFTER = {  # the budget is spent
     "fitting": ["hold", "charrnn.training.ending.fit_temperature"],
     "test": ["hold", "charrnn.training.ending._score_test"],
-    "last line": ["hold", "charrnn.training.folder.RunFolder.check_saved"],
+    "last line": ["hold", "charrnn.training.folder.RunFolder.check_saved", 2],
 }
 SECOND = {
     "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
@@ -361,7 +361,7 @@ def test_a_signal_in_the_middle_of_a_large_text_ends_it(tmp_path: Path) -> None:
     process = fork("train", "novel.txt", "--out", "run", *TINY, place=tmp_path)
     process.until(lambda: any((tmp_path / "cache").glob(".*.ids.tmp*")))
     leaves(process, signal.SIGHUP)
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["training"]
+    assert {path.name for path in (tmp_path / "cache").iterdir()} <= {"training", "rates.json"}
 
 
 def stop_programs(times: int, folder: Path) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -14,8 +14,10 @@ import charrnn
 from charrnn.cli import bench, data, info, ls, sample, score, train
 from charrnn.cli.command import Command
 from charrnn.errors import CharRNNError
+from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
+STOPPED = {128 + signum for signum in SIGNALS}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -59,19 +61,29 @@ def main(args: list[str] | None = None) -> None:
     _replace_closed_streams()
     _speak_utf8()
     code = _run(args)
+    if code in STOPPED and args is None:
+        os._exit(code)  # what a command leaves in stdout's buffer then, nobody may ever read
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = PIPE_EXIT
     except OSError as error:
         code = code or _fail(f"cannot write to standard output: {error.strerror}", 1)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _let_go(sys.stderr)
     if code and args is None:
         # all is said; to take torch apart lasts, and another signal would find it half gone
         os._exit(code)
     if code == PIPE_EXIT:
-        # what is left in stdout's buffer has nowhere to go: not even an error at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go(sys.stdout)
     sys.exit(code)
+
+
+def _let_go(stream: TextIO) -> None:
+    """What is left in the buffer of ``stream`` has nowhere to go: not even an error at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(args: list[str] | None) -> int:

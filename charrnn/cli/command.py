@@ -20,9 +20,21 @@ _OPTIONS = {
 }
 # options of a command of which only one can be given: a flag wins over another's variable too
 _RIVALS = {
-    "train": (("time", "epochs", "steps"),),
+    "train": (
+        ("time", "epochs", "steps"),
+        ("resume", "preset"),
+        ("resume", "start"),
+        ("as_bytes", "encoding"),
+    ),
     "sample": (("prime", "prime_file"),),
-    "score": (("split", "encoding"), ("color", "json")),
+    "score": (
+        ("split", "encoding"),
+        ("split", "per_line"),
+        ("split", "color"),
+        ("adapt", "per_line"),
+        ("adapt", "color"),
+        ("color", "json"),
+    ),
 }
 _UNBROKEN = "\xa0"  # a space at which no line is broken; the page gets plain ones
 _NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
@@ -33,23 +45,29 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it."""
-        self._prefer_flags(ctx)
+        overruled = self._prefer_flags(ctx)
         try:
             return super().invoke(ctx)
         except UserError as error:
             if isinstance(error, ConfigError):
                 error.args = (in_options(error, self._spellings()),)
-            variables = [p.envvar for p in self.params if is_from_environment(ctx, p)]
-            if variables:
+            given = [p for p in self.params if is_from_environment(ctx, p)]
+            if variables := [p.envvar for p in given if p.name not in overruled]:
                 error.add_note(f"set in the environment: {', '.join(map(str, variables))}")
             raise
 
-    def _prefer_flags(self, ctx: typer.Context) -> None:
+    def _prefer_flags(self, ctx: typer.Context) -> set[str]:
+        """Forget what variables say where a flag says otherwise; the names of those options."""
+        overruled = set()
         for rivals in _RIVALS.get(self.name or "", ()):
             group = [param for param in self.params if param.name in rivals]
             for param in group:
                 if is_from_environment(ctx, param) and any(_is_typed(ctx, p) for p in group):
-                    ctx.params[str(param.name)] = param.get_default(ctx)
+                    overruled.add(str(param.name))
+        for param in self.params:
+            if param.name in overruled:
+                ctx.params[str(param.name)] = param.get_default(ctx)
+        return overruled
 
     def _spellings(self) -> dict[str, str]:
         """Every option as it is typed, by its first long name; both of a switch that has two."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Literal, TextIO
 
+from charrnn import interrupts
 from charrnn.console import harmless
 
 Escape = Literal["auto", "always", "never"]
@@ -52,8 +53,8 @@ class TextWriter:
         if self._torn:
             return
         if self._terminal and not self._line_start:
-            self._write(b"\n")
-        self._flush()
+            self._waiting += b"\n"
+        self._drain()
 
     def _shown(self, piece: bytes, final: bool = False) -> bytes:
         text = self._held + self._decoder.decode(piece, final)
@@ -68,9 +69,13 @@ class TextWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._torn = True
+        with interrupts.at_once():  # a reader may keep us waiting
+            self._torn = True
+            self._drain()
+            self._torn = False
+
+    def _drain(self) -> None:
         # without a buffer (PYTHONUNBUFFERED) a write may take a part only: after a stop, say
         while self._waiting:
             del self._waiting[: self._out.write(bytes(self._waiting)) or 0]
         self._out.flush()
-        self._torn = False

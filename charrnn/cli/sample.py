@@ -86,7 +86,7 @@ def sample(
     elif drawn:
         note(f"seed {seed}")
     try:
-        with interrupts.graceful(), interrupts.at_once():
+        with interrupts.graceful():
             write()
     except Interrupted as error:  # what was drawn is out; there is nothing to say
         raise typer.Exit(error.exit_code) from None
@@ -116,8 +116,9 @@ def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape) -> N
     escaped = is_escaped(sys.stdout, escape)
     for index, text in enumerate(texts):
         line = {"index": index, "seed": config.seed, "text": text}
-        sys.stdout.write(jsonlib.dumps(line, ensure_ascii=escaped) + "\n")
-        sys.stdout.flush()
+        with interrupts.at_once():  # a reader may keep us waiting
+            sys.stdout.write(jsonlib.dumps(line, ensure_ascii=escaped) + "\n")
+            sys.stdout.flush()
 
 
 def _print(

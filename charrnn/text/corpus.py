@@ -6,6 +6,7 @@ not grow with it. What cannot be read twice (standard input, a FIFO) is first co
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -34,6 +35,9 @@ from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
 NOTE_VERSION = 1
 IN_MEMORY = 1 << 25  # bytes; fewer ids are read at once, whatever becomes of their file then
+
+
+_FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Mapped(np.memmap):
@@ -85,7 +89,7 @@ def encode_corpus(
 
     Raises:
         CorpusError: a path is missing, a folder or a device without end; the text is empty.
-        CacheError: what was encoded could not be written.
+        CacheError: the disk of the cache is full, or fails.
         DecodingError: the text is not ``encoding``; names the byte offset.
 
     """
@@ -98,7 +102,8 @@ def encode_corpus(
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        raise CacheError(
+        kind = CacheError if error.errno in _FAILING else CorpusError
+        raise kind(
             f"cannot encode the corpus: {place}{error.strerror or error}; "
             "CHARRNN_CACHE names a folder that has room"
         ) from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.library import cache_folder
-from charrnn.text.splits import Range, RangeMap
+from charrnn.text.splits import Range, RangeMap, length
 from charrnn.text.vocab import Ids
 
 BLOCK = 1 << 18  # characters, or lines, that are looked at together
@@ -22,7 +22,8 @@ IN_MEMORY = 8 << 20  # bytes; more lies in a file
 
 def whole_lines(ids: Ids, ranges: tuple[Range, ...], line_end: int) -> tuple[Range, ...]:
     """``ranges`` of ``ids`` up to their last line end: an epoch begins where another one ended,
-    and half a record would be glued to a whole one there.
+    and half a record would be glued to a whole one there. A text that is mostly one record
+    keeps it.
     """
     for index in range(len(ranges), 0, -1):
         start, stop = ranges[index - 1]
@@ -30,7 +31,8 @@ def whole_lines(ids: Ids, ranges: tuple[Range, ...], line_end: int) -> tuple[Ran
             begin = max(start, end - BLOCK)
             found = np.flatnonzero(ids[begin:end] == line_end)
             if len(found):
-                return (*ranges[: index - 1], (start, begin + int(found[-1]) + 1))
+                whole = (*ranges[: index - 1], (start, begin + int(found[-1]) + 1))
+                return whole if 2 * length(whole) > length(ranges) else ranges
     return ranges
 
 

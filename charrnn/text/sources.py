@@ -140,11 +140,11 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
                 return Source(path, _name(path), limit)
         if not stat.S_ISFIFO(mode) and limit is None:
             raise CorpusError(f"{path} is a device that may never end: give --max-bytes")
-        with open(path, "rb", opener=_open_at_once) as pipe:
-            os.set_blocking(pipe.fileno(), True)
-            return Source(_copy(pipe, spool, limit, stack), _name(path), limit)
+        pipe = stack.enter_context(open(path, "rb", opener=_open_at_once))  # noqa: SIM115
+        os.set_blocking(pipe.fileno(), True)
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+    return Source(_copy(pipe, spool, limit, stack), _name(path), limit)
 
 
 def _open_at_once(path: str, flags: int) -> int:

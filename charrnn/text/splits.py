@@ -56,12 +56,11 @@ def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
     return math.floor(whole * (1 - val - test)), math.floor(whole * (1 - test))
 
 
-def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
-    """Cut ``n`` positions into training, validation and test parts.
+def check_cut(kind: Split, val_frac: float, test_frac: float) -> None:
+    """See to it that some text could be cut so.
 
     Raises:
         ConfigError: the fractions are negative or leave nothing to train on.
-        CorpusError: ``interleaved`` cuts whole windows of 100 rows, and a part gets none.
 
     """
     check_choice("split", kind, get_args(Split))
@@ -71,6 +70,17 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
     if val_frac + test_frac >= 1:
         both = f"val_frac and test_frac are {val_frac:g} and {test_frac:g}"
         raise ConfigError(f"{both}: nothing is left to train on", "val_frac", "test_frac")
+
+
+def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
+    """Cut ``n`` positions into training, validation and test parts.
+
+    Raises:
+        ConfigError: as ``check_cut``.
+        CorpusError: ``interleaved`` cuts whole windows of 100 rows, and a part gets none.
+
+    """
+    check_cut(kind, val_frac, test_frac)
     if kind == "contiguous":
         a, b = _cuts(n, val_frac, test_frac)
         return Parts(_ranges((0, a)), _ranges((a, b)), _ranges((b, n)))

@@ -110,7 +110,7 @@ class Streams:
     def text(self, epoch: int) -> Ids:
         """The whole text of an epoch, before it is turned."""
         if self._line_end is not None:
-            return self._gather(np.arange(self.length), epoch)
+            return self._lines_of(epoch, self._line_end)
         return np.concatenate([self._ids[start:stop] for start, stop in self._ranges])
 
     def at(self, position: Position) -> Window:
@@ -123,11 +123,14 @@ class Streams:
     def _gather(self, line: NDArray[np.int64], epoch: int) -> Ids:
         if self._line_end is None:
             return self._ids[self._map.positions(line)]
+        return self._lines_of(epoch, self._line_end)[line % self._map.length]
+
+    def _lines_of(self, epoch: int, line_end: int) -> Ids:
         if self._epoch_text is None or self._epoch_text[0] != epoch:
             self._epoch_text = None  # before there is another one
-            text = shuffled_lines(self._ids, self._map, self._line_end, self._rng(epoch, 1))
+            text = shuffled_lines(self._ids, self._map, line_end, self._rng(epoch, 1))
             self._epoch_text = (epoch, text)
-        return self._epoch_text[1][line % self._map.length]
+        return self._epoch_text[1]
 
     def after(self, position: Position) -> Position:
         """The position that follows."""

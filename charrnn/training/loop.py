@@ -252,11 +252,12 @@ class Trainer:
         report = self._report(val_nats) if told else None
         self._judge(val_nats)
         tally.validated_s = self._clock.now()
+        tally.validation_s = tally.validated_s - began
         self._save_last()
         if report is not None:
             self.listener.on_report(report)
         self.listener.on_sample(preview(self.setting, self.stepper))
-        tally.validation_s = self._clock.now() - began
+        tally.validation_s = self._clock.now() - began  # with saving and sample
 
     def _judge(self, val_nats: float | None) -> None:
         """Keep the network if it is the best so far; one that is not there sets no bar."""

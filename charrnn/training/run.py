@@ -17,7 +17,7 @@ from charrnn.model.fused import kernels
 from charrnn.model.network import CharNetwork
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import names
-from charrnn.text.splits import length
+from charrnn.text.splits import check_cut, length
 from charrnn.text.streams import Streams
 from charrnn.training.device import choose_place, training_flops
 from charrnn.training.ending import finish
@@ -97,7 +97,10 @@ def _start(
     if origin is not None:
         settings = _shape_of(origin, settings)
         text = text.read_as(origin)
-    settle(settings, preset)  # whatever is wrong is found before the work begins
+    # whatever is wrong is found before the work begins
+    settle(settings, preset)
+    check_cut(text.cut.kind, text.cut.val_frac, text.cut.test_frac)
+    place = choose_place(_where(settings))
     if out is not None:
         check_vacant(out)
     corpus = text.encode()
@@ -105,7 +108,6 @@ def _start(
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(f"{mark}: --encoding {better} leaves it out")
-    place = choose_place(_where(settings))
     model, config = choose(
         settings,
         preset=preset,

@@ -28,7 +28,9 @@ def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
     """
     if encoding == BYTES:
         return {"is_bytes": True, "encoding": None}
-    return {"is_bytes": is_bytes, "encoding": encoding and find_codec(encoding).name}
+    name = None if encoding is None else find_codec(encoding).name
+    # bytes are in no encoding; that of most texts does no harm to say
+    return {"is_bytes": is_bytes, "encoding": None if is_bytes and name == UTF8 else name}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class TextChoice:
         """0.1 validates; an interleaved split, which exists for comparisons, also tests on 0.1."""
         test_frac = 0.1 if self.split == "interleaved" else 0.0
         return Cut(
-            self.split or "contiguous",
+            "contiguous" if self.split is None else self.split,
             0.1 if self.val_frac is None else self.val_frac,
             test_frac if self.test_frac is None else self.test_frac,
         )
@@ -84,7 +86,7 @@ class TextChoice:
         return encode_corpus(
             self.paths or (bundled_corpus(),),
             is_bytes=self.is_bytes,
-            encoding=self.encoding or UTF8,
+            encoding=UTF8 if self.encoding is None else self.encoding,
             max_bytes=self.max_bytes,
         )
 
