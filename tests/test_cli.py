@@ -398,7 +398,7 @@ def test_completion_offers_checkpoints_and_choices(call, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ("sample novel --temp -1", "--temp is -1.0: it must be a finite number of at least 0"),
+        ("sample novel --temp -1", "--temp is -1.0: it must be at least 0"),
         ("sample novel --top-k 70000", "--top-k is 70000: "),
         ("sample novel --stop=", "--stop is '': it must be a text of at least one character"),
         ("sample novel --length 0 --count 2", "--count is above 1 and --length 0: "),

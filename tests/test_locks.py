@@ -17,8 +17,7 @@ import pytest
 import charrnn
 from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
-from charrnn.training import loop
-from charrnn.training import run as training
+from charrnn.training import folder, loop
 from charrnn.training.folder import occupied
 from charrnn.training.lock import LOCK, Lock
 from charrnn.training.records import Silence
@@ -62,7 +61,7 @@ class Notes(Silence):
 def race(place: Path, launch: Callable[..., Process]) -> tuple[Process, Process]:
     """Two trainers come to the lock together: the one that trains, and the one that has left."""
     args = ["train", "novel.txt", "--out", "run", *TINY, *ENDLESS]
-    meeting = {"patches": [["meet", "charrnn.training.run.occupied", "go"]]}
+    meeting = {"patches": [["meet", "charrnn.training.folder.occupied", "go"]]}
     go = place / "go"
     go.unlink(missing_ok=True)
     pair = [launch(*args, place=place, **(meeting if launch is fork else {})) for _ in range(2)]
@@ -75,8 +74,9 @@ def race(place: Path, launch: Callable[..., Process]) -> tuple[Process, Process]
         f"charrnn: run is being trained into by process {winner.pid} on {socket.gethostname()}: "
         "wait for it, or name another --out"
     )
-    if launch is fork:
-        reached = float((place / f"reached-{loser.pid}").read_text())
+    reached_at = place / f"reached-{loser.pid}"
+    if reached_at.exists():  # else it was refused before: the winner had been fast
+        reached = float(reached_at.read_text())
         said = (loser.streams / "stderr").stat().st_mtime  # the last thing that it did
         assert said - reached < PROMISED_S
     return winner, loser
@@ -134,7 +134,7 @@ def test_a_run_that_came_and_went_meanwhile_is_not_written_over(
         before.update({file: file.read_bytes() for file in path.iterdir()})
         return occupied(path, listener)
 
-    monkeypatch.setattr(training, "occupied", late)
+    monkeypatch.setattr(folder, "occupied", late)
     with pytest.raises(ConfigError, match="holds a run"):
         charrnn.train("novel.txt", out="run", **SETTINGS)
     assert len(before) >= 5
