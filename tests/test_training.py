@@ -469,6 +469,9 @@ def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_sta
     assert few[0] > 0
     assert few[1:] == (0.0, 0.0)
     assert all(a < b for a, b in zip(few, many, strict=True))
+    # a network with few weights for its text does not learn it by heart
+    rich, middling, poor = (chosen(20, hidden=hidden) for hidden in (512, 256, 64))
+    assert rich > middling > poor == (0.0, 0.0, 0.0)
     assert chosen(60, dropout=0.5, input_dropout=0.0) == (0.5, 0.0, many[2])
 
 
@@ -679,7 +682,9 @@ def test_a_run_with_a_time_that_is_often_stopped_is_validated_all_the_same(
 
 @pytest.mark.parametrize(
     "wrong", [{"vocab_size": 5}, {"hidden": "512"}, {"seconds": "10m"}, {"lines": "no"},
-              {"shuffle_offset": 0}, {"hidden": 0}, {"steps": 3, "epochs": 3}, {"preset": "x"}],
+              {"shuffle_offset": 0}, {"hidden": 0}, {"steps": 3, "epochs": 3}, {"preset": "x"},
+              {"device": "mps"}, {"precision": "float16", "device": "cpu"}, {"val_frac": 1.5},
+              {"split": "x"}],
     ids=str,
 )  # fmt: skip
 def test_a_wish_that_cannot_be_is_refused_before_the_text_is_read(wrong, tmp_path):
