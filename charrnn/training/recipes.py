@@ -71,7 +71,8 @@ def choose(
     model, training = _divided(_defaults(settled, train_chars, fast) | settled)
     config = ModelConfig.from_dict(model | {"vocab_size": vocab_size})
     fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
-    rates: dict[str, Any] = dropouts_for(_expected_epochs(fitted, config, train_chars, flops))
+    epochs = _expected_epochs(fitted, config, train_chars, flops)
+    rates: dict[str, Any] = dropouts_for(epochs, config.parameters / train_chars)
     rates = {name: rate for name, rate in rates.items() if name not in settled}
     return config, dataclasses.replace(fitted, **rates)
 
@@ -111,7 +112,7 @@ def _defaults(settled: dict[str, Any], train_chars: int, fast: bool) -> dict[str
     short = not fast and 0 < settled.get("seconds", 0.0) <= SHORT_SECONDS
     hidden = max(size for least, size in _SIZES if train_chars >= least)
     hidden = settled.get("hidden", min(hidden, 384) if short else hidden)
-    # a GPU's persistent kernels take up to 128 streams, and widths that are multiples of 128
+    # a GPU's persistent kernels take up to 128 streams, and embeddings of multiples of 128
     batch, window = (128, 128) if fast else (32, 64) if short else (64, 100)
     return {
         "hidden": hidden,
@@ -125,17 +126,19 @@ def _defaults(settled: dict[str, Any], train_chars: int, fast: bool) -> dict[str
     }
 
 
-def dropouts_for(epochs: float) -> dict[str, Any]:
+def dropouts_for(epochs: float, weights_per_char: float) -> dict[str, Any]:
     """How much to drop, and of what, when a text is read ``epochs`` times.
 
     A text that is read a few times cannot be learned by heart; then every doubling wants a little
-    more. Dropping recurrent weights and inputs costs much in the beginning and pays from about
-    twelve readings on. Fitted by eye to runs on War and Peace and tinyshakespeare (README).
+    more, and so does one of the weights there are for each character, of which two are usual.
+    Dropping recurrent weights and inputs costs much in the beginning and pays from about twelve
+    readings on. Fitted by eye to runs on War and Peace and tinyshakespeare (README).
     """
     doublings = math.log2(max(epochs, 1.0) / 2.5)
-    late = max(0.0, min(0.3, 0.1 * (doublings - 2.0)))
+    wealth = max(-4.0, min(1.0, math.log2(weights_per_char / 2)))
+    late = max(0.0, min(0.3, 0.1 * (doublings + min(wealth, 0.0) - 2.0)))
     return {
-        "dropout": round(max(0.0, min(0.4, 0.06 * doublings)), 2),
+        "dropout": round(max(0.0, min(0.4, 0.09 * (doublings + wealth))), 2),
         "input_dropout": round(late / 2, 2),
         "weight_dropout": round(late, 2),
     }
