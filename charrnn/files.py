@@ -6,6 +6,7 @@ its folder is synced. Whoever reads sees the old file or the new one, never a pa
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that has no room
 ABANDONED_S = 3600.0  # nothing takes so long between two writes
 # name of the target, process, nanoseconds: unique, and recognised by the sweep
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")

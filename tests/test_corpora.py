@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from charrnn import checkpoint
 from charrnn.cli.app import main
 from charrnn.config import MAX_VOCABULARY
-from charrnn.text import sources
+from charrnn.text import corpus, sources
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.sources import BlockDecoder
 from charrnn.text.vocab import Vocab
@@ -117,6 +118,27 @@ def test_a_batch_and_window_that_were_asked_for_are_not_shrunk(train: Train) -> 
     path = written("text.txt", b"abc" * 1000)
     args = ("--batch", "50", "--window", "60")
     refused(train(path, *args), "50 streams of 60 need 3,000 characters", "there are 2,700")
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("pipe", [False, True])
+def test_a_cache_that_is_full_or_fails_is_not_the_users_mistake(
+    pipe: bool, reason: int, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    path = written("text.txt", b"abc" * 1000)
+    monkeypatch.setattr(sources if pipe else corpus, "_copy" if pipe else "atomic_file", fail)
+    if pipe:
+        path = Path("pipe")
+        os.mkfifo(path)
+    code, err = train(path)
+    assert code == (2 if reason == errno.EACCES else 1)
+    assert err == (
+        f"charrnn: cannot encode the corpus: {os.strerror(reason)}; "
+        "CHARRNN_CACHE names a folder that has room\n"
+    )
 
 
 def test_an_interleaved_split_says_what_it_needs(train: Train) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from contextlib import suppress
@@ -14,11 +13,11 @@ import charrnn
 from charrnn.cli import bench, data, info, ls, sample, score, train
 from charrnn.cli.command import Command
 from charrnn.errors import CharRNNError
+from charrnn.files import FULL
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 STOPPED = {128 + signum for signum in SIGNALS}
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="charrnn",

@@ -19,7 +19,7 @@ import numpy as np
 
 from charrnn import interrupts
 from charrnn.errors import CacheError, ConfigError, CorpusError
-from charrnn.files import ABANDONED_S, atomic_file, sweep_temporaries, write_atomic
+from charrnn.files import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
 from charrnn.library import cache_folder
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,
@@ -35,9 +35,6 @@ from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
 NOTE_VERSION = 1
 IN_MEMORY = 1 << 25  # bytes; fewer ids are read at once, whatever becomes of their file then
-
-
-_FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Mapped(np.memmap):
@@ -102,7 +99,7 @@ def encode_corpus(
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        kind = CacheError if error.errno in _FAILING else CorpusError
+        kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
         raise kind(
             f"cannot encode the corpus: {place}{error.strerror or error}; "
             "CHARRNN_CACHE names a folder that has room"
