@@ -123,11 +123,16 @@ def test_a_batch_and_window_that_were_asked_for_are_not_shrunk(train: Train) -> 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("pipe", [False, True])
 def test_a_cache_that_is_full_or_fails_is_not_the_users_mistake(
-    pipe: bool, reason: int, train: Train, monkeypatch: pytest.MonkeyPatch
+    pipe: bool,
+    reason: int,
+    train: Train,
+    new_cache: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(reason, os.strerror(reason))
 
+    monkeypatch.setenv("CHARRNN_CACHE", new_cache(Path("bare").absolute()))  # so that it encodes
     path = written("text.txt", b"abc" * 1000)
     monkeypatch.setattr(sources if pipe else corpus, "_copy" if pipe else "atomic_file", fail)
     if pipe:
