@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -356,3 +357,11 @@ def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
         writer.put(text[start : start + 1000])
     writer.end()
     assert bytes(short.taken) == text
+
+
+def test_a_pipe_gets_the_first_piece_at_once_and_then_larger_blocks() -> None:
+    blocks = [len(block) for block in whole_blocks(b"x" * 10 * BLOCK)]
+    assert blocks[0] == CHUNKS[0]
+    growing = blocks[: blocks.index(BLOCK) + 1]
+    assert all(2 * a <= b for a, b in pairwise(growing))
+    assert set(blocks[len(growing) :]) == {BLOCK}

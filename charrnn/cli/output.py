@@ -10,7 +10,7 @@ from charrnn.console import harmless
 
 Escape = Literal["auto", "always", "never"]
 
-BLOCK = 1 << 13  # bytes that a pipe's text waits for
+BLOCK = 1 << 13  # bytes that a pipe's text waits for at most
 
 
 def is_escaped(stream: TextIO, escape: Escape) -> bool:
@@ -21,6 +21,8 @@ def is_escaped(stream: TextIO, escape: Escape) -> bool:
 class TextWriter:
     """Writes samples to ``stream``: a terminal gets each piece at once, a pipe gets blocks.
 
+    A pipe's first piece goes at once too, for a reader that wants no more, and every block may be
+    twice the one before it.
     Bytes go down a pipe untouched. Where control characters are to be written out (``escape``:
     ``auto`` means on a terminal), the bytes are read as UTF-8 first.
     """
@@ -32,6 +34,7 @@ class TextWriter:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # a carriage return, which a newline that follows makes harmless
         self._waiting = bytearray()
+        self._block = 1
         self._torn = False
         self._line_start = True
 
@@ -65,7 +68,8 @@ class TextWriter:
         if piece:
             self._line_start = piece.endswith(b"\n")
             self._waiting += piece
-        if self._waiting and (self._terminal or len(self._waiting) >= BLOCK):
+        if self._waiting and (self._terminal or len(self._waiting) >= self._block):
+            self._block = min(2 * len(self._waiting), BLOCK)
             self._flush()
 
     def _flush(self) -> None:
