@@ -19,7 +19,7 @@ from charrnn.generation import accelerated, machine_code
 from charrnn.generation.accelerated import FastEngine
 from charrnn.generation.engine import Engine, Weights, quantize
 from charrnn.generation.generator import Generator
-from charrnn.generation.layout import whole_scale
+from charrnn.generation.layout import Variant, whole_scale
 from charrnn.generation.opening import open_engine
 from charrnn.generation.sampling import choose
 from charrnn.generation.scoring import score
@@ -165,21 +165,27 @@ def test_bad_ids_are_refused() -> None:
             fast.step(np.array([index]))
 
 
+def plain(cell: str) -> Variant:
+    """What the kernel of a few streams in float32 is compiled for here."""
+    here = machine_code.processor()
+    return Variant(cell, False, "float32", here.lanes, here.x86)
+
+
 def test_code_is_kept_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
     machine_code.load.cache_clear()
-    machine_code.load("lstm", False, "float32")
+    machine_code.load(plain("lstm"))
     (kept,) = tmp_path.rglob("*.o")
     good = kept.read_bytes()
     for blob in (good[:-1], b"", b"\0" * len(good)):
         kept.write_bytes(blob)
         machine_code.load.cache_clear()
-        machine_code.load("lstm", False, "float32")
+        machine_code.load(plain("lstm"))
         assert kept.read_bytes() == good
     with monkeypatch.context() as patch:
         patch.setattr(machine_code, "compile_module", None)
         machine_code.load.cache_clear()
-        assert machine_code.load("lstm", False, "float32") is not None
+        assert machine_code.load(plain("lstm")) is not None
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system knows no owners")
@@ -223,7 +229,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "file"))
     machine_code.load.cache_clear()
-    assert machine_code.load("rnn-relu", False, "float32") is not None
+    assert machine_code.load(plain("rnn-relu")) is not None
 
 
 def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ streams there are nor on the number of threads, to the last bit (see ``kernels``
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -53,7 +53,7 @@ class PackedLayer:
 
 @dataclass(frozen=True)
 class Packed:
-    """All weights as the kernel reads them, and the kernel."""
+    """All weights as the kernels of ``variant`` read them, for few streams or many."""
 
     config: ModelConfig
     variant: Variant
@@ -62,19 +62,12 @@ class Packed:
     layers: tuple[PackedLayer, ...]
     head: Array
     head_bias: Array
-    run: machine_code.Run
 
     @classmethod
     def prepare(cls, config: ModelConfig, weights: Weights, form: str) -> Packed:
-        """Lay out ``weights``, the recurrent layers stored as ``form``.
-
-        Raises:
-            OSError, RuntimeError: no code can be made for this machine.
-
-        """
+        """Lay out ``weights``, the recurrent layers stored as ``form``."""
         here = machine_code.processor()
         variant = Variant(config.cell, config.sum_layers, form, here.lanes, here.x86)
-        run = machine_code.load(config.cell, config.sum_layers, form)
         hidden = _up(config.hidden, PAIR * here.lanes)
         packer = _Packer(config, variant, hidden)
         layers = tuple(packer.layer(weights, index) for index in range(config.layers))
@@ -85,7 +78,7 @@ class Packed:
         head[...] = rows.reshape(head.shape[0], head.shape[2], hidden).swapaxes(1, 2)
         bias = aligned((V,), np.float32)
         bias[: config.vocab_size] = weights.head_bias
-        return cls(config, variant, hidden, V, layers, head, bias, run)
+        return cls(config, variant, hidden, V, layers, head, bias)
 
     @property
     def bytes_per_step(self) -> int:
@@ -172,6 +165,8 @@ class FastEngine:
         if isinstance(weights, Weights):
             weights = Packed.prepare(config, weights, form)
         self.config, self.packed, self.streams = config, weights, streams
+        variant = weights.variant
+        self._run = machine_code.load(replace(variant, many=streams >= variant.block))
         self._wanted_threads = threads
         work = weights.bytes_per_step * min(streams, 8)
         self._pool = _pool(threads - 1) if threads > 1 and work >= THREAD_BYTES else None
@@ -285,11 +280,11 @@ class FastEngine:
             reals[_PLACES["scale"]] = inverse_temperature(choice.temperature) if hot else -1.0
             reals[_PLACES["top_p"]], reals[_PLACES["min_p"]] = choice.top_p, choice.min_p
         others = [
-            self._pool.submit(self.packed.run, plan.ctypes.data, thread)
+            self._pool.submit(self._run, plan.ctypes.data, thread)
             for thread in range(1, self.threads)
             if self._pool
         ]
-        self.packed.run(plan.ctypes.data, 0)
+        self._run(plan.ctypes.data, 0)
         for other in others:
             other.result()
         self._parity ^= steps & 1

@@ -38,8 +38,10 @@ class _Kernel:
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
         self.module = ir.Module("charrnn")
-        self.panels = {n: self._panel(n, m) for n, m in ((variant.block, 1), (1, PAIR))}
-        self.heads = {n: self._head(n) for n in (variant.block, 1)}
+        # streams that pass a panel together, and the panels that they pass side by side
+        sizes = {1: PAIR} | ({variant.block: 1} if variant.many else {})
+        self.panels = {n: self._panel(n, m) for n, m in sizes.items()}
+        self.heads = {n: self._head(n) for n in sizes}
         self.draw = drawing.build(self.module, variant.lanes)
         self._run()
 
@@ -207,11 +209,9 @@ class _Kernel:
         stride = w.whole(HEAD_VECTORS * w.lanes)
         with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_logits"), w.whole(0))):
             with self._share(w, plan, thread, w.b.sdiv(V, stride)) as panel:
-                whole = self._whole_blocks(w, N)
-                with w.loop(w.whole(0), whole, self.variant.block) as first:
-                    w.b.call(self.heads[self.variant.block], [plan, panel, first, features])
-                with w.loop(whole, N) as first:
-                    w.b.call(self.heads[1], [plan, panel, first, features])
+                for n, begin, end in self._blocks(w, N):
+                    with w.loop(begin, end, n) as first:
+                        w.b.call(self.heads[n], [plan, panel, first, features])
             self._wait(w, plan, turn)
         with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_draw"), w.whole(0))):
             with self._share(w, plan, thread, N) as n:
@@ -241,19 +241,22 @@ class _Kernel:
         self, w: Writer, N: Value, pair: Value, before: Sequence[Value], after: Sequence[Value]
     ) -> None:
         """A layer's step for ``PAIR`` panels: blocks of streams a panel, the rest one by one."""
-        begin, whole = w.b.mul(pair, w.whole(PAIR)), self._whole_blocks(w, N)
-        with (
-            w.loop(begin, w.b.add(begin, w.whole(PAIR))) as panel,
-            w.loop(w.whole(0), whole, self.variant.block) as first,
-        ):
-            w.b.call(self.panels[self.variant.block], [*before, panel, first, *after])
-        with w.loop(whole, N) as first:
-            w.b.call(self.panels[1], [*before, begin, first, *after])
+        start = w.b.mul(pair, w.whole(PAIR))
+        for n, begin, end in self._blocks(w, N):
+            panels = 1 if n > 1 else PAIR  # at once
+            with (
+                w.loop(start, w.b.add(start, w.whole(PAIR)), panels) as panel,
+                w.loop(begin, end, n) as first,
+            ):
+                w.b.call(self.panels[n], [*before, panel, first, *after])
 
-    def _whole_blocks(self, w: Writer, N: Value) -> Value:
-        """How many of ``N`` streams fill blocks."""
-        block = w.whole(self.variant.block)
-        return w.b.mul(w.b.sdiv(N, block), block)
+    def _blocks(self, w: Writer, N: Value) -> list[tuple[int, Value, Value]]:
+        """Sizes of blocks, and which of ``N`` streams go in such: from … to."""
+        if not self.variant.many:
+            return [(1, w.whole(0), N)]
+        block = self.variant.block
+        whole = w.b.mul(w.b.sdiv(N, w.whole(block)), w.whole(block))
+        return [(block, w.whole(0), whole), (1, whole, N)]
 
     def _wait(self, w: Writer, plan: Value, turn: Value) -> None:
         """Go on when all threads have come here: spin a little, then let others run."""

@@ -33,13 +33,14 @@ def whole_scale(hidden: int) -> int:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kernel is compiled for."""
+    """What a kernel is compiled for; ``many``: streams enough to pass panels in blocks."""
 
     cell: str
     sum_layers: bool
     form: str
     lanes: int
     x86: bool
+    many: bool = False
 
     @property
     def block(self) -> int:

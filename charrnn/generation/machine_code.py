@@ -24,7 +24,7 @@ from charrnn.generation.layout import Variant
 from charrnn.library import cache_folder
 
 # what decides the code, beside the processor
-SOURCES = ("codegen.py", "drawing.py", "kernels.py", "layout.py")
+SOURCES = ("codegen.py", "drawing.py", "kernels.py", "layout.py", "machine_code.py")
 
 Run = Callable[[int, int], None]
 
@@ -51,13 +51,11 @@ def processor() -> Processor:
 
 
 @cache
-def load(cell: str, sum_layers: bool, form: str) -> Run:
+def load(variant: Variant) -> Run:
     """The ``run`` of ``kernels`` for this processor, compiled if it is not in the cache.
 
     It is called without Python's global lock, so two threads can be in it.
     """
-    here = processor()
-    variant = Variant(cell, sum_layers, form, here.lanes, here.x86)
     name, code = f"{_key(variant)}.o", None
     with suppress(OSError):  # a user without a home has no cache
         code = _cached(cache_folder() / "kernels" / name)
@@ -90,19 +88,21 @@ _engines: list[Any] = []
 def _target_machine() -> Any:
     here = processor()
     target = llvm.Target.from_default_triple()
-    return target.create_target_machine(here.name, here.features, opt=3, jit=True)
+    return target.create_target_machine(here.name, here.features, opt=2, jit=True)
 
 
 def compile_module(text: str) -> bytes:
-    """The object code of a module of LLVM's language for this processor."""
+    """The object code of a module of LLVM's language for this processor.
+
+    Kernels are written as they are to run: variables go into registers, and LLVM's other passes
+    would add nothing but most of the time that the first sample on a machine waits for.
+    """
     module = llvm.parse_assembly(text)
     module.verify()
     machine = _target_machine()
-    # unrolled, a block needs more registers than there are
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     return bytes(machine.emit_object(module))
 
 
