@@ -221,7 +221,29 @@ def test_vectors_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
 import pytest
 from charrnn.model.kernels import amx
 amx.amx_available = lambda: False
-raise SystemExit(pytest.main(["-q", {__file__!r}, "-k", "compiled and not code"]))
+raise SystemExit(pytest.main([{__file__!r}, "-k", "compiled and not code"]))
+"""
+    assert " passed" in python(program, CHARRNN_CACHE=str(tmp_path))
+
+
+def test_tiles_pass_where_there_are_none(tmp_path: Path) -> None:
+    """The tests above once more with the tile kernels, each instruction in NumPy."""
+    window = compiled_window()
+    if window is None or window.UNIT == "amx":
+        pytest.skip("this processor has tiles, or none of the vectors that go with them")
+    program = f"""
+import warnings
+import pytest
+from tests import tiles_in_memory
+tiles_in_memory.install()
+from charrnn.model.kernels.fused_lstm import compiled_window
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # code that calls Python is not kept
+    assert compiled_window().UNIT == "amx"
+code = pytest.main([{__file__!r}, "-k", "compiled and not code and not (symbols and size4)"])
+assert not tiles_in_memory.faults, tiles_in_memory.faults[:9]
+assert tiles_in_memory.done["dot"] > 100_000
+raise SystemExit(code)
 """
     assert " passed" in python(program, CHARRNN_CACHE=str(tmp_path))
 
