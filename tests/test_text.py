@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError, CorpusError, DecodingError, UnknownCharacterError
-from charrnn.text import sources
+from charrnn.text import sources, vocab
 from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
 from charrnn.text.sources import BlockDecoder
 from charrnn.text.vocab import Vocab, id_dtype
@@ -83,6 +84,38 @@ def test_an_unknown_character_is_named_with_its_code_and_place() -> None:
         "character '😀' (U+1F600) at 2 is not in the vocabulary of 4 characters; "
         "--unknown skip or replace goes on without it"
     )
+
+
+@given(st.text("ab é😀", max_size=12), st.sampled_from([True, False]))
+def test_a_text_looked_up_in_parts_is_looked_up_as_one(text: str, is_bytes: bool) -> None:
+    alphabet = Vocab((32, 97, 98), (1, 1, 1), is_bytes)
+
+    def everything(chunk: int) -> list[object]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vocab, "CHUNK", chunk)
+            found: list[object] = [alphabet.missing(text)]
+            for unknown in ("skip", "replace"):
+                ids = alphabet.encode(text, unknown)  # type: ignore[arg-type]
+                found += [ids.tolist(), ids.dtype, alphabet.omissions(text, unknown)]  # type: ignore[arg-type]
+            try:
+                return [*found, alphabet.encode(text).tolist()]
+            except UnknownCharacterError as error:
+                return [*found, str(error)]
+
+    assert everything(1) == everything(3) == everything(100)
+
+
+@pytest.mark.parametrize("is_bytes", [True, False])
+def test_looking_a_text_up_takes_few_bytes_a_character(is_bytes: bool) -> None:
+    text = "ab" * (8 << 20)
+    alphabet = Vocab((97, 98), (1, 1), is_bytes)
+    tracemalloc.start()
+    try:
+        ids = alphabet.encode(text)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
+    finally:
+        tracemalloc.stop()
+    assert len(ids) == len(text)
 
 
 def test_an_unprintable_unknown_is_written_out() -> None:

@@ -22,6 +22,7 @@ Ids = NDArray[np.integer[Any]]
 CODE_POINTS = 0x110000
 REPLACEMENT = 0xFFFD
 MAX_COUNT = 2**63
+CHUNK = 1 << 20  # characters looked up at once: codes and their ids take a dozen bytes each
 
 
 def _quoted(code: int) -> str:
@@ -95,33 +96,44 @@ class Vocab:
             DecodingError: ``text`` is bytes, the vocabulary has characters and it is not UTF-8.
 
         """
-        codes = self._codes_of(text)
-        ids = self.lookup(codes)
-        missing = ids < 0
-        if missing.any():
-            if unknown == "error":
-                raise self._unknown(codes, missing)
-            if unknown == "skip":
-                ids = ids[~missing]
-            else:
-                ids = np.where(missing, np.int32(self.substitute), ids)
-        return ids.astype(id_dtype(len(self)))
+        parts = [np.empty(0, id_dtype(len(self)))]
+        for start, codes in self._chunks(text):
+            ids = self.lookup(codes)
+            missing = ids < 0
+            if missing.any():
+                if unknown == "error":
+                    raise self._unknown(start, codes, missing)
+                if unknown == "skip":
+                    ids = ids[~missing]
+                else:
+                    ids = np.where(missing, np.int32(self.substitute), ids)
+            parts.append(ids.astype(parts[0].dtype))
+        return np.concatenate(parts)
 
-    def _codes_of(self, text: str | bytes) -> NDArray[Any]:
+    def _chunks(self, text: str | bytes) -> Iterator[tuple[int, NDArray[Any]]]:
+        """The codes of ``text`` a part at a time, and where each part begins."""
+        whole = self._whole(text)
+        for start in range(0, len(whole), CHUNK):
+            part = whole[start : start + CHUNK]
+            if isinstance(part, str):
+                yield start, np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
+            else:
+                yield start, np.frombuffer(part, np.uint8)
+
+    def _whole(self, text: str | bytes) -> str | bytes:
+        """``text`` as what the alphabet is made of: bytes, or characters."""
         if self.is_bytes:
             try:
-                raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+                return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             except UnicodeEncodeError as error:
                 raise UnknownCharacterError(f"the text is not UTF-8: {error.reason}") from None
-            return np.frombuffer(raw, np.uint8)
-        if isinstance(text, bytes):
-            try:
-                text = text.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise DecodingError(
-                    f"the text is not UTF-8 at byte {error.start}", error.start
-                ) from None
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        if isinstance(text, str):
+            return text
+        try:
+            return text.decode("utf-8")
+        except UnicodeDecodeError as error:
+            message = f"the text is not UTF-8 at byte {error.start}"
+            raise DecodingError(message, error.start) from None
 
     def missing(self, text: str | bytes) -> str:
         """The first of ``text`` that the alphabet lacks, named with its place; empty: it has all.
@@ -130,9 +142,11 @@ class Vocab:
             DecodingError: as ``encode``.
 
         """
-        codes = self._codes_of(text)
-        missing = self.lookup(codes) < 0
-        return self._first(codes, missing) if missing.any() else ""
+        for start, codes in self._chunks(text):
+            missing = self.lookup(codes) < 0
+            if missing.any():
+                return self._first(start, codes, missing)
+        return ""
 
     def omissions(self, text: str | bytes, unknown: Unknown) -> str:
         """What ``encode`` does to ``text`` with that ``unknown``, in one line; empty: nothing.
@@ -140,37 +154,42 @@ class Vocab:
         Raises: as ``encode``.
 
         """
-        codes = self._codes_of(text)
-        missing = self.lookup(codes) < 0
-        count = int(missing.sum())
+        count, total, first = 0, 0, 0
+        for start, codes in self._chunks(text):
+            missing = self.lookup(codes) < 0
+            if missing.any():
+                if unknown == "error":
+                    raise self._unknown(start, codes, missing)
+                first = first if count else int(codes[np.argmax(missing)])
+            count, total = count + int(missing.sum()), total + len(codes)
         if count == 0:
             return ""
-        if unknown == "error":
-            raise self._unknown(codes, missing)
         done = f"replaced by {self._brief(self.codes[self.substitute])}"
         be, was = ("is", "was") if count == 1 else ("are", "were")
         return (
-            f"{count:,} of {len(codes):,} {self._kind} {be} not in the alphabet and {was} "
+            f"{count:,} of {total:,} {self._kind} {be} not in the alphabet and {was} "
             f"{'skipped' if unknown == 'skip' else done} "
-            f"(first: {self._brief(int(codes[np.argmax(missing)]))})"
+            f"(first: {self._brief(first)})"
         )
 
     @property
     def _kind(self) -> str:
         return "bytes" if self.is_bytes else "characters"
 
-    def _unknown(self, codes: NDArray[Any], missing: NDArray[np.bool_]) -> UnknownCharacterError:
-        first = self._first(codes, missing)
+    def _unknown(
+        self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
+    ) -> UnknownCharacterError:
+        first = self._first(start, codes, missing)
         return UnknownCharacterError(f"{first}; --unknown skip or replace goes on without it")
 
-    def _first(self, codes: NDArray[Any], missing: NDArray[np.bool_]) -> str:
+    def _first(self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]) -> str:
         place = int(np.argmax(missing))
         code = int(codes[place])
         if self.is_bytes:
             named = f"byte 0x{code:02X}"
         else:
             named = f"character {_quoted(code)} (U+{code:04X})"
-        return f"{named} at {place} is not in the vocabulary of {len(self)} {self._kind}"
+        return f"{named} at {start + place} is not in the vocabulary of {len(self)} {self._kind}"
 
     def _brief(self, code: int) -> str:
         return f"0x{code:02X}" if self.is_bytes else f"{_quoted(code)} U+{code:04X}"
