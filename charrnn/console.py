@@ -153,6 +153,11 @@ class TrainConsole:
         if not is_plain(sys.stderr):
             self._bar = _new_bar()
 
+    def on_compiling(self) -> None:
+        """Say what nothing is to be seen of."""
+        if not self._quiet:
+            note("compiling kernels for this processor: once, some ten seconds")
+
     def on_note(self, text: str) -> None:
         """Say it, quiet or not."""
         self._write(f"charrnn: {one_line(text)}")

@@ -252,15 +252,18 @@ def test_compiled_code_is_kept_by_all_its_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numba = pytest.importorskip("numba")
-    from charrnn.model.kernels.kept import digest, kept_code
+    from charrnn.model.kernels.kept import digest, is_kept, kept_code
 
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
     before = numba.config.CACHE_DIR
+    assert not is_kept("unit")
     with kept_code("unit") as folder:
         assert str(folder) == numba.config.CACHE_DIR
         numba.cfunc("int64(int64)", cache=True)(_same)
     assert before == numba.config.CACHE_DIR
     assert folder.parent.parent == tmp_path
+    assert is_kept("unit")
+    assert not is_kept("another")
     assert list(folder.rglob("*.nbi"))
     copies = tmp_path / "copies"
     copies.mkdir()

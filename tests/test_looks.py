@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.cli.app import main
 from tests.support import charrnn, tiny
 from tests.terminal import on_a_terminal, raw_controls
 
@@ -56,6 +57,19 @@ def test_colours_are_colours_unless_they_are_not_wanted() -> None:
     assert re.search(r"\x1b\[[147]m", grey)
     assert "\x1b" not in on_a_terminal(*args, TERM="dumb").text
     assert b"\x1b[" in charrnn(*args, TERM="dumb").stdout  # for less -R, say
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_compiling_is_said_for_it_takes_a_while(
+    quiet: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charrnn.training.run.must_compile", lambda *_: True)
+    args = ["train", "--steps", "1", "--size", "8", "--seed", "1", *(["-q"] if quiet else [])]
+    with pytest.raises(SystemExit):
+        main(args)
+    err = capfd.readouterr().err.splitlines()
+    said = "charrnn: compiling kernels for this processor: once, some ten seconds"
+    assert err == [] if quiet else err[0] == said
 
 
 def test_quiet_training_says_nothing() -> None:

@@ -13,6 +13,7 @@ from torch import _VF, Tensor
 from torch.nn import functional as F
 
 from charrnn.model.cells import LayerWeights
+from charrnn.model.kernels import fused_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
 
 _TORCH_LAYERS: dict[str, Any] = {
@@ -69,11 +70,19 @@ def run_first_layer(
 def kernels(cell: str, device: torch.device, dtype: torch.dtype) -> str:
     """What runs a layer there in ``dtype``: our ``amx`` or ``avx512`` kernels, or ``torch``.
 
-    They may have to be compiled, which takes seconds.
+    They may have to be compiled, which takes seconds (``must_compile``).
     """
-    ours = cell == "lstm" and device.type == "cpu" and dtype == torch.bfloat16
-    window = compiled_window() if ours else None
+    window = compiled_window() if _is_ours(cell, device, dtype) else None
     return "torch" if window is None else window.UNIT
+
+
+def must_compile(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether ``kernels`` will take seconds, for the first time on this machine."""
+    return _is_ours(cell, device, dtype) and fused_lstm.must_compile()
+
+
+def _is_ours(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
+    return cell == "lstm" and device.type == "cpu" and dtype == torch.bfloat16
 
 
 def fused_layer(

@@ -95,6 +95,9 @@ class Listener(Protocol):
     def on_plan(self, plan: Plan) -> None:
         """Training is about to begin."""
 
+    def on_compiling(self) -> None:
+        """Kernels are being compiled, which takes seconds, once on a machine."""
+
     def on_note(self, text: str) -> None:
         """Something worth a line."""
 
@@ -112,6 +115,9 @@ class Silence:
     """A listener that does nothing."""
 
     def on_plan(self, plan: Plan) -> None:
+        """Nothing."""
+
+    def on_compiling(self) -> None:
         """Nothing."""
 
     def on_note(self, text: str) -> None:

@@ -13,7 +13,7 @@ from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import Split, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.library import find_checkpoint
-from charrnn.model.fused import kernels
+from charrnn.model.fused import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import names
@@ -121,7 +121,7 @@ def _start(
     setting = Setting(model, config, corpus, text.cut, parts, most, began)
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
-    stepper, streams = _stepper(network, config), _streams(setting)
+    stepper, streams = _stepper(network, config, listener), _streams(setting)
     with new_folder(stem_of(corpus.name) or "corpus", out, listener) as folder:
         return _run(_trainer(setting, stepper, streams, folder, listener), adopted)
 
@@ -133,7 +133,7 @@ def _resume(
     with occupied(old_folder(stem, out), listener) as folder:
         last = folder.read_last()
         setting = setting_of(last, text, settings)
-        stepper = _stepper(CharNetwork(setting.model), setting.training)
+        stepper = _stepper(CharNetwork(setting.model), setting.training, listener)
         tally, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
         streams = _streams(setting)
@@ -153,10 +153,13 @@ def _where(settings: dict[str, Any]) -> TrainConfig:
     return TrainConfig(steps=1, **{n: settings[n] for n in names if n in settings})
 
 
-def _stepper(network: CharNetwork, config: TrainConfig) -> Stepper:
+def _stepper(network: CharNetwork, config: TrainConfig, listener: Listener) -> Stepper:
     place = choose_place(config)
-    with interrupts.at_once():  # the kernels may have to be compiled
-        kernels(network.config.cell, place.device, place.dtype or torch.float32)
+    work = network.config.cell, place.device, place.dtype or torch.float32
+    if must_compile(*work):
+        listener.on_compiling()
+    with interrupts.at_once():
+        kernels(*work)
     return Stepper(network, config, place)
 
 

@@ -40,6 +40,17 @@ def compiled_window() -> ModuleType | None:
     return tile_window
 
 
+def must_compile() -> bool:
+    """Whether ``compiled_window`` would not find its code in the cache, and take seconds."""
+    try:
+        from charrnn.model.kernels.kept import is_kept
+        from charrnn.model.kernels.units import matrix_unit
+    except ImportError:
+        return False
+    unit = matrix_unit()
+    return unit is not None and not is_kept(unit.__name__)
+
+
 def _window() -> Any:
     """The module with the time loops."""
     window = compiled_window()

@@ -28,13 +28,22 @@ def kept_code(unit: str) -> Iterator[Path]:
 
     ``unit`` names what multiplies: the same sources make other code for other units.
     """
-    folder = _writable(cache_folder() / "training" / digest(Path(__file__).parent, unit))
+    folder = _writable(_place(unit))
     config: Any = numba.config
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         yield folder
     finally:
         config.CACHE_DIR = before
+
+
+def is_kept(unit: str) -> bool:
+    """Whether some of what ``kept_code`` keeps for ``unit`` is there."""
+    return any(_place(unit).rglob("*.nbi"))
+
+
+def _place(unit: str) -> Path:
+    return cache_folder() / "training" / digest(Path(__file__).parent, unit)
 
 
 def digest(sources: Path, unit: str) -> str:
