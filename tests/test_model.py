@@ -142,6 +142,27 @@ def test_dropout_draws_one_mask_a_window_and_repeats_with_its_seed():
     assert (dropped == again).all()
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.37, 0.9])
+def test_masks_drop_their_rate_and_keep_the_mean(rate):
+    """In 4 million places, neighbours of which come from one draw."""
+    size = 4_000_000
+    kept = Dropout(rate, generator=torch.Generator().manual_seed(3)).units(torch.ones(1, 1, size))
+    dropped = (kept == 0).double().view(-1, 4)
+    near = 5 * (rate * (1 - rate) / size) ** 0.5 + 2**-16
+    assert abs(dropped.mean() - rate) < near
+    assert (abs(dropped.mean(0) - rate) < 2 * near).all()
+    assert abs(kept.double().mean() - 1) < near / (1 - rate)
+    together = torch.corrcoef(dropped.T) - torch.eye(4)
+    assert (abs(together) < 5 * (4 / size) ** 0.5).all()
+
+
+@pytest.mark.parametrize("rate", [1e-9, 0.999999])
+def test_masks_of_extreme_rates_are_finite(rate):
+    kept = Dropout(rate, generator=torch.Generator().manual_seed(3)).units(torch.ones(1, 1, 1003))
+    assert torch.isfinite(kept).all()
+    assert (kept == 0).float().mean().round() == round(rate)
+
+
 def test_each_rate_drops_its_own():
     x = torch.ones(8, 3, 50)
     weights = CharNetwork(ModelConfig(11, embedding=E, hidden=64)).layers[0].weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,8 +72,16 @@ class Dropout:
         return x * self._mask((B, 1, width), rate, x)
 
     def _mask(self, shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
-        kept = torch.empty(shape, device=like.device).bernoulli_(1 - rate, generator=self.generator)
-        return (kept / (1 - rate)).to(like.dtype)
+        if like.device.type != "cpu":
+            kept = torch.empty(shape, device=like.device)
+            return kept.bernoulli_(1 - rate, generator=self.generator).div_(1 - rate).to(like.dtype)
+        # a processor draws one number after the other: each of them does for four places, which
+        # rounds the rate to 2^-16
+        count, dropped = math.prod(shape), min(round(rate * 2**16), 2**16 - 1)
+        draws = torch.empty((count + 3) // 4, dtype=torch.int64)
+        draws.random_(-(2**63), None, generator=self.generator)
+        bits = draws.view(torch.int16)[:count].view(shape)
+        return (bits >= dropped - 2**15).to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 NO_DROPOUT = Dropout()
