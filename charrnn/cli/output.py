@@ -21,8 +21,7 @@ def is_escaped(stream: TextIO, escape: Escape) -> bool:
 class TextWriter:
     """Writes samples to ``stream``: a terminal gets each piece at once, a pipe gets blocks.
 
-    A pipe's first piece goes at once too, for a reader that wants no more, and every block may be
-    twice the one before it.
+    A pipe's first piece goes at once too, for a reader that wants no more, and blocks then double.
     Bytes go down a pipe untouched. Where control characters are to be written out (``escape``:
     ``auto`` means on a terminal), the bytes are read as UTF-8 first.
     """
@@ -69,7 +68,7 @@ class TextWriter:
             self._line_start = piece.endswith(b"\n")
             self._waiting += piece
         if self._waiting and (self._terminal or len(self._waiting) >= self._block):
-            self._block = min(2 * len(self._waiting), BLOCK)
+            self._block = min(2 * self._block, BLOCK)
             self._flush()
 
     def _flush(self) -> None:
