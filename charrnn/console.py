@@ -156,7 +156,7 @@ class TrainConsole:
     def on_compiling(self) -> None:
         """Say what nothing is to be seen of."""
         if not self._quiet:
-            note("compiling kernels for this processor: once, some ten seconds")
+            note("compiling kernels for this processor, some ten seconds")
 
     def on_note(self, text: str) -> None:
         """Say it, quiet or not."""

@@ -242,6 +242,7 @@ with warnings.catch_warnings():
     assert compiled_window().UNIT == "amx"
 code = pytest.main([{__file__!r}, "-k", "compiled and not code and not (symbols and size4)"])
 assert not tiles_in_memory.faults, tiles_in_memory.faults[:9]
+assert not tiles_in_memory.tiles
 assert tiles_in_memory.done["dot"] > 100_000
 raise SystemExit(code)
 """
@@ -260,6 +261,7 @@ def test_compiled_code_is_kept_by_all_its_sources(
     with kept_code("unit") as folder:
         assert str(folder) == numba.config.CACHE_DIR
         numba.cfunc("int64(int64)", cache=True)(_same)
+        assert not is_kept("unit")  # there may be more to come
     assert before == numba.config.CACHE_DIR
     assert folder.parent.parent == tmp_path
     assert is_kept("unit")

@@ -17,7 +17,7 @@ from charrnn.model.kernels import amx
 ROWS, ROW_BYTES, TILES = 16, 64, 8
 faults: list[str] = []
 done = {"dot": 0}  # how often; nothing proves less than a test that never came here
-_tiles: dict[int, np.ndarray] = {}  # of each thread, while its tiles are configured
+tiles: dict[int, np.ndarray] = {}  # of each thread, while its tiles are configured
 _VOID, _INT = None, ctypes.c_int64
 
 
@@ -36,12 +36,14 @@ def enter(address: int) -> None:
         faults.append("palette")
     if set(widths[:TILES]) != {ROW_BYTES} or set(heights[:TILES]) != {ROWS}:
         faults.append("shapes")
-    _tiles[threading.get_ident()] = np.zeros((TILES, ROWS, ROW_BYTES), np.uint8)
+    if threading.get_ident() in tiles:
+        faults.append("not released")
+    tiles[threading.get_ident()] = np.zeros((TILES, ROWS, ROW_BYTES), np.uint8)
 
 
 @ctypes.CFUNCTYPE(_VOID)
 def leave() -> None:
-    if _tiles.pop(threading.get_ident(), None) is None:
+    if tiles.pop(threading.get_ident(), None) is None:
         faults.append("released twice")
 
 
@@ -87,7 +89,7 @@ INSTRUCTIONS = {
 
 
 def _own() -> np.ndarray:
-    own = _tiles.get(threading.get_ident())
+    own = tiles.get(threading.get_ident())
     if own is None:
         faults.append("no configuration")
         return np.zeros((TILES, ROWS, ROW_BYTES), np.uint8)

@@ -42,6 +42,8 @@ def compiled_window() -> ModuleType | None:
 
 def must_compile() -> bool:
     """Whether ``compiled_window`` would not find its code in the cache, and take seconds."""
+    if compiled_window.cache_info().currsize:
+        return False
     try:
         from charrnn.model.kernels.kept import is_kept
         from charrnn.model.kernels.units import matrix_unit

@@ -10,16 +10,20 @@ import atexit
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
 
 from charrnn.files import is_trusted
 from charrnn.library import cache_folder
+
+COMPLETE = "complete"  # a file that says that nothing is missing
 
 
 @contextmanager
@@ -33,13 +37,18 @@ def kept_code(unit: str) -> Iterator[Path]:
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         yield folder
+        with suppress(OSError):
+            (folder / COMPLETE).touch()
     finally:
         config.CACHE_DIR = before
 
 
 def is_kept(unit: str) -> bool:
-    """Whether some of what ``kept_code`` keeps for ``unit`` is there."""
-    return any(_place(unit).rglob("*.nbi"))
+    """Whether all that ``kept_code`` keeps for ``unit`` is there."""
+    try:
+        return is_trusted(_place(unit)) and (_place(unit) / COMPLETE).exists()
+    except OSError:
+        return False
 
 
 def _place(unit: str) -> Path:
@@ -47,8 +56,10 @@ def _place(unit: str) -> Path:
 
 
 def digest(sources: Path, unit: str) -> str:
-    """A hash of the Python files in ``sources``, of ``unit`` and of numba's version."""
-    found = hashlib.sha256(f"{numba.__version__} {unit}".encode())
+    """A hash of the Python files in ``sources``, of ``unit`` and of all that numba looks at."""
+    place, cpu = sources.resolve(), llvm.get_host_cpu_name()
+    parts = (numba.__version__, sys.implementation.cache_tag, cpu, unit, place)
+    found = hashlib.sha256("\0".join(map(str, parts)).encode())
     for path in sorted(sources.glob("*.py")):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:32]
