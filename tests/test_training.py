@@ -34,6 +34,7 @@ from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.step import Stepper
+from charrnn.training.texts import TextChoice
 from tests.processes import TEXT
 from tests.support import ROOT
 
@@ -48,6 +49,10 @@ def corpus(tmp_path):
     path = tmp_path / "novel.txt"
     path.write_text(TEXT)
     return path
+
+
+def length_of(corpus):
+    return len(corpus.read_text())
 
 
 def run(corpus, out, **settings):
@@ -454,6 +459,69 @@ def test_sizes_follow_the_corpus_and_wishes_are_kept():
         assert config.batch * config.window <= n
     with pytest.raises(ConfigError, match="preset"):
         choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
+
+
+class SlowClock:
+    """Seconds that pass only where a test lets them."""
+
+    def __init__(self, seconds=0.0):
+        SlowClock.seconds = seconds
+
+    def now(self):
+        return SlowClock.seconds
+
+
+@pytest.fixture
+def slowly(monkeypatch):
+    """``slowly(step, validation)``: how long a step and a validation last; the clock's class."""
+
+    def begin(step_s, validation_s):
+        step, evaluate = Stepper.step, loop.evaluate
+
+        def slow_step(*args):
+            SlowClock.seconds += step_s
+            return step(*args)
+
+        def slow_evaluation(*args, **settings):
+            SlowClock.seconds += validation_s
+            return evaluate(*args, **settings)
+
+        monkeypatch.setattr(loop, "Clock", SlowClock)
+        monkeypatch.setattr(Stepper, "step", slow_step)
+        monkeypatch.setattr(loop, "evaluate", slow_evaluation)
+
+    return begin
+
+
+def test_a_rate_is_that_of_training_without_validating(corpus, tmp_path, slowly):
+    slowly(2, 1000)
+    run(corpus, tmp_path / "run", steps=200, eval_every=30)
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["chars_per_second"] for line in lines[:-1]]
+    assert set(rates) == {SMALL["batch"] * SMALL["window"] / 2}
+
+
+@pytest.mark.parametrize("validation_s", [1, 20, 200])
+def test_time_for_a_validation_is_set_aside_before_there_was_one(
+    validation_s, corpus, tmp_path, slowly
+):
+    """Reading alone takes about a third of what learning does, which is all that is known."""
+    val = length_of(corpus) // 10
+    slowly(3 * validation_s * SMALL["batch"] * SMALL["window"] / val, validation_s)
+    result = run(corpus, tmp_path / "run", steps=0, seconds=600)
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert result.steps > 1
+    assert 600 <= lines[-2]["elapsed_s"] < 600 + 2 * validation_s
+    validations = [line for line in lines[:-1] if line["val_nats"] is not None]
+    assert len(validations) == {1: 20, 20: 3, 200: 1}[validation_s]
+    assert lines[-2]["lr"] < 0.2 * SMALL["lr"]
+
+
+def test_a_long_text_validates_on_no_more_than_tells_networks_apart():
+    assert TextChoice().cut(10**6).val_frac == 0.1
+    assert TextChoice().cut(10**8).val_frac == 0.005
+    assert TextChoice(val_frac=0.3).cut(10**8).val_frac == 0.3
+    assert TextChoice(split="interleaved").cut(10**8).val_frac == 0.1
 
 
 def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_stays():

@@ -63,7 +63,9 @@ def train(
         "--fit-temperature/--no-fit-temperature",
         help="In the end divide the best network's logits by what validates best. Default: on.",
     ),
-    val_frac: float = option(None, "--val-frac", help="Part that validates. Default: 0.1."),
+    val_frac: float = option(
+        None, "--val-frac", help="Part that validates. Default: 0.1, at most 500,000 characters."
+    ),
     test_frac: float = option(
         None, "--test-frac", help="Part that tests. Default: 0, but 0.1 with --split interleaved."
     ),

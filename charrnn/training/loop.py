@@ -19,6 +19,7 @@ from charrnn.errors import (
 from charrnn.generation.scoring import Score
 from charrnn.library import BEST, LAST
 from charrnn.model.network import State
+from charrnn.text.splits import length
 from charrnn.text.streams import Streams
 from charrnn.training.clock import Clock
 from charrnn.training.evaluation import evaluate
@@ -132,11 +133,11 @@ class Trainer:
 
     def _keep(self) -> str:
         """Save where the run stands, and say so."""
-        self._settle()
         step, saved = f"{self.tally.step:,}", False
         try:
+            self._settle()
             saved = self._save_last()
-        except SaveError as error:
+        except (SaveError, NonFiniteLossError) as error:
             self.listener.on_note(str(error))
         if not saved:
             return f"stopped at step {step}, which could not be saved: the last checkpoint is older"
@@ -150,13 +151,22 @@ class Trainer:
     def _spent(self) -> bool:
         self.tally.elapsed_s = self._clock.now()
         # the last validation belongs to the time that was asked for
-        return self.budget.spent(self.tally.step, self.tally.elapsed_s + self.tally.validation_s)
+        return self.budget.spent(self.tally.step, self.tally.elapsed_s + self._validation_s)
+
+    @property
+    def _validation_s(self) -> float:
+        """What a validation takes: as long as the last one, and before it as is to be expected."""
+        tally = self.tally
+        if tally.validation_s or not tally.chars:
+            return tally.validation_s
+        read = length(self.setting.parts.val) / 3  # without learning, three times as fast
+        return min(read * tally.elapsed_s / tally.chars, self.budget.seconds / 4)
 
     def _step(self) -> None:
         tally = self.tally
         if tally.position.window == 0:
             self.state = self.stepper.network.zero_state(self.config.batch)
-        progress = self.budget.progress(tally.step, tally.elapsed_s, tally.validation_s)
+        progress = self.budget.progress(tally.step, tally.elapsed_s, self._validation_s)
         tally.lr = learning_rate(self.config, tally.step, progress)
         x, y = self.windows.at(tally.position)
         result = self.stepper.step(x, y, self.state, tally.lr)
@@ -193,8 +203,8 @@ class Trainer:
             "or with --precision float32"
         )
 
-    def _report(self, val_nats: float | None) -> Report:
-        """Write a line of metrics."""
+    def _report(self, val_nats: float | None, until: float | None = None) -> Report:
+        """Write a line of metrics; ``until`` then (default: now) the run has been training."""
         self._settle()
         if skipped := self.stepper.take_skipped():
             self.listener.on_note(
@@ -203,7 +213,8 @@ class Trainer:
             )
         tally = self.tally
         tally.elapsed_s = self._clock.now()
-        chars, seconds = (now - then for now, then in zip(tally.at, self._reported, strict=True))
+        chars = tally.chars - self._reported[0]
+        seconds = (tally.elapsed_s if until is None else until) - self._reported[1]
         self._reported = tally.at
         tally.train_nats = tally.mean_loss if tally.loss_steps else tally.train_nats
         report = Report(
@@ -236,7 +247,10 @@ class Trainer:
             return self.tally.step % self.config.eval_every == 0
         if self.budget.total_steps:
             return self.tally.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
-        pause = max(self.budget.seconds / VALIDATIONS, self.tally.validation_s / EVALUATION_SHARE)
+        cost, seconds = self._validation_s / EVALUATION_SHARE, self.budget.seconds
+        if not self.tally.validation_s and cost < seconds:
+            cost = 0.0  # the first look comes early
+        pause = max(seconds / VALIDATIONS, cost)
         return self._clock.now() - self.tally.validated_s >= pause
 
     def _validate(self) -> None:
@@ -249,7 +263,7 @@ class Trainer:
         tally.validated_step = tally.step
         val_nats = None if evaluation is None else evaluation.nats_per_char
         told = evaluation is not None or tally.loss_steps > 0
-        report = self._report(val_nats) if told else None
+        report = self._report(val_nats, began) if told else None
         self._judge(val_nats)
         tally.validated_s = self._clock.now()
         tally.validation_s = tally.validated_s - began
@@ -257,7 +271,9 @@ class Trainer:
         if report is not None:
             self.listener.on_report(report)
         self.listener.on_sample(preview(self.setting, self.stepper))
-        tally.validation_s = self._clock.now() - began  # with saving and sample
+        tally.elapsed_s = self._clock.now()
+        tally.validation_s = tally.elapsed_s - began  # with saving and sample
+        self._reported = tally.at
 
     def _judge(self, val_nats: float | None) -> None:
         """Keep the network if it is the best so far; one that is not there sets no bar."""

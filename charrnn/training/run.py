@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,13 @@ def _start(
         text = text.read_as(origin)
     # whatever is wrong is found before the work begins
     settle(settings, preset)
-    check_cut(text.cut.kind, text.cut.val_frac, text.cut.test_frac)
+    check_cut(**dataclasses.asdict(text.cut()))
     place = choose_place(_where(settings))
     if out is not None:
         check_vacant(out)
     corpus = text.encode()
-    parts = parts_of(corpus, text.cut)
+    cut = text.cut(len(corpus))
+    parts = parts_of(corpus, cut)
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(f"{mark}: --encoding {better} leaves it out")
@@ -118,7 +120,7 @@ def _start(
     )
     began = None if start_from is None else str(start_from)
     most = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
-    setting = Setting(model, config, corpus, text.cut, parts, most, began)
+    setting = Setting(model, config, corpus, cut, parts, most, began)
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
     stepper, streams = _stepper(network, config, listener), _streams(setting)

@@ -17,6 +17,7 @@ from charrnn.text.splits import Parts, length, split
 from charrnn.training.setting import Cut
 
 UTF8, BYTES = "utf-8", "bytes"
+VALIDATED = 500_000  # characters that validate unless another part is asked for, at most
 
 
 def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
@@ -45,14 +46,18 @@ class TextChoice:
     val_frac: float | None = None
     test_frac: float | None = None
 
-    @property
-    def cut(self) -> Cut:
-        """0.1 validates; an interleaved split, which exists for comparisons, also tests on 0.1."""
-        test_frac = 0.1 if self.split == "interleaved" else 0.0
+    def cut(self, size: int = 0) -> Cut:
+        """How a text of ``size`` characters is cut.
+
+        0.1 of it validates, of a long one no more than tells networks apart. An interleaved split,
+        which exists for comparisons, always takes 0.1, and tests on 0.1 too.
+        """
+        compared = self.split == "interleaved"
+        val_frac = 0.1 if compared else min(0.1, VALIDATED / max(size, 1))
         return Cut(
             "contiguous" if self.split is None else self.split,
-            0.1 if self.val_frac is None else self.val_frac,
-            test_frac if self.test_frac is None else self.test_frac,
+            val_frac if self.val_frac is None else self.val_frac,
+            (0.1 if compared else 0.0) if self.test_frac is None else self.test_frac,
         )
 
     @property
