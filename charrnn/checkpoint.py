@@ -70,7 +70,7 @@ class Checkpoint:
         part = self.meta.get(name)
         return part if isinstance(part, dict) else {}
 
-    def save(self, path: Path, *, half: bool = False) -> None:
+    def save(self, path: str | Path, *, half: bool = False) -> None:
         """Write the checkpoint to ``path``, atomically; ``half`` stores weights as float16.
 
         Raises:
@@ -94,7 +94,7 @@ class Checkpoint:
                 f"{path} would have {len(start) + len(data):,} bytes, {len(start):,} of them a "
                 f"header: more than the {MAX_FILE_BYTES:,} and {MAX_HEADER_BYTES:,} that are read"
             )
-        write_atomic(path, [start, data])
+        write_atomic(Path(path), [start, data])
 
 
 def serialize(tensors: Tensors, note: dict[str, Any]) -> tuple[bytes, memoryview[Any]]:

@@ -244,14 +244,15 @@ def describe(plan: Plan) -> list[str]:
         else f"{config.steps:,} steps" if config.steps
         else duration(config.seconds)
     )  # fmt: skip
-    verb = f"resuming at step {plan.resumed_at:,}" if plan.resumed_at else "training"
+    going_on = f"resuming at step {plan.resumed_at:,}, up to {budget} in all"
+    doing = going_on if plan.resumed_at else f"training for {budget}"
     return [
         *([plan.origin] if plan.origin else []),
         f"{plan.corpus}: {parts}; {model.vocab_size} symbols",
         f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
         f"{model.parameters / 1e6:.2f} M weights; {config.batch} streams of {config.window}, "
         f"lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
-        f"{verb} for {budget} on {plan.place} into {plan.folder}",
+        f"{doing} on {plan.place} into {plan.folder}",
     ]
 
 

@@ -12,7 +12,8 @@ from charrnn.errors import CheckpointError, CorpusError
 
 CHECKPOINTS = Path("checkpoints")
 CORPUS_NAME = "lipyagi.txt"
-BEST, LAST = "best.safetensors", "last.safetensors"
+SUFFIX = ".safetensors"
+BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -59,8 +60,8 @@ def bundled_checkpoints() -> list[Path]:
 
 
 def own_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
-    """Every best checkpoint under ``folder``, newest first."""
-    found = [path for path in folder.glob(f"*/{BEST}") if path.is_file()]
+    """Every best checkpoint in ``folder`` and its folders, newest first."""
+    found = [path for path in (folder / BEST, *folder.glob(f"*/{BEST}")) if path.is_file()]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
@@ -85,8 +86,10 @@ def find_checkpoint(path: Path | None) -> Path:
 
 
 def _meant_by(path: Path) -> Iterator[Path]:
-    yield path
+    if path.suffix == SUFFIX:
+        yield path
     yield path / BEST
     if len(path.parts) == 1:
         yield CHECKPOINTS / path / BEST
         yield _bundled("checkpoints") / path / BEST
+    yield path  # last, for it may be the text that the run of that name was trained on

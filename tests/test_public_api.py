@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import charrnn
 from charrnn import errors
@@ -120,6 +122,56 @@ def test_a_sample_that_nothing_ends_is_refused() -> None:
 
 
 # --- errors
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"preset": "nope"}, "preset nope: there are karpathy2015"),
+        ({"device": "cuda"}, "device cuda: this machine"),
+        ({"precision": "float16", "device": "cpu"}, "precision float16 needs a CUDA GPU"),
+        ({"is_bytes": True, "encoding": "latin-1"}, "is_bytes takes the text as it lies"),
+        ({"start_from": "model", "hidden": 32}, "start_from keeps the checkpoint's hidden"),
+        ({"start_from": "model", "is_bytes": True}, "start_from keeps the checkpoint's characters"),
+        ({"resume": True, "preset": "small"}, "resume goes on with a run as it is"),
+        ({"out": ""}, "out is empty"),
+        ({"out": "text"}, "text is not a folder"),
+        ({"max_bytes": 0}, "max_bytes is 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_what_train_refuses_is_named_as_python_calls_it(
+    settings: dict[str, Any], said: str
+) -> None:
+    if settings.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    tiny().save("model", half=True)
+    Path("text").write_text("the old prince\n" * 50)
+    with pytest.raises(errors.ConfigError) as refused:
+        charrnn.train("text", steps=1, **settings)
+    assert str(refused.value).startswith(said)
+    assert sorted(path.name for path in Path().iterdir()) == ["model", "text"]
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(errors.CorpusError, match="path is empty"):
+        charrnn.train("", steps=1)
+    with pytest.raises(errors.CheckpointError, match="path is empty"):
+        charrnn.load("")
+
+
+def test_a_misspelt_policy_is_refused() -> None:
+    model = charrnn.TextModel(tiny())
+    with pytest.raises(errors.ConfigError, match="unknown is 'Skip'"):
+        model.score("the §§", unknown="Skip")  # type: ignore[arg-type]
+
+
+def test_a_text_does_not_hide_the_run_that_has_its_name() -> None:
+    tiny().save("checkpoints/novel/best.safetensors")
+    Path("novel").write_text("the old prince\n")
+    assert charrnn.load("novel").path == Path("checkpoints/novel/best.safetensors")
+    tiny().save("other")
+    assert charrnn.load("other").path == Path("other")
 
 
 def test_the_error_tree_is_the_one_in_the_docstring() -> None:

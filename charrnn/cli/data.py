@@ -24,7 +24,7 @@ def data() -> None:
 
 @app.command("get", cls=Command, short_help="Download a public-domain corpus.")
 def get(
-    name: Known = typer.Argument(..., help="A corpus.", metavar="NAME"),
+    name: Known = typer.Argument(..., help="war-and-peace or tinyshakespeare.", metavar="NAME"),
     out: Path = option(Path("data"), "--out", variable="DATA_OUT", help="Folder to put it in."),
 ) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""

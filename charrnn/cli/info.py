@@ -40,7 +40,7 @@ def _rows(prefix: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
         if isinstance(value, dict):
             rows += _rows(f"{prefix}{name}.", value)
         elif value is not None:
-            rows.append((prefix + name, _show(value)))
+            rows.append((prefix + name, str(value) if name == "seed" else _show(value)))
     return rows
 
 

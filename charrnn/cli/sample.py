@@ -97,7 +97,7 @@ def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
     if file is not None:
         if prime:
             raise ConfigError("--prime and --prime-file: give one of them")
-        return read_text(file), str(file)
+        return read_text(file), "standard input" if str(file) == "-" else str(file)
     if prime == "-":
         return read_text(prime), "standard input"
     return os.fsencode(prime), ""  # the bytes as they were typed

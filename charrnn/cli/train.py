@@ -21,7 +21,7 @@ def train(
     corpus: list[str] = typer.Argument(
         None,
         help="Text files, one after the other; - is standard input. Default: bundled prose.",
-        metavar="CORPUS",
+        metavar="CORPUS...",
     ),
     out: Path = option(None, "--out", help="Folder for the run. Default: checkpoints/CORPUS."),
     cell: Cell = option(None, "--cell", help="Kind of recurrent cell. Default: lstm."),

@@ -130,6 +130,8 @@ def _name(path: str | Path) -> str:
 def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) -> Source:
     if str(path) == STDIN:
         return Source(_copy(sys.stdin.buffer, spool, limit, stack), _name(path), limit)
+    if not str(path):
+        raise CorpusError("the text's path is empty: name a file, or - for standard input")
     path = Path(path)
     try:
         mode = path.stat().st_mode

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import MAX_VOCABULARY, Unknown, check
+from charrnn.config import MAX_VOCABULARY, Unknown, check, check_choice
 from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
 
 Ids = NDArray[np.integer[Any]]
@@ -92,10 +92,12 @@ class Vocab:
         space (else U+FFFD, else the most frequent symbol) in their place.
 
         Raises:
+            ConfigError: ``unknown`` is none of them.
             UnknownCharacterError: names the character, its U+XXXX and its place.
             DecodingError: ``text`` is bytes, the vocabulary has characters and it is not UTF-8.
 
         """
+        check_choice("unknown", unknown, get_args(Unknown))
         parts = [np.empty(0, id_dtype(len(self)))]
         for start, codes in self._chunks(text):
             ids = self.lookup(codes)

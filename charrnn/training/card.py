@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import platform
 import shlex
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 import charrnn
-from charrnn.library import CORPUS_NAME
+from charrnn.errors import CorpusError
+from charrnn.library import CORPUS_NAME, bundled_corpus
+from charrnn.text.corpus import Corpus
 from charrnn.training.setting import Setting, Tally
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
@@ -77,7 +81,7 @@ def command(setting: Setting) -> str:
         "precision": None if config.precision == "auto" else config.precision,
         "seed": config.seed,
     }
-    texts = [] if corpus.name == CORPUS_NAME else corpus.name.split(" + ")
+    texts = [] if _is_bundled(corpus) else corpus.name.split(" + ")
     words = ["charrnn", "train", *("-" if text == "standard input" else text for text in texts)]
     for name, value in values.items():
         words += [] if value is None else [f"--{name}", str(value)]
@@ -89,3 +93,12 @@ def command(setting: Setting) -> str:
     elif corpus.encoding != "utf-8":
         words += ["--encoding", corpus.encoding]
     return shlex.join(words)
+
+
+def _is_bundled(corpus: Corpus) -> bool:
+    """Whether that is what ``train`` takes unasked."""
+    if corpus.name != CORPUS_NAME:
+        return False
+    with suppress(CorpusError, OSError):
+        return hashlib.sha256(bundled_corpus().read_bytes()).hexdigest() == corpus.sha256
+    return False

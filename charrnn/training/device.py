@@ -58,7 +58,7 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, here in there.items() if here))
     if not there[name]:
-        raise ConfigError(f"--device {name}: this machine or this torch has none; try auto")
+        raise ConfigError(f"device {name}: this machine or this torch has none; try auto", "device")
     return torch.device(name)
 
 
@@ -71,9 +71,11 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
             return torch.float16 if torch.cuda.get_device_capability(device)[0] >= VOLTA else None
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else None
     if device.type == "mps":
-        raise ConfigError(f"--precision {precision} is untried on mps: leave it away")
+        reason = "is untried on mps: leave it away"
+        raise ConfigError(f"precision {precision} {reason}", "precision")
     if precision == "float16" and device.type != "cuda":
-        raise ConfigError(f"--precision float16 needs a CUDA GPU, not {device.type}; try bfloat16")
+        reason = f"needs a CUDA GPU, not {device.type}; try bfloat16"
+        raise ConfigError(f"precision {precision} {reason}", "precision")
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
 
 

@@ -42,18 +42,20 @@ def check_vacant(folder: Path) -> None:
     """``check_free``, and that nobody trains into it now.
 
     Raises:
-        ConfigError: it holds a run.
+        ConfigError: it holds a run, or is a file.
         FolderBusyError: another trainer holds it.
 
     """
     check_free(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder: name another --out")
     with suppress(OSError):  # what cannot be written is said when it is written
         if (folder / LOCK).exists():
             Lock(folder).release()
 
 
 def old_folder(name: str | None, out: Path | None) -> Path:
-    """The run to resume: ``out``, else the newest under ``./checkpoints`` (of corpus ``name``).
+    """The run to resume: ``out``, else the newest under ``./checkpoints`` (called ``name``).
 
     Raises:
         CheckpointError: there is none.
@@ -71,5 +73,6 @@ def old_folder(name: str | None, out: Path | None) -> Path:
         if pattern.fullmatch(path.parent.name)
     ]
     if not runs:
-        raise CheckpointError(f"no run to resume under {CHECKPOINTS}/: --out names its folder")
+        which = "run to resume" if name is None else f"run called {name}"
+        raise CheckpointError(f"no {which} under {CHECKPOINTS}/: --out names its folder")
     return max(runs, key=lambda path: path.stat().st_mtime_ns).parent

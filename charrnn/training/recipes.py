@@ -85,7 +85,7 @@ def settle(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
 
     """
     if preset is not None and preset not in PRESETS:
-        raise ConfigError(f"--preset {preset}: there are {', '.join(PRESETS)}")
+        raise ConfigError(f"preset {preset}: there are {', '.join(PRESETS)}", "preset")
     if "vocab_size" in asked:
         raise ConfigError("vocab_size follows from the corpus: leave it away", "vocab_size")
     recipe = dict(PRESETS.get(preset or "", {}))

@@ -11,7 +11,7 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
-from charrnn.config import Split, TrainConfig
+from charrnn.config import Split, TrainConfig, check_whole
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
@@ -73,6 +73,10 @@ def train(
 
     """
     listener = listener or Silence()
+    if out is not None and not str(out):  # which would be the current folder
+        raise ConfigError("out is empty: name a folder", "out")
+    if max_bytes is not None:
+        check_whole("max_bytes", max_bytes, 1)
     out = Path(out) if out is not None else None
     read = reading(encoding, is_bytes)
     text = TextChoice(corpus, **read, max_bytes=max_bytes, split=split, val_frac=val_frac,
@@ -81,7 +85,8 @@ def train(
     with interrupts.graceful():
         if resume:
             if start_from is not None or preset is not None:
-                raise ConfigError("--resume goes on with a run as it is: without --from, --preset")
+                reason = "resume goes on with a run as it is: without start_from, preset"
+                raise ConfigError(reason, "resume", "start_from", "preset")
             return _resume(text, out, settings, listener)
         return _start(text, out, start_from, preset, settings, listener)
 
@@ -123,7 +128,7 @@ def _start(
     setting = Setting(model, config, corpus, cut, parts, most, began)
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
-    stepper, streams = _stepper(network, config, listener), _streams(setting)
+    streams, stepper = _streams(setting), _stepper(network, config, listener)
     with new_folder(stem_of(corpus.name) or "corpus", out, listener) as folder:
         return _run(_trainer(setting, stepper, streams, folder, listener), adopted)
 
@@ -135,10 +140,10 @@ def _resume(
     with occupied(old_folder(stem, out), listener) as folder:
         last = folder.read_last()
         setting = setting_of(last, text, settings)
+        streams = _streams(setting)
         stepper = _stepper(CharNetwork(setting.model), setting.training, listener)
         tally, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
-        streams = _streams(setting)
         if tally.window >= streams.windows:
             raise CheckpointError("the last checkpoint cannot be resumed: its window is none")
         trainer = _trainer(setting, stepper, streams, folder, listener)
@@ -217,7 +222,8 @@ def _shape_of(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
     other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
     if other:
         kept = ", ".join(other)
-        raise ConfigError(f"--from keeps the checkpoint's {kept}: leave that away", *other)
+        reason = f"start_from keeps the checkpoint's {kept}: leave that away"
+        raise ConfigError(reason, "start_from", *other)
     return settings | shape
 
 

@@ -73,9 +73,11 @@ class TextChoice:
 
         """
         if self.is_bytes and not origin.vocab.is_bytes:
-            raise ConfigError("--from keeps the checkpoint's characters: leave --bytes away")
+            reason = "start_from keeps the checkpoint's characters: leave is_bytes away"
+            raise ConfigError(reason, "start_from", "is_bytes")
         if self._coded and origin.vocab.is_bytes:
-            raise ConfigError("--from keeps the checkpoint's bytes: leave --encoding away")
+            reason = "start_from keeps the checkpoint's bytes: leave encoding away"
+            raise ConfigError(reason, "start_from", "encoding")
         return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
 
     def encode(self) -> Corpus:
@@ -87,7 +89,8 @@ class TextChoice:
 
         """
         if self.is_bytes and self._coded:
-            raise ConfigError("--bytes takes the text as it lies there: leave --encoding away")
+            reason = "is_bytes takes the text as it lies there: leave encoding away"
+            raise ConfigError(reason, "is_bytes", "encoding")
         return encode_corpus(
             self.paths or (bundled_corpus(),),
             is_bytes=self.is_bytes,
