@@ -124,11 +124,11 @@ def test_initial_weights_follow_from_the_seed_alone():
     assert any((one[name] != other[name]).any() for name in one)
 
 
-def test_the_forget_gate_starts_open():
+def test_fresh_weights_are_torchs_own_and_no_gate_is_special():
     weights = CharNetwork(ModelConfig(11, embedding=E, hidden=H)).to_numpy()
-    bias = weights["layers.0.bias_ih"] + weights["layers.0.bias_hh"]
-    assert (bias[H : 2 * H] == 1).all()
-    assert (abs(bias[:H]) < 1).all()
+    assert weights.pop("embedding.weight").std() == pytest.approx(1, abs=0.2)
+    for name, value in weights.items():
+        assert 0.8 * H**-0.5 < abs(value).max() <= H**-0.5, name
 
 
 def test_dropout_draws_one_mask_a_window_and_repeats_with_its_seed():
