@@ -431,6 +431,16 @@ def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[n
         code, _, err = call("train", "--resume", "--out", "run", *changed.split())
         assert code == 2
         assert f"a resumed run keeps its {changed.split()[0]}: leave that away" in err
+    Path("u.txt").write_text("the young prince\n" * 200)
+    code, _, err = call("train", "u.txt", "--resume", "--out", "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "u.txt is not the text of that run: its sha256 differs (the run in run)" in err
+    code, _, err = call("train", "u.txt", "--resume")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no run called u under checkpoints/: --out names its folder" in err
+    code, _, err = call("train", "--resume", "--out", "run", "--steps", "3")
+    assert code == 0
+    assert "resuming at step 1, up to 3 steps in all on cpu" in err
 
 
 def test_only_settings_are_put_in_other_words() -> None:

@@ -12,7 +12,7 @@ import torch
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import Split, TrainConfig, check_whole
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
 from charrnn.model.network import CharNetwork
@@ -139,7 +139,11 @@ def _resume(
     stem = stem_of(names(text.paths)) if text.paths else None
     with occupied(old_folder(stem, out), listener) as folder:
         last = folder.read_last()
-        setting = setting_of(last, text, settings)
+        try:
+            setting = setting_of(last, text, settings)
+        except CorpusError as error:
+            error.add_note(f"the run in {folder.path}")
+            raise
         streams = _streams(setting)
         stepper = _stepper(CharNetwork(setting.model), setting.training, listener)
         tally, state = restore(last, stepper)
