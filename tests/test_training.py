@@ -8,6 +8,7 @@ import random
 import shlex
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import numpy as np
@@ -33,6 +34,7 @@ from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
+from charrnn.training.setting import Tally
 from charrnn.training.step import Stepper
 from charrnn.training.texts import TextChoice
 from tests.processes import TEXT
@@ -515,6 +517,25 @@ def test_time_for_a_validation_is_set_aside_before_there_was_one(
     validations = [line for line in lines[:-1] if line["val_nats"] is not None]
     assert len(validations) == {1: 20, 20: 3, 200: 1}[validation_s]
     assert lines[-2]["lr"] < 0.2 * SMALL["lr"]
+
+
+def test_a_loss_that_nobody_had_read_does_not_hide_a_signal():
+    """On a GPU it is read once in a while; then it is too late to keep anything."""
+    trainer = object.__new__(loop.Trainer)
+    trainer._losses, trainer.tally = [torch.tensor(float("nan"))], Tally(step=7)
+    trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
+    trainer.folder = SimpleNamespace(path=Path("run"), has=lambda name: True)
+    left = trainer._parting(Interrupted(signal.SIGTERM, ""))
+    assert isinstance(left, Interrupted)
+    assert left.exit_code == 128 + signal.SIGTERM
+    assert "stopped at step 7, which could not be saved" in str(left)
+
+
+def test_the_command_on_a_card_names_a_text_that_is_only_called_as_the_bundled_one(tmp_path):
+    (tmp_path / "lipyagi.txt").write_text(TEXT)
+    run(tmp_path / "lipyagi.txt", tmp_path / "run", steps=1)
+    command = checkpoint.load(tmp_path / "run").meta["made"]["command"]
+    assert command.startswith("charrnn train lipyagi.txt --")
 
 
 def test_a_long_text_validates_on_no_more_than_tells_networks_apart():
