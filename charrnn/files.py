@@ -20,14 +20,23 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that has no
 ABANDONED_S = 3600.0  # nothing takes so long between two writes
 # name of the target, process, nanoseconds: unique, and recognised by the sweep
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
-_ours: set[str] = set()  # names this process has given out
+_ours: set[str] = set()  # names that this process is using
 
 
-def temporary_beside(path: Path) -> Path:
-    """A name for the file to be, in the same folder (a rename must not cross file systems)."""
-    name = f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}"
-    _ours.add(name)
-    return path.with_name(name)
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name for the file to be, in the same folder (a rename must not cross file systems).
+
+    What is still called so after the block is removed.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
+    _ours.add(temporary.name)
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        _ours.discard(temporary.name)
 
 
 def sync_folder(folder: Path) -> None:
@@ -46,22 +55,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears at ``path`` when the block ends well, and not at all otherwise.
 
     Raises:
-        OSError: a write, sync or rename failed; ``path`` is then as it was.
+        OSError: a write, sync or rename failed; ``path`` is then the old file or, where only the
+            folder could not be synced, the new one, and whole.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
+    with temporary_beside(path) as temporary:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:

@@ -166,8 +166,7 @@ def _wait_for(pipe: IO[bytes]) -> None:
 
 def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> Path:
     """Copy what cannot be read twice into a file that goes away with ``stack``."""
-    copy = temporary_beside(spool / "pipe")
-    stack.callback(copy.unlink, missing_ok=True)
+    copy = stack.enter_context(temporary_beside(spool / "pipe"))
     with open(copy, "xb") as file:
         for block in _read(pipe, limit, wait=True):
             interrupts.check()

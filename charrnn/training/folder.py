@@ -154,18 +154,13 @@ class RunFolder:
 
     def _replace(self, path: Path, checkpoint: Checkpoint) -> None:
         """Write beside ``path``, sync, read back; only then does any old file lose its name."""
-        staged = temporary_beside(path)
-        try:
+        with temporary_beside(path) as staged:
             checkpoint.save(staged)
             load(staged)
             if path.name == LAST:
                 self._keep_previous()
             os.replace(staged, path)
             sync_folder(self.path)
-        except BaseException:
-            with suppress(OSError):
-                staged.unlink(missing_ok=True)
-            raise
 
     def _keep_previous(self) -> None:
         """A second name for the last checkpoint, so that one damaged file is never the only one."""
@@ -173,17 +168,13 @@ class RunFolder:
         # one that could not be read must not take the place of the one that could
         if _identity(last) in (None, self._distrusted):
             return
-        link = temporary_beside(previous)
-        try:
-            os.link(last, link)
-        except OSError:  # a file system without such names
-            os.replace(last, previous)
-            return
-        try:
+        with temporary_beside(previous) as link:
+            try:
+                os.link(last, link)
+            except OSError:  # a file system without such names
+                os.replace(last, previous)
+                return
             os.replace(link, previous)
-        finally:  # it stays where both are names of one file already
-            with suppress(OSError):
-                link.unlink(missing_ok=True)
 
     def _come_back(self) -> None:
         """See to it that the folder is there and ours: people remove folders, and move them.
