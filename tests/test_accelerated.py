@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from charrnn.config import CELLS, ModelConfig, SampleConfig
+from charrnn.config import CELLS, Form, ModelConfig, SampleConfig
 from charrnn.errors import ConfigError
 from charrnn.generation import accelerated, machine_code
 from charrnn.generation.accelerated import FastEngine
@@ -258,6 +258,21 @@ def test_narrower_and_other_processors(
     fast = FastEngine(config, weights, 8, form=form, threads=2)
     for ids in np.random.default_rng(3).integers(0, 31, (20, 8)):
         assert np.abs(fast.step(ids) - exact.step(ids)).max() < NEAR[form]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_plainest_processors_of_all(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    """x86-64 and nothing more: code that reads float16 would end the process there."""
+    if not machine_code.processor().x86:
+        pytest.skip("needs an x86 processor")
+    plainest = machine_code.Processor("x86-64", "", 4, x86=True, half=False)
+    monkeypatch.setattr(machine_code, "processor", lambda: plainest)
+    monkeypatch.setattr(machine_code, "load", machine_code.load.__wrapped__)
+    config, weights = prepared("lstm", 2, True)
+    exact, found = Engine(config, weights.stored_as(form)), open_engine(config, weights, form=form)
+    assert isinstance(found, Engine if form == "float16" else FastEngine)
+    for id in np.random.default_rng(3).integers(0, 31, (20, 1)):
+        assert np.abs(found.step(id) - exact.step(id)).max() < NEAR[form]
 
 
 @pytest.mark.parametrize("hidden", [1, 31, 1024, 1025, 4096, 65536])

@@ -31,12 +31,13 @@ Run = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Processor:
-    """What code is compiled for: LLVM's names, and floats in a vector register."""
+    """What code is compiled for: LLVM's names, floats in a vector register, float16 or none."""
 
     name: str
     features: str
     lanes: int
     x86: bool
+    half: bool = True
 
 
 @cache
@@ -47,7 +48,8 @@ def processor() -> Processor:
     features = llvm.get_host_cpu_features()
     lanes = 16 if features.get("avx512bw") else 8 if features.get("avx2") else 4
     x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
-    return Processor(llvm.get_host_cpu_name(), features.flatten(), lanes, x86)
+    half = not x86 or bool(features.get("f16c"))
+    return Processor(llvm.get_host_cpu_name(), features.flatten(), lanes, x86, half)
 
 
 @cache
@@ -55,7 +57,14 @@ def load(variant: Variant) -> Run:
     """The ``run`` of ``kernels`` for this processor, compiled if it is not in the cache.
 
     It is called without Python's global lock, so two threads can be in it.
+
+    Raises:
+        RuntimeError: this processor does not read what ``variant`` stores: code for it would call
+            a function that is not there, and end the process.
+
     """
+    if variant.form == "float16" and not processor().half:
+        raise RuntimeError("no float16 on this processor")
     name, code = f"{_key(variant)}.o", None
     with suppress(OSError):  # a user without a home has no cache
         code = _cached(cache_folder() / "kernels" / name)
