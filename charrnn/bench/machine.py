@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.generation.layout import aligned
+
 # floats that a pass of the reading loop takes: 8 vectors of 16
 STEP = 128
 
@@ -85,7 +87,7 @@ class Reader:
 
     def __init__(self, size: int, threads: int) -> None:
         count = max(-(-size // (4 * threads * STEP)), 1) * STEP
-        self._parts = [aligned_zeros(count) for _ in range(threads)]
+        self._parts = [aligned((count,), np.float32) for _ in range(threads)]
         # some milliseconds, beside which waking the threads is nothing
         self._passes = max(1, (512 << 20) // max(size, 1))
         self._pool = ThreadPoolExecutor(threads)
@@ -102,13 +104,6 @@ class Reader:
                 part.max()
             else:
                 read(part.ctypes.data, len(part))
-
-
-def aligned_zeros(count: int) -> NDArray[np.float32]:
-    """``count`` zeros that begin on a cache line."""
-    raw = np.zeros(count + 16, np.float32)
-    start = -raw.ctypes.data % 64 // 4
-    return raw[start : start + count]
 
 
 def read_bandwidth(size: int, threads: int) -> float:

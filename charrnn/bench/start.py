@@ -15,6 +15,7 @@ from charrnn.bench.eager import Weights
 from charrnn.bench.machine import child_environment
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig
+from charrnn.library import BEST
 from charrnn.text.vocab import Vocab
 
 # in a child of its own, so that nobody else's children count
@@ -37,7 +38,7 @@ class Start:
 def measure(config: ModelConfig, weights: Weights, form: str, repeats: int) -> Start:
     """``charrnn sample --length 1`` and ``import torch`` in turns, after a first run of each."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "best.safetensors")
+        path = Path(folder, BEST)
         Checkpoint(config, _alphabet(config.vocab_size), weights).save(path)
         sample = [
             sys.executable, "-m", "charrnn", "sample", str(path),

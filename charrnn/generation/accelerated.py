@@ -15,22 +15,21 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation import machine_code
-from charrnn.generation.engine import Array, Ids, State, Weights, quantize, rounded_states
-from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant, whole_scale
+from charrnn.generation.engine import Array, State, Weights, quantize, rounded_states
+from charrnn.generation.layout import (
+    FIELDS,
+    HEAD_VECTORS,
+    LAYER_FIELDS,
+    PAIR,
+    Variant,
+    aligned,
+    whole_scale,
+)
 from charrnn.generation.sampling import inverse_temperature
+from charrnn.text.vocab import Ids
 
 # below this many bytes of weights and streams a second thread costs more than it brings
 THREAD_BYTES = 1 << 20
-CACHE_LINE = 64
-
-
-def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros that begin on a cache line."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(size + CACHE_LINE, np.uint8)
-    start = -raw.ctypes.data % CACHE_LINE
-    array: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
-    return array
 
 
 def _up(size: int, step: int) -> int:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation.layout import has_whole_states, whole_scale
 from charrnn.generation.sampling import choose
+from charrnn.text.vocab import Ids
 
 Array = NDArray[np.float32]
-Ids = NDArray[np.integer[Any]]
 State = tuple[Array, Array]
 
 

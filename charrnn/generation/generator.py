@@ -16,9 +16,8 @@ from charrnn import interrupts
 from charrnn.config import SampleConfig
 from charrnn.errors import ConfigError
 from charrnn.generation.stops import StopFilter, stop_ids
-from charrnn.text.vocab import Vocab
+from charrnn.text.vocab import Ids, Vocab
 
-Ids = NDArray[np.integer[Any]]
 State = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 # samples that advance at once, and characters a call of the engine: the first ones at once,

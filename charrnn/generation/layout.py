@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 FIELDS = (
     "steps", "streams", "layers", "hidden", "vocab", "padded_vocab", "threads", "want_logits",
@@ -16,6 +20,17 @@ PAIR = 2
 
 # rows of the head side by side in a panel, in vectors
 HEAD_VECTORS = 4
+
+CACHE_LINE = 64
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros that begin on a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + CACHE_LINE, np.uint8)
+    start = -raw.ctypes.data % CACHE_LINE
+    array: NDArray[Any] = raw[start : start + size].view(dtype).reshape(shape)
+    return array
 
 
 def has_whole_states(cell: str, form: str) -> bool:

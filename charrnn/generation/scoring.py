@@ -23,8 +23,7 @@ from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.text import lanes as lane_layout
 from charrnn.text.lanes import WARMUP
 from charrnn.text.splits import Range
-
-Ids = NDArray[np.integer[Any]]
+from charrnn.text.vocab import Ids
 
 LANES = 128
 WINDOW = 256

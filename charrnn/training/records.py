@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.library import BEST
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Result:
     @property
     def best(self) -> Path:
         """The checkpoint to use."""
-        return self.folder / "best.safetensors"
+        return self.folder / BEST
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the last line of ``metrics.jsonl``."""
