@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -278,6 +281,26 @@ def test_compiled_code_is_kept_by_all_its_sources(
 
 def _same(number: int) -> int:
     return number
+
+
+def test_a_cache_on_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    from charrnn.model.kernels import kept, units
+
+    if units.matrix_unit() is None:
+        pytest.skip("needs a processor that multiplies bfloat16")
+    places: list[bool] = []
+
+    @contextmanager
+    def full(unit: str, *, alone: bool = False) -> Iterator[None]:
+        places.append(alone)
+        yield
+        if not alone:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(kept, "kept_code", full)
+    assert fused_lstm.compiled_window.__wrapped__() is not None
+    assert places == [False, True]
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(

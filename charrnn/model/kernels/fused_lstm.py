@@ -8,6 +8,7 @@ with all sums still in float32.
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -24,20 +25,22 @@ def compiled_window() -> ModuleType | None:
     """The module with our compiled bfloat16 time loops; None where this machine has none.
 
     Nothing is compiled before the processor is known to run it: LLVM ends the whole process when
-    it is asked for instructions that the processor does not have.
+    it is asked for instructions that the processor does not have. A cache on a full disk costs
+    time and nothing else, as long as there is room for temporary files.
     """
     try:
         from charrnn.model.kernels.kept import kept_code
         from charrnn.model.kernels.units import matrix_unit
 
         unit = matrix_unit()
-        if unit is None:
-            return None
-        with kept_code(unit.__name__):
-            from charrnn.model.kernels import tile_window
+        for alone in (False, True) if unit else ():
+            with suppress(OSError), kept_code(unit.__name__, alone=alone):
+                from charrnn.model.kernels import tile_window
+
+                return tile_window
     except ImportError:
-        return None
-    return tile_window
+        pass
+    return None
 
 
 def must_compile() -> bool:

@@ -27,12 +27,17 @@ COMPLETE = "complete"  # a file that says that nothing is missing
 
 
 @contextmanager
-def kept_code(unit: str) -> Iterator[Path]:
+def kept_code(unit: str, *, alone: bool = False) -> Iterator[Path]:
     """Within the block numba keeps what it compiles in a folder named by all that it comes from.
 
-    ``unit`` names what multiplies: the same sources make other code for other units.
+    ``unit`` names what multiplies: the same sources make other code for other units. ``alone``
+    keeps it for this process, elsewhere than in the cache.
+
+    Raises:
+        OSError: there is no room for it.
+
     """
-    folder = _writable(_place(unit))
+    folder = _own() if alone else _writable(_place(unit))
     config: Any = numba.config
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
@@ -73,6 +78,10 @@ def _writable(folder: Path) -> Path:
             return folder
     except OSError:
         pass
+    return _own()
+
+
+def _own() -> Path:
     own = tempfile.mkdtemp(prefix="charrnn-")
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return Path(own)
