@@ -18,29 +18,29 @@ from charrnn.training.device import Place, training_flops
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cache of its own, and ``product_rate`` as in a new process."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
-    monkeypatch.setattr(rates, "product_rate", rates.product_rate.__wrapped__)
+    monkeypatch.setattr(rates, "_known_rate", rates._known_rate.__wrapped__)
     return tmp_path / "rates.json"
 
 
 def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = rates.product_rate(torch.float32, 1)
+    first = rates.product_rate(torch.float32)
     assert first > 0
     assert fresh.is_file()
     monkeypatch.setattr(rates, "_measure", lambda *_: pytest.fail("measured again"))
-    assert rates.product_rate(torch.float32, 1) == first
+    assert rates.product_rate(torch.float32) == first
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": -1}'])
 def test_a_damaged_memory_is_measured_again(fresh: Path, text: str) -> None:
     fresh.write_text(text)
-    assert rates.product_rate(torch.float32, 1) > 0
+    assert rates.product_rate(torch.float32) > 0
     assert "float32" in fresh.read_text()
 
 
 def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fresh.parent / "file").write_text("in the way")
     monkeypatch.setenv("CHARRNN_CACHE", str(fresh.parent / "file"))
-    assert rates.product_rate(torch.float32, 1) > 0
+    assert rates.product_rate(torch.float32) > 0
     assert cache_folder().is_file()
 
 
@@ -50,7 +50,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
 ) -> None:
     known = {torch.bfloat16: bfloat16, torch.float32: 2e11}
     monkeypatch.setattr(device, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(device, "product_rate", lambda dtype, threads: known[dtype])
+    monkeypatch.setattr(device, "product_rate", lambda dtype: known[dtype])
     assert device._dtype("auto", torch.device("cpu")) is chosen
     rate = known[chosen or torch.float32]
     assert 0.2 * rate < training_flops(Place(torch.device("cpu"), chosen, 2)) < rate
@@ -70,10 +70,13 @@ def test_less_of_the_rate_is_expected_of_tiles_than_of_vectors(
 def test_rates_are_told_apart_by_processor_and_threads(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates.product_rate(torch.float32, 1)
-    rates.product_rate(torch.float32, 2)
+    with device.settings_of_torch():
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            rates.product_rate(torch.float32)
+    torch.set_num_threads(1)
     monkeypatch.setattr(rates, "_cpuinfo", lambda: ("model name\t: Other", "flags : fpu amx_bf16"))
-    rates.product_rate(torch.float32, 1)
+    rates.product_rate(torch.float32)
     assert len(json.loads(fresh.read_text())) == 3
     assert rates.machine(torch.device("cpu")) == "Other amx_bf16"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,6 +17,8 @@ from charrnn.training.rates import cpu_flags, product_rate
 # back more than vectors; a GPU's part is a guess
 PART_OF_TILES, PART_OF_VECTORS, PART_OF_FLOAT32, PART_OF_GPU = 0.27, 0.75, 0.5, 0.1
 VOLTA = 7  # from here on a GPU multiplies float16 in units of its own
+
+_PRODUCTS: Any = torch.backends.cudnn.rnn  # torch's own types do not know its attributes
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,21 @@ class Place:
         return f"{name}, {precision}{threads}"
 
 
+@contextmanager
+def settings_of_torch() -> Iterator[None]:
+    """What ``choose_place`` sets is after the block as it was before: a program may go on."""
+    threads, products = torch.get_num_threads(), _PRODUCTS.fp32_precision
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _PRODUCTS.fp32_precision = products
+
+
 def choose_place(config: TrainConfig) -> Place:
     """The place for ``config``: what it names, or for ``auto`` the best that there is.
+
+    Tells torch of its threads, and cuDNN how exact float32 is to be.
 
     Raises:
         ConfigError: the device is not there, or cannot do that precision.
@@ -45,7 +63,8 @@ def choose_place(config: TrainConfig) -> Place:
         torch.set_num_threads(config.threads)
     device = _device(config.device)
     # cuDNN would round float32 products to TF32 unasked
-    torch.backends.cudnn.allow_tf32 = config.precision != "float32"
+    exact = config.precision == "float32"
+    _PRODUCTS.fp32_precision = "ieee" if exact else "tf32"
     return Place(device, _dtype(config.precision, device), torch.get_num_threads())
 
 
@@ -83,21 +102,18 @@ def training_flops(place: Place) -> float:
     """About how many operations a second of its products a training run gets done there."""
     dtype = place.dtype or torch.float32
     if place.device.type != "cpu":
-        return PART_OF_GPU * product_rate(dtype, 1, place.device)
+        return PART_OF_GPU * product_rate(dtype, place.device)
     part = PART_OF_FLOAT32
     if dtype == torch.bfloat16:
         part = PART_OF_TILES if "amx_bf16" in cpu_flags() else PART_OF_VECTORS
-    return part * product_rate(dtype, place.threads)
+    return part * product_rate(dtype)
 
 
 def _bfloat16_pays() -> bool:
     """Whether bfloat16 products are native here and faster: an old kernel may not let them be."""
     if not multiplies_bfloat16():
         return False
-    bfloat16, float32 = (
-        product_rate(dtype, torch.get_num_threads()) for dtype in (torch.bfloat16, torch.float32)
-    )
-    return bfloat16 > float32
+    return product_rate(torch.bfloat16) > product_rate(torch.float32)
 
 
 def multiplies_bfloat16() -> bool:

@@ -22,13 +22,17 @@ REPEATS = 6
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
-@cache
-def product_rate(dtype: torch.dtype, threads: int, device: torch.device = CPU) -> float:
-    """Operations a second of products in ``dtype`` on ``device``, ``threads`` threads of a CPU.
+def product_rate(dtype: torch.dtype, device: torch.device = CPU) -> float:
+    """Operations a second of products in ``dtype`` on ``device``; a CPU's in torch's threads.
 
     The first process that asks measures, some hundredths of a second; later ones read what it
     found in the cache folder, so that a choice that depends on it stays the same.
     """
+    return _known_rate(dtype, device, torch.get_num_threads())
+
+
+@cache
+def _known_rate(dtype: torch.dtype, device: torch.device, threads: int) -> float:
     where = f", {threads} threads" if device.type == "cpu" else ""
     key = f"torch {torch.__version__}, {machine(device)}{where}, {dtype}"
     path = cache_folder() / "rates.json"
