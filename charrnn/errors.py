@@ -11,7 +11,7 @@
     │   ├── NonFiniteLossError            the loss is NaN or infinite
     │   ├── SaveError                     checkpoints can no longer be written
     │   └── FolderBusyError               another trainer holds the output folder
-    ├── CacheError               exit 1   an encoded text could not be written to the cache
+    ├── CacheError               exit 1   what is kept of a text could not be written to the cache
     ├── DownloadError            exit 1   a corpus could not be fetched whole
     └── Interrupted              exit 128 + signal number
 
@@ -20,6 +20,8 @@ Messages are one line: the thing, the place, what to do. The command line prints
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class CharRNNError(Exception):
@@ -79,7 +81,7 @@ class FolderBusyError(TrainingError):
 
 
 class CacheError(CharRNNError):
-    """An encoded text could not be written to the cache."""
+    """What is kept of a text could not be written to the cache."""
 
 
 class DownloadError(CharRNNError):
@@ -97,3 +99,10 @@ class Interrupted(CharRNNError):
     def exit_code(self) -> int:  # type: ignore[override]
         """128 + signal number, as shells report it."""
         return 128 + self.signum
+
+
+def said_by(error: OSError, place: str | Path = "") -> str:
+    """What the system says, and of which file; ``place`` where it names none."""
+    named = error.filename or place
+    reason = error.strerror or str(error)
+    return f"{named}: {reason}" if str(named) else reason

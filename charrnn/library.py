@@ -65,21 +65,23 @@ def own_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-def find_checkpoint(path: Path | None) -> Path:
+def find_checkpoint(path: str | Path | None) -> Path:
     """The checkpoint file that ``path`` (a file, its folder, a run's name or nothing) means.
 
     Without a path: the newest under ``./checkpoints``, else the bundled one.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the path is empty.
 
     """
     if path is None:
         for candidate in [*own_checkpoints(), *bundled_checkpoints()]:
             return candidate
         raise CheckpointError("there is no checkpoint yet: charrnn train makes one")
+    if not str(path):  # which would be the current folder
+        raise CheckpointError("the checkpoint's path is empty: name a file, a folder or a run")
     with suppress(OSError):  # a name that no file can have
-        for candidate in _meant_by(path):
+        for candidate in _meant_by(Path(path)):
             if candidate.is_file():
                 return candidate
     raise CheckpointError(f"no checkpoint at {path}: charrnn ls shows what there is")

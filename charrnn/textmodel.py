@@ -247,7 +247,5 @@ def load(path: str | Path | None = None, *, form: Form = "int8") -> TextModel:
         CheckpointError: there is none, or it is not usable.
 
     """
-    if path is not None and not str(path):  # which would be the current folder
-        raise CheckpointError("the checkpoint's path is empty: name a file, a folder or a run")
-    found = find_checkpoint(None if path is None else Path(path))
+    found = find_checkpoint(path)
     return TextModel(load_checkpoint(found), found, form)

@@ -12,7 +12,7 @@ import typer
 import charrnn
 from charrnn.cli import bench, data, info, ls, sample, score, train
 from charrnn.cli.command import Command
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, said_by
 from charrnn.files import FULL
 from charrnn.interrupts import SIGNALS
 
@@ -125,12 +125,12 @@ def _report(error: Exception) -> int:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         return _fail(f"{error}{notes}", error.exit_code)
     if isinstance(error, OSError):
-        full = "cannot write to standard output: " if error.errno in FULL else ""
-        place = f"{error.filename}: " if error.filename else full
-        return _fail(f"{place}{error.strerror or error}", 1)
+        full = "cannot write to standard output" if error.errno in FULL else ""
+        return _fail(said_by(error, full), 1)
     words = str(error).lower()
-    allocator = "can't allocate memory" in words or "out of memory" in words
-    if isinstance(error, MemoryError) or allocator:
+    # as torch says it, and NVIDIA's libraries
+    signs = "can't allocate memory", "out of memory", "alloc_failed"
+    if isinstance(error, MemoryError) or any(sign in words for sign in signs):
         return _fail("out of memory: train with a smaller --size, --batch or --window", 1)
     kind = type(error).__name__
     return _fail(f"{kind}: {error} (a bug: CHARRNN_DEBUG=1 shows where)", 1)

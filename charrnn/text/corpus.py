@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from charrnn import interrupts
-from charrnn.errors import CacheError, ConfigError, CorpusError
+from charrnn.errors import CacheError, ConfigError, CorpusError, said_by
 from charrnn.files import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
 from charrnn.library import cache_folder
 from charrnn.text.sources import (
@@ -98,10 +98,9 @@ def encode_corpus(
         with open_sources(paths, cache, max_bytes) as sources:
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
         raise kind(
-            f"cannot encode the corpus: {place}{error.strerror or error}; "
+            f"cannot encode the corpus: {said_by(error)}; "
             "CHARRNN_CACHE names a folder that has room"
         ) from error
 

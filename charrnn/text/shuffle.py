@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
+from charrnn.errors import CacheError, said_by
 from charrnn.library import cache_folder
 from charrnn.text.splits import Range, RangeMap, length
 from charrnn.text.vocab import Ids
@@ -87,13 +88,24 @@ def _room(length: int, dtype: Any) -> NDArray[Any]:
     """An array to fill: in memory, or if it is large in a file of the cache.
 
     Such a file has no name, and goes away with the array.
+
+    Raises:
+        CacheError: there is no room for it.
+
     """
     size = length * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(length, dtype)
-    cache_folder().mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=cache_folder()) as file:
-        if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
-            os.posix_fallocate(file.fileno(), 0, size)
-        # a plain array: numpy is slow with its own kind
-        return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
+                os.posix_fallocate(file.fileno(), 0, size)
+            # a plain array: numpy is slow with its own kind
+            return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
+    except OSError as error:
+        raise CacheError(
+            f"no room to put lines in another order: {said_by(error, folder)}; "
+            "CHARRNN_CACHE names a folder that has room"
+        ) from error

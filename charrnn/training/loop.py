@@ -10,11 +10,13 @@ from torch import Tensor
 
 from charrnn import interrupts
 from charrnn.errors import (
+    CacheError,
     CorpusError,
     Interrupted,
     NonFiniteLossError,
     SaveError,
     TrainingError,
+    said_by,
 )
 from charrnn.generation.scoring import Score
 from charrnn.library import BEST, LAST
@@ -104,7 +106,7 @@ class Trainer:
                     self._step()
             if self.tally.validated_step != self.tally.step or self.tally.step == 0:
                 self._validate()
-        except (OSError, CorpusError, Interrupted) as error:
+        except (OSError, CacheError, CorpusError, Interrupted) as error:
             raise self._parting(error) from None
         return self.out_of_patience and not self._spent()
 
@@ -129,7 +131,8 @@ class Trainer:
             return Interrupted(signum, kept)
         if isinstance(error, BrokenPipeError):  # whoever read the metrics went away
             return error
-        return TrainingError(f"{getattr(error, 'strerror', None) or error}; {kept}")
+        reason = said_by(error) if isinstance(error, OSError) else error
+        return TrainingError(f"{reason}; {kept}")
 
     def _keep(self) -> str:
         """Save where the run stands, and say so."""

@@ -43,7 +43,7 @@ def cut(path: Path, step: int) -> None:
     if not path.exists():
         return
     lines = path.read_bytes().splitlines(True)
-    kept = [line for line in lines if _step_of(line) <= step]
+    kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
     if kept != lines:
         write_atomic(path, kept)
 

@@ -58,7 +58,7 @@ def choose(
         asked: fields of the two configurations that the user named.
         preset: a key of ``PRESETS``.
         vocab_size: V.
-        train_chars: length of the training part.
+        train_chars: how much of the training part there is to read.
         fast: whether a GPU trains (larger batches pay there).
         flops: operations a second that training gets done here.
 
@@ -174,8 +174,10 @@ def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainC
         batch //= 2
     while "window" not in asked and window > 16 and batch * window * 8 > train_chars:
         window //= 2
+    usable = train_chars - (not config.shuffle_offset)  # the end then has no character after it
     if "window" not in asked:
-        window = min(window, train_chars - 1)
+        stretch = usable // batch if "batch" in asked else train_chars - 1
+        window = max(1, min(window, stretch))
     if "batch" not in asked:
-        batch = max(1, min(batch, train_chars // window))
+        batch = max(1, min(batch, usable // window))
     return dataclasses.replace(config, batch=batch, window=window)

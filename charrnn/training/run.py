@@ -17,10 +17,11 @@ from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.text.corpus import Corpus
+from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
-from charrnn.text.splits import check_cut, length
+from charrnn.text.splits import Parts, check_cut, length
 from charrnn.text.streams import Streams
-from charrnn.training.device import choose_place, training_flops
+from charrnn.training.device import choose_place, settings_of_torch, training_flops
 from charrnn.training.ending import finish
 from charrnn.training.folder import RunFolder, new_folder, occupied
 from charrnn.training.loop import Trainer
@@ -69,6 +70,8 @@ def train(
     Raises:
         UserError: something asked for cannot be had.
         TrainingError: the run had to stop.
+        CacheError: the encoded text cannot be kept.
+        BrokenPipeError: the listener writes to a pipe that nobody reads; the run is saved.
         Interrupted: a signal came; the run is saved.
 
     """
@@ -82,7 +85,7 @@ def train(
     text = TextChoice(corpus, **read, max_bytes=max_bytes, split=split, val_frac=val_frac,
                       test_frac=test_frac)  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
-    with interrupts.graceful():
+    with interrupts.graceful(), settings_of_torch():
         if resume:
             if start_from is not None or preset is not None:
                 reason = "resume goes on with a run as it is: without start_from, preset"
@@ -99,7 +102,7 @@ def _start(
     settings: dict[str, Any],
     listener: Listener,
 ) -> Result:
-    origin = load(find_checkpoint(Path(start_from))) if start_from is not None else None
+    origin = load(find_checkpoint(start_from)) if start_from is not None else None
     if origin is not None:
         settings = _shape_of(origin, settings)
         text = text.read_as(origin)
@@ -119,7 +122,7 @@ def _start(
         settings,
         preset=preset,
         vocab_size=len(corpus.vocab),
-        train_chars=length(parts.train),
+        train_chars=_readable(corpus, parts, settings.get("lines", False)),
         fast=place.device.type != "cpu",
         flops=training_flops(place),
     )
@@ -129,7 +132,7 @@ def _start(
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
     streams, stepper = _streams(setting), _stepper(network, config, listener)
-    with new_folder(stem_of(corpus.name) or "corpus", out, listener) as folder:
+    with new_folder(stem_of(corpus.name), out, listener) as folder:
         return _run(_trainer(setting, stepper, streams, folder, listener), adopted)
 
 
@@ -174,6 +177,18 @@ def _stepper(network: CharNetwork, config: TrainConfig, listener: Listener) -> S
     return Stepper(network, config, place)
 
 
+def _line_end(corpus: Corpus, lines: bool) -> int | None:
+    return corpus.vocab.id_of("\n") if lines else None
+
+
+def _readable(corpus: Corpus, parts: Parts, lines: bool) -> int:
+    """Characters of the training part that are read: as records, those of whole ones."""
+    line_end = _line_end(corpus, lines)
+    if line_end is None:
+        return length(parts.train)
+    return length(whole_lines(corpus.ids, parts.train, line_end))
+
+
 def _streams(setting: Setting) -> Streams:
     config = setting.training
     return Streams(
@@ -183,7 +198,7 @@ def _streams(setting: Setting) -> Streams:
         config.window,
         seed=config.seed,
         shuffle_offset=config.shuffle_offset,
-        line_end=setting.corpus.vocab.id_of("\n") if config.lines else None,
+        line_end=_line_end(setting.corpus, config.lines),
     )
 
 

@@ -26,9 +26,10 @@ def environment(stepper: Stepper) -> dict[str, Any]:
     return {
         "charrnn": charrnn.__version__,
         "torch": torch.__version__,
+        "numpy": np.__version__,
         "device": place.device.type,
         "machine": machine(place.device),
-        "threads": place.threads,
+        "threads": place.threads if place.device.type == "cpu" else None,
         "kernels": kernels(stepper.network.config.cell, place.device, dtype),
         "precision": str(dtype).removeprefix("torch."),
     }
@@ -85,6 +86,8 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
             _tensor(extra, f"state.{name}", (config.layers, B, width)).to(stepper.place.device)
             for name, width in (("hx", config.hidden), ("cx", config.cell_width))
         )
+    except torch.OutOfMemoryError:
+        raise
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
     except ConfigError as error:

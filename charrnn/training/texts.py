@@ -117,4 +117,5 @@ def parts_of(corpus: Corpus, cut: Cut) -> Parts:
 
 def stem_of(name: str) -> str:
     """What a run's folder is called after the corpus ``name``."""
-    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.\w{1,5}$", "", name.split(" + ")[0])).strip("-.")
+    stem = re.sub(r"\.\w{1,5}$", "", name.split(" + ")[0])
+    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "corpus"
