@@ -143,6 +143,7 @@ class TrainConsole:
         self._echo = echo  # gets every metrics line
         self._bar: tqdm[Any] | None = None
         self._said = time.monotonic()
+        self._unsaid: Report | None = None
 
     def on_plan(self, plan: Plan) -> None:
         """Say what was chosen, in one line each for text, network and run."""
@@ -178,12 +179,19 @@ class TrainConsole:
         due = time.monotonic() - self._said > QUIET_REPORT_S and self._bar is None
         if self._bar is not None and report.chars_per_second:
             self._bar.unit = f"{report.chars_per_second:,.0f} char/s"
-        if not self._quiet and (report.val_nats is not None or due):
+        self._unsaid = report
+        if report.val_nats is not None or due:
+            self._say_report()
+
+    def _say_report(self) -> None:
+        if self._unsaid is not None and not self._quiet:
             self._said = time.monotonic()
-            self._write(_report_line(report))
+            self._write(_report_line(self._unsaid))
+        self._unsaid = None
 
     def on_sample(self, text: str) -> None:
-        """Show what the network writes."""
+        """Show what the network writes, and how far it has come."""
+        self._say_report()
         if not self._quiet and text.strip():
             shown = " ".join(harmless(text).split())
             columns = min(shutil.get_terminal_size().columns, 80) - 4
@@ -197,11 +205,12 @@ class TrainConsole:
             return
         losses = {"train": result.train, "val": result.best_val, "test": result.test}
         shown = ", ".join(f"{k} {v:.4f}" for k, v in losses.items() if v is not None)
+        shown += " nats/char" if shown else ""
         why = " (stopped early: no better for a while)" if result.early else ""
         if result.temperature is not None:
             shown += f" at temperature {result.temperature:.3f}"
         note(
-            f"{f'{shown} nats/char after ' if shown else ''}{result.steps:,} steps, "
+            f"{f'{shown} after ' if shown else ''}{result.steps:,} steps, "
             f"{result.chars:,} characters, "
             f"{duration(result.elapsed_s)}, seed {result.seed}{why}"
         )

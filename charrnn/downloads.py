@@ -71,7 +71,9 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
     except (OSError, ValueError, HTTPException) as error:
         if isinstance(error, HTTPError):
             error.close()  # it holds the connection
-        reason = " ".join(str(error).split())[:200]  # a server may have written it
+        # of an address that cannot be reached, what lies behind urllib's words
+        told = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
+        reason = " ".join(str(told).split())[:200]  # a server may have written it
         raise DownloadError(f"could not fetch {corpus.url}: {reason}; try again later") from None
     return path
 

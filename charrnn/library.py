@@ -60,9 +60,17 @@ def bundled_checkpoints() -> list[Path]:
 
 
 def own_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
-    """Every best checkpoint in ``folder`` and its folders, newest first."""
-    found = [path for path in (folder / BEST, *folder.glob(f"*/{BEST}")) if path.is_file()]
+    """The checkpoint to use of every run in ``folder`` and its folders, newest first.
+
+    That is the best one, and the last one of a run that was stopped before it had any.
+    """
+    found = [*_files(folder, BEST)]
+    found += [path for path in _files(folder, LAST) if path.with_name(BEST) not in found]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    return (path for path in (folder / name, *folder.glob(f"*/{name}")) if path.is_file())
 
 
 def find_checkpoint(path: str | Path | None) -> Path:
@@ -91,7 +99,9 @@ def _meant_by(path: Path) -> Iterator[Path]:
     if path.suffix == SUFFIX:
         yield path
     yield path / BEST
+    yield path / LAST  # stopped before anything was the best
     if len(path.parts) == 1:
         yield CHECKPOINTS / path / BEST
+        yield CHECKPOINTS / path / LAST
         yield _bundled("checkpoints") / path / BEST
     yield path  # last, for it may be the text that the run of that name was trained on

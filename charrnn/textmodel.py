@@ -5,17 +5,20 @@ The command line calls what stands here.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.checkpoint import load as load_checkpoint
-from charrnn.config import Form, SampleConfig, Split, Unknown, draw_seed
+from charrnn.config import Form, SampleConfig, Split, Unknown, check_choice, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.engine import Weights
 from charrnn.generation.generator import Generator
@@ -79,11 +82,11 @@ class TextModel:
             CorpusError: what was asked for is no encoding.
 
         """
-        if self.vocab.is_bytes:
+        if self.vocab.is_bytes and asked in (None, "bytes"):
             return "bytes"
         if asked is not None:
             find_codec(asked)
-            return asked
+            return "bytes" if self.vocab.is_bytes else asked
         named = self.checkpoint.about("corpus").get("encoding")
         # the card may be anybody's
         return named if isinstance(named, str) and named not in ("", "bytes") else "utf-8"
@@ -120,7 +123,7 @@ class TextModel:
         """
         if settings.get("seed") is None:
             settings["seed"] = draw_seed()
-        config = SampleConfig(**({"count": 1} | settings))
+        config = SampleConfig.from_dict({"count": 1} | settings)
         return next(self.samples(prime, config, lines=lines))
 
     def samples(
@@ -150,6 +153,8 @@ class TextModel:
         )
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
+        if lines and self.vocab.id_of("\n") is None:
+            raise ConfigError("lines: no line end is in the vocabulary, so none can come", "lines")
         lines = self.lines if lines is None else lines
         return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
 
@@ -166,14 +171,18 @@ class TextModel:
         return score_ids(self.checkpoint.config, self._weights, self.vocab.encode(text, unknown))
 
     def score_lines(self, text: str | bytes, *, unknown: Unknown = "error") -> Iterator[ScoredLine]:
-        """``score`` for each line of a text, the state carried from line to line."""
+        """``score`` for each line of a text, the state carried from line to line.
+
+        Raises at once what ``score`` raises.
+        """
         ids = self.vocab.encode(text, unknown)
         nats = position_nats(self.checkpoint.config, self._weights, ids)
-        newline = self.vocab.id_of("\n")
-        ends = np.flatnonzero(ids == newline) + 1 if newline is not None else np.array([], int)
+        return self._lines(ids, nats, [*self._line_ends(text, ids, unknown), len(ids)])
+
+    def _lines(self, ids: Ids, nats: NDArray[Any], ends: list[int]) -> Iterator[ScoredLine]:
         symbols = list(self.vocab.symbols())
         start = 0
-        for end in [*ends.tolist(), len(ids)]:
+        for end in ends:
             if end > start:
                 own = nats[start:end]
                 counted = own[~np.isnan(own)]
@@ -182,6 +191,18 @@ class TextModel:
                 line = self.vocab.decode(ids[start:end]).removesuffix("\n").removesuffix("\r")
                 yield ScoredLine(line, pieces, own.tolist(), total)
             start = end
+
+    def _line_ends(self, text: str | bytes, ids: Ids, unknown: Unknown) -> list[int]:
+        """Where the lines of ``text`` end among its ``ids``."""
+        newline = self.vocab.id_of("\n")
+        if newline is not None:
+            ends: list[int] = (np.flatnonzero(ids == newline) + 1).tolist()
+            return ends
+        if isinstance(text, bytes) and not self.vocab.is_bytes:
+            text = text.decode()
+        lines = io.BytesIO(text) if isinstance(text, bytes) else io.StringIO(text, newline="\n")
+        lengths = [len(self.vocab.encode(line, unknown)) for line in lines]
+        return list(accumulate(lengths))
 
     def score_split(self, part: str, source: str | Path | None = None) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
@@ -203,10 +224,12 @@ class TextModel:
         """The model's own corpus, and the ranges of it that ``part`` (``val``, ``test``) is.
 
         Raises:
+            ConfigError: ``part`` is none.
             CorpusError: the corpus is not there, is another text, or has no such part.
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
+        check_choice("part", part, ("train", "val", "test"))
         (name, digest, encoding), (kind, *fractions) = self._split()
         if source is None:
             corpus = cached_corpus(digest, name, encoding)
@@ -245,7 +268,9 @@ def load(path: str | Path | None = None, *, form: Form = "int8") -> TextModel:
 
     Raises:
         CheckpointError: there is none, or it is not usable.
+        ConfigError: ``form`` is none.
 
     """
+    check_choice("form", form, get_args(Form))
     found = find_checkpoint(path)
     return TextModel(load_checkpoint(found), found, form)

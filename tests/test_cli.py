@@ -482,3 +482,87 @@ def test_ctrl_c_while_the_commands_are_imported_is_no_traceback(tmp_path: Path) 
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(command, env=environment(PYTHONPATH=path), capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+# --- what a first-time user meets
+
+
+def test_a_run_that_was_stopped_before_its_first_validation_can_be_used(call) -> None:  # type: ignore[no-untyped-def]
+    BEST.rename(RUN / "last.safetensors")
+    for which in ("novel", str(RUN)):
+        code, out, _ = call("sample", which, "--length", "5", "--seed", "1")
+        assert (code, len(out)) == (0, 5), which
+    assert "novel/last.safetensors" in call("ls", "--json")[1]
+    tiny().save(BEST)
+    assert "novel/best.safetensors" in call("sample", "--length", "5", "--seed", "1")[2]
+    assert "last.safetensors" not in call("ls", "--json")[1]
+
+
+def test_score_says_which_checkpoint_it_took_unless_it_was_named(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text.txt").write_text("abcabc")
+    assert call("score", "text.txt")[2] == f"charrnn: {BEST}\n"
+    assert call("score", "text.txt", "--per-line")[2] == f"charrnn: {BEST}\n"
+    assert call("score", "text.txt", "--model", "novel")[2] == ""
+
+
+@pytest.mark.parametrize("args", [["train", "text.txt"], ["score", "text.txt", "--adapt"]])
+def test_without_torch_it_says_what_to_install(args: list[str]) -> None:
+    Path("text.txt").write_text("abcabc" * 100)
+    Path("fake").mkdir()
+    Path("fake/torch.py").write_text("raise ModuleNotFoundError('none', name='torch')")
+    done = charrnn(*args, PYTHONPATH=f"{Path('fake').absolute()}:{ROOT}")
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"needs torch, which is not installed: pip install torch\n")
+
+
+def test_what_is_left_of_a_run_can_be_begun_with(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text.txt").write_text("abcabc" * 100)
+    begun = "--from checkpoints/novel begins"
+    assert begun in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
+    assert begun in call("train", "--resume", "--out", str(RUN))[2]
+    (RUN / "last.safetensors").write_bytes(BEST.read_bytes())
+    assert "--resume continues" in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
+
+
+def test_metrics_that_nobody_has_room_for_are_not_the_folder_s_fault() -> None:
+    Path("text.txt").write_text("abcabc" * 1000)
+    args = ["train", "text.txt", "--steps", "2", "--size", "8", "--json", "--out", "run"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "charrnn", *args], stdout=full, stderr=subprocess.PIPE,
+            env=environment(), text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "charrnn: standard output: No space left on device; stopped and saved" in done.stderr
+
+
+def test_a_log_without_validations_says_how_far_the_samples_have_come() -> None:
+    Path("text.txt").write_text("abcabc" * 1000)
+    args = ["--steps", "60", "--size", "8", "--layers", "1", "--val-frac", "0", "--out", "run"]
+    said = charrnn("train", "text.txt", *args).stderr.decode().splitlines()
+    samples = [index for index, line in enumerate(said) if line.startswith("    ")]
+    assert samples
+    assert all(said[i - 1].startswith(("step ", "    ")) for i in samples)
+
+
+def test_only_a_variable_is_blamed_on_the_environment(
+    call,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "CHARRNN_TEMP" not in call("sample", "--temp", "abc")[2]
+    monkeypatch.setenv("CHARRNN_TEMP", "abc")
+    assert "CHARRNN_TEMP" in call("sample")[2]
+
+
+def test_lines_need_a_line_end(call) -> None:  # type: ignore[no-untyped-def]
+    Path("text.txt").write_text("abcabc" * 1000)
+    small = ["--steps", "1", "--size", "8", "--layers", "1"]
+    _, _, said = call("train", "text.txt", "--lines", *small, "--out", "flat")
+    assert "text.txt has no line ends" in said
+    assert call("sample", "flat", "--length", "5", "--seed", "1")[0] == 0
+    code, _, said = call("sample", "flat", "--length", "5", "--lines")
+    assert (code, said.startswith("charrnn: --lines: no line end")) == (2, True)
+    Path("lines.txt").write_text("abc\ncba\ncab")
+    skip = ["--unknown", "skip", "--per-line", "--json"]
+    _, out, _ = call("score", "lines.txt", "--model", "flat", *skip)
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["abc", "cba", "cab"]

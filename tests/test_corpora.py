@@ -142,7 +142,7 @@ def test_a_cache_that_is_full_or_fails_is_not_the_users_mistake(
     assert code == (2 if reason == errno.EACCES else 1)
     assert err == (
         f"charrnn: cannot encode the corpus: {os.strerror(reason)}; "
-        "CHARRNN_CACHE names a folder that has room\n"
+        "CHARRNN_CACHE names another folder\n"
     )
 
 

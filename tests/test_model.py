@@ -124,11 +124,12 @@ def test_initial_weights_follow_from_the_seed_alone():
     assert any((one[name] != other[name]).any() for name in one)
 
 
-def test_fresh_weights_are_torchs_own_and_no_gate_is_special():
+def test_fresh_weights_are_torchs_own_but_the_heads_are_wider_and_no_gate_is_special():
     weights = CharNetwork(ModelConfig(11, embedding=E, hidden=H)).to_numpy()
     assert weights.pop("embedding.weight").std() == pytest.approx(1, abs=0.2)
     for name, value in weights.items():
-        assert 0.8 * H**-0.5 < abs(value).max() <= H**-0.5, name
+        bound = (4 if name == "head.weight" else 1) * H**-0.5
+        assert 0.8 * bound < abs(value).max() <= bound, name
 
 
 def test_dropout_draws_one_mask_a_window_and_repeats_with_its_seed():

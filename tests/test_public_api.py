@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from graphlib import TopologicalSorter
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -238,11 +239,6 @@ def test_every_module_says_what_it_is_and_can_be_read_at_a_sitting() -> None:
         assert "kernels" in path.parts or text.count("\n") <= 350, path
 
 
-def test_plots_are_imported_inside_functions() -> None:
-    for name in MODULES:
-        assert not [m for m in imported(name, at_import=True) if m.startswith("matplotlib")], name
-
-
 def test_every_public_function_of_the_facade_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
     for name in ("load", "train"):
@@ -252,4 +248,5 @@ def test_every_public_function_of_the_facade_is_typed() -> None:
 
 def test_the_version_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", charrnn.__version__)
-    assert importlib.import_module("charrnn.cli.app").charrnn.__version__ == charrnn.__version__
+    with suppress(PackageNotFoundError):  # it may run from its folder
+        assert version("charrnn") == charrnn.__version__

@@ -189,7 +189,7 @@ def test_a_complete_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     again = fork("train", "--resume", "--out", "run", place=tmp_path)
     assert again.wait() == 2
-    assert "the run is complete after 12 steps" in again.stderr
+    assert "the run in run is complete after 12 steps" in again.stderr
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import random
 import shlex
 import signal
@@ -26,11 +28,15 @@ from charrnn.errors import (
     Interrupted,
     NonFiniteLossError,
     SaveError,
+    TrainingError,
 )
 from charrnn.generation.scoring import Score
+from charrnn.text import shuffle
 from charrnn.text.vocab import Vocab
 from charrnn.training import loop
+from charrnn.training.card import _as_argument, _plain
 from charrnn.training.folder import RunFolder, occupied
+from charrnn.training.metrics import append, cut
 from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
@@ -966,3 +972,72 @@ def test_resuming_by_name_takes_that_corpus_and_no_longer_name(tmp_path, monkeyp
         (tmp_path / f"{name}.txt").write_text(TEXT)
         charrnn.train(f"{name}.txt", **(SMALL | {"steps": 5}))
     assert charrnn.train("book.txt", resume=True, steps=7).folder.name == "book"
+
+
+@pytest.mark.parametrize("settings", [
+    {"cell": "gru"}, {"cell": "rnn-relu", "lr": 1e-3}, {"lines": True},
+    {"input_dropout": 0.1, "weight_dropout": 0.2}, {"ema": 0.9},
+])  # fmt: skip
+def test_resuming_is_exact_whatever_is_trained(corpus, tmp_path, settings):
+    resumes_exactly(corpus, tmp_path, [7], steps=20, eval_every=5, **settings)
+
+
+def test_every_run_has_a_seed_of_its_own(corpus, tmp_path):
+    settings = {name: value for name, value in SMALL.items() if name != "seed"}
+    seeds = {
+        charrnn.train(corpus, out=tmp_path / str(i), steps=1, **settings).seed for i in range(3)
+    }
+    assert len(seeds) == 3
+
+
+def test_what_torch_is_told_ends_with_the_run(corpus, tmp_path):
+    products = torch.backends.cudnn.rnn
+    before = torch.get_num_threads(), products.fp32_precision
+    run(corpus, tmp_path / "run", steps=1, threads=before[0] + 1, precision="float32")
+    assert (torch.get_num_threads(), products.fp32_precision) == before
+
+
+def test_a_metrics_line_that_lost_its_end_is_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}')
+    cut(path, 5)
+    append(path, {"step": 2})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+@pytest.mark.parametrize("asked", [
+    {}, {"batch": 16}, {"batch": 32}, {"window": 50}, {"lines": True}, {"shuffle_offset": False},
+    {"batch": 8, "shuffle_offset": False}, {"batch": 8, "lines": True},
+])  # fmt: skip
+@pytest.mark.parametrize("size", [60, 100, 301])
+def test_what_was_not_asked_for_shrinks_with_the_text(tmp_path, asked, size):
+    text = tmp_path / "small.txt"
+    text.write_text(("abcdefghi\n" * 40)[:size])
+    settings = {"hidden": 8, "layers": 1, "steps": 1, "val_frac": 0.0, **asked}
+    assert charrnn.train(text, out=tmp_path / "run", **settings).steps == 1
+
+
+def test_a_text_whose_name_says_nothing_can_be_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "!!!.txt").write_text(TEXT)
+    charrnn.train("!!!.txt", steps=2, **SMALL)
+    assert charrnn.train("!!!.txt", steps=3, resume=True).steps == 3
+
+
+def test_no_room_for_shuffled_lines_names_the_cache(corpus, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shuffle, "IN_MEMORY", 10)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(TrainingError, match=r"lines in another order: .*: No space left.*saved"):
+        run(corpus, tmp_path / "run", steps=2, lines=True)
+
+
+@pytest.mark.parametrize(("name", "seconds", "words"), [
+    ("-dash.txt", 90.0, ["./-dash.txt", "90s"]),
+    ("plain.txt", 1e12, ["plain.txt", "1000000000000s"]),
+    ("plain.txt", 0.00001, ["plain.txt", "0.00001s"]),
+])  # fmt: skip
+def test_the_card_s_command_can_be_typed(name, seconds, words):
+    assert [_as_argument(name), f"{_plain(seconds)}s"] == words

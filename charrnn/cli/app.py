@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
@@ -11,12 +12,13 @@ import typer
 
 import charrnn
 from charrnn.cli import bench, data, info, ls, sample, score, train
-from charrnn.cli.command import Command
+from charrnn.cli.command import Command, is_from_environment
 from charrnn.errors import CharRNNError, said_by
 from charrnn.files import FULL
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
+_VARIABLE = re.compile(r" \(env var: '\w+'\)")  # typer names it, whoever was wrong
 STOPPED = {128 + signum for signum in SIGNALS}
 
 app = typer.Typer(
@@ -116,7 +118,10 @@ def _usage(error: typer.TyperException) -> int:
         with suppress(OSError):
             sys.stderr.write(text + "\n")
         return error.exit_code
-    text = text.replace("\n\t", " ").rstrip(".")  # choices stand on lines of their own
+    param = getattr(error, "param", None)
+    if param is None or not is_from_environment(context, param):
+        text = _VARIABLE.sub("", text)
+    text = text.replace("\n\t", " ").rstrip(".?")  # choices stand on lines of their own
     return _fail(f"{text}; {context.command_path} -h shows the usage", error.exit_code)
 
 
@@ -124,6 +129,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, CharRNNError):
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         return _fail(f"{error}{notes}", error.exit_code)
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return _fail("that needs torch, which is not installed: pip install torch", 1)
     if isinstance(error, OSError):
         full = "cannot write to standard output" if error.errno in FULL else ""
         return _fail(said_by(error, full), 1)

@@ -68,17 +68,17 @@ def sample(
     )  # fmt: skip
     raw, source = _prime(prime, prime_file)
     model = load(checkpoint, form=form)
-    encoding, lines = model.encoding(encoding), lines or model.lines
+    encoding = model.encoding(encoding)
     # whatever can be wrong is found before anything is written
     with naming(source):
         text = model.read(raw, encoding) if source else raw  # what was typed is UTF-8
         omissions = model.vocab.omissions(text, unknown)
     if json:
-        texts = model.samples(text, config, lines=lines)
+        texts = model.samples(text, config, lines=lines or None)
         write = partial(_print_json, texts, config, escape)
     else:
-        pieces = model.stream(text, config, lines=lines)
-        write = partial(_print, pieces, config, escape, _utf8(text), lines)
+        pieces = model.stream(text, config, lines=lines or None)
+        write = partial(_print, pieces, config, escape, _utf8(text), lines or model.lines)
     if omissions:
         note(titled(source, omissions))
     if checkpoint is None:

@@ -57,10 +57,12 @@ def score(
     if split is not None and encoding is not None:
         raise ConfigError("--split reads the corpus as its checkpoint did: leave --encoding away")
     model = load(checkpoint)
+    which = str(model.path) if checkpoint is None else ""  # said when nothing is wrong
     encoding = model.encoding(encoding)
     if split is not None:
         ids, ranges = model.part(split, file)
         static = model.score_ranges(ids, ranges)
+        _name(which)
         _print(static, json, _adapted(model, ids, ranges) if adapt else {})
         return
     raw, source = read_text(file), "standard input" if file == "-" else file
@@ -68,14 +70,22 @@ def score(
         text = model.read(raw, encoding)
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             note(titled(source, omissions))
-        if json and per_line:
-            _print_lines(model.score_lines(text, unknown=unknown))
-        elif per_line or color:
-            _show_lines(model.score_lines(text, unknown=unknown), per_line, color)
+        if per_line or color:
+            lines = model.score_lines(text, unknown=unknown)
+            _name(which)
+            _print_lines(lines) if json else _show_lines(lines, per_line, color)
         else:
             static = model.score(text, unknown=unknown)
+            _name(which)
             adapted = _adapted(model, model.vocab.encode(text, unknown)) if adapt else {}
             _print(static, json, adapted)
+
+
+def _name(which: str) -> None:
+    from charrnn.console import note
+
+    if which:
+        note(which)
 
 
 def _check(file: str | None, split: str | None, detail: bool, adapt: bool) -> None:

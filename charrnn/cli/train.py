@@ -11,7 +11,7 @@ import typer
 
 from charrnn import interrupts
 from charrnn.cli.options import THREADS, flag, option, seconds
-from charrnn.config import Cell, Device, Precision, Preset, Split, draw_seed
+from charrnn.config import Cell, Device, Precision, Preset, Split
 
 FROM_BOTH = "Default: from the corpus and the time."
 FROM_EPOCHS = "Default: from how often the text will be read."
@@ -103,8 +103,6 @@ def train(
         "fit_temperature": fit_temperature, "ema": ema, "lines": lines or None, "device": device,
         "precision": precision, "threads": threads, "seed": seed,
     }  # fmt: skip
-    if seed is None and not resume:
-        settings["seed"] = draw_seed()
     with interrupts.abrupt():
         console = _console(quiet, json)
         try:
@@ -129,7 +127,11 @@ def _console(quiet: bool, json: bool) -> Any:
     from charrnn.console import TrainConsole
 
     def echo(line: dict[str, Any]) -> None:
-        sys.stdout.write(jsonlib.dumps(line) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(jsonlib.dumps(line) + "\n")
+            sys.stdout.flush()
+        except OSError as error:
+            error.filename = "standard output"
+            raise
 
     return TrainConsole(quiet=quiet, echo=echo if json else None)

@@ -100,8 +100,7 @@ def encode_corpus(
     except OSError as error:
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
         raise kind(
-            f"cannot encode the corpus: {said_by(error)}; "
-            "CHARRNN_CACHE names a folder that has room"
+            f"cannot encode the corpus: {said_by(error)}; CHARRNN_CACHE names another folder"
         ) from error
 
 

@@ -107,5 +107,5 @@ def _room(length: int, dtype: Any) -> NDArray[Any]:
     except OSError as error:
         raise CacheError(
             f"no room to put lines in another order: {said_by(error, folder)}; "
-            "CHARRNN_CACHE names a folder that has room"
+            "CHARRNN_CACHE names another folder"
         ) from error

@@ -77,12 +77,12 @@ def command(setting: Setting) -> str:
         "test-frac": cut.test_frac,
         "epochs": config.epochs or None,
         "steps": config.steps or None,
-        "time": f"{config.seconds:.12g}s" if config.seconds else None,
+        "time": _plain(config.seconds) + "s" if config.seconds else None,
         "precision": None if config.precision == "auto" else config.precision,
         "seed": config.seed,
     }
     texts = [] if _is_bundled(corpus) else corpus.name.split(" + ")
-    words = ["charrnn", "train", *("-" if text == "standard input" else text for text in texts)]
+    words = ["charrnn", "train", *map(_as_argument, texts)]
     for name, value in values.items():
         words += [] if value is None else [f"--{name}", str(value)]
     words += [] if config.fit_temperature else ["--no-fit-temperature"]
@@ -93,6 +93,18 @@ def command(setting: Setting) -> str:
     elif corpus.encoding != "utf-8":
         words += ["--encoding", corpus.encoding]
     return shlex.join(words)
+
+
+def _as_argument(text: str) -> str:
+    """How a text that is called so was named, as far as its name tells."""
+    if text == "standard input":
+        return "-"
+    return f"./{text}" if text.startswith("-") else text
+
+
+def _plain(value: float) -> str:
+    """A number without an exponent."""
+    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def _is_bundled(corpus: Corpus) -> bool:

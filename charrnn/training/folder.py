@@ -18,8 +18,8 @@ from charrnn.library import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics
 from charrnn.training.lock import Lock
 from charrnn.training.metrics import METRICS
-from charrnn.training.places import PREVIOUS, check_free, holds_run, numbered
 from charrnn.training.records import Listener
+from charrnn.training.run_folders import PREVIOUS, check_free, holds_run, numbered
 
 DAMAGED = "best.damaged"
 UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit

@@ -127,7 +127,8 @@ def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
     if (same or trainer.complete) and trainer.folder.has_result(tally.step):
         more = "--patience, " if trainer.out_of_patience else ""
         raise ConfigError(
-            f"the run is complete after {tally.step} steps and {tally.elapsed_s:.0f} s: "
+            f"the run in {trainer.folder.path} is complete after {tally.step:,} steps and "
+            f"{tally.elapsed_s:.0f} s: "
             f"a larger {more}--epochs, --steps or --time goes on with it"
         )
 

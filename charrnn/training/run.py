@@ -11,7 +11,7 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
-from charrnn.config import Split, TrainConfig, check_whole
+from charrnn.config import Split, TrainConfig, check_whole, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
@@ -25,10 +25,10 @@ from charrnn.training.device import choose_place, settings_of_torch, training_fl
 from charrnn.training.ending import finish
 from charrnn.training.folder import RunFolder, new_folder, occupied
 from charrnn.training.loop import Trainer
-from charrnn.training.places import check_vacant, old_folder
 from charrnn.training.recipes import choose, settle
 from charrnn.training.records import Listener, Plan, Result, Silence
 from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
+from charrnn.training.run_folders import check_vacant, old_folder
 from charrnn.training.setting import FURTHEST, Setting
 from charrnn.training.snapshot import restore
 from charrnn.training.step import Stepper
@@ -65,7 +65,8 @@ def train(
         val_frac: part that validates.
         test_frac: part that tests, scored once at the end.
         listener: is told what happens.
-        **settings: fields of ``ModelConfig`` and ``TrainConfig``; what is left out is chosen.
+        **settings: fields of ``ModelConfig`` and ``TrainConfig``; what is left out is chosen, the
+            seed drawn.
 
     Raises:
         UserError: something asked for cannot be had.
@@ -85,6 +86,8 @@ def train(
     text = TextChoice(corpus, **read, max_bytes=max_bytes, split=split, val_frac=val_frac,
                       test_frac=test_frac)  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
+    if not resume:
+        settings.setdefault("seed", draw_seed())
     with interrupts.graceful(), settings_of_torch():
         if resume:
             if start_from is not None or preset is not None:
@@ -118,6 +121,8 @@ def _start(
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(f"{mark}: --encoding {better} leaves it out")
+    if settings.get("lines") and corpus.vocab.id_of("\n") is None:
+        listener.on_note(f"{corpus.name} has no line ends: lines changes nothing")
     model, config = choose(
         settings,
         preset=preset,

@@ -60,7 +60,7 @@ class Stepper:
         """Train on ``x, y (B, T)`` from ``state``, which is detached: gradients stay in the window.
 
         The caller must check that ``loss`` is finite before it keeps anything; a step whose loss
-        or gradient is not finite leaves weights and optimizer as they were.
+        or gradient is not finite leaves weights and optimizer as they were, and counts as done.
         """
         assert self.dropout.generator is not None
         # dropout follows from seed and step alone, so a resumed run draws the same masks

@@ -34,8 +34,14 @@ def check_free(folder: Path) -> None:
         ConfigError: it would.
 
     """
-    if holds_run(folder):
-        raise ConfigError(f"{folder} holds a run: --resume continues it, or name another --out")
+    if not holds_run(folder):
+        return
+    goes_on = "--resume continues it" if _resumable(folder) else f"--from {folder} begins with it"
+    raise ConfigError(f"{folder} holds a run: {goes_on}, or name another --out")
+
+
+def _resumable(folder: Path) -> bool:
+    return any((folder / file).exists() for file in (LAST, PREVIOUS))
 
 
 def check_vacant(folder: Path) -> None:
@@ -62,9 +68,10 @@ def old_folder(name: str | None, out: Path | None) -> Path:
 
     """
     if out is not None:
-        if not any((out / file).exists() for file in (LAST, PREVIOUS)):
-            raise CheckpointError(f"{out} holds no run to resume: leave --resume away to start one")
-        return out
+        if _resumable(out):
+            return out
+        new = f"--from {out} begins a new one with it" if holds_run(out) else "leave --resume away"
+        raise CheckpointError(f"{out} holds no run to resume: {new}")
     pattern = re.compile(r".*" if name is None else re.escape(name) + r"(-\d+)?")
     runs = [
         path
