@@ -123,6 +123,8 @@ class TextModel:
         """
         if settings.get("seed") is None:
             settings["seed"] = draw_seed()
+        if settings.get("count", 1) != 1:
+            raise ConfigError("count: sample writes one text, samples writes several", "count")
         config = SampleConfig.from_dict({"count": 1} | settings)
         return next(self.samples(prime, config, lines=lines))
 

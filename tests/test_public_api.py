@@ -111,11 +111,15 @@ def test_a_sample_without_a_seed_is_another_each_time() -> None:
     assert len({model.sample(length=200, seed=0) for _ in range(3)}) == 1
 
 
+def test_one_sample_is_not_several() -> None:
+    with pytest.raises(errors.ConfigError, match="samples writes several"):
+        charrnn.TextModel(tiny()).sample(count=3)
+
+
 def test_a_sample_that_nothing_ends_is_refused() -> None:
     model = charrnn.TextModel(tiny())
-    for settings in ({}, {"count": 2}):
-        with pytest.raises(errors.ConfigError, match="length"):
-            model.sample(length=0, **settings)
+    with pytest.raises(errors.ConfigError, match="length"):
+        model.sample(length=0)
     with pytest.raises(errors.ConfigError, match="length is 0"):
         model.samples("", charrnn.SampleConfig(length=0))
     assert "e" not in model.sample(length=0, stop=("e",))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text import lanes
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.splits import Range, RangeMap, length, split
-from charrnn.text.streams import Position, Streams
+from charrnn.text.streams import Position, Streams, Window
 from charrnn.training import evaluation
 from charrnn.training.evaluation import evaluate
 from charrnn.training.windows import Windows
@@ -163,11 +164,19 @@ def test_a_turned_text_too_is_seen_once_an_epoch() -> None:
     assert len({s.offset(epoch) for epoch in range(6)}) > 1
 
 
+def walk(s: Streams) -> Iterator[Window]:
+    """Windows one after the other, without end."""
+    position = Position()
+    while True:
+        yield s.at(position)
+        position = s.after(position)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_windows_carry_on_where_the_last_one_ended(turned: bool) -> None:
     s = streams(shuffle_offset=turned)
     last = None
-    for window, _ in zip(s.iterate(Position()), range(3 * s.windows), strict=False):
+    for window, _ in zip(walk(s), range(3 * s.windows), strict=False):
         assert np.array_equal(window.x[:, 1:], window.y[:, :-1])
         if last is not None and window.position.window:
             assert np.array_equal(window.x[:, 0], last.y[:, -1])
@@ -183,7 +192,7 @@ def test_a_window_follows_from_its_position_alone(
     line_end = 7 if lines else None
     ids = np.arange(132) % 11
     walked = Streams(ids, ((0, 132),), 4, 5, seed=seed, line_end=line_end)
-    there = next(w for w in walked.iterate(Position()) if w.position == Position(epoch, window))
+    there = next(w for w in walk(walked) if w.position == Position(epoch, window))
     jumped = Streams(ids, ((0, 132),), 4, 5, seed=seed, line_end=line_end).at(
         Position(epoch, window)
     )
@@ -252,6 +261,13 @@ def test_lines_mode_puts_the_lines_in_another_order_each_epoch() -> None:
     assert len({*seen, "".join(records)}) == 4
 
 
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.text.streams.BLOCK", 50)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans())
 def test_windows_cut_on_a_device_are_those_cut_here(
     epoch: int, window: int, lines: bool, turned: bool, wide: bool
@@ -260,6 +276,7 @@ def test_windows_cut_on_a_device_are_those_cut_here(
     ranges = ((3, 60), (70, 131))
     s = Streams(ids, ranges, 4, 5, seed=5, shuffle_offset=turned, line_end=7 if lines else None)
     windows, position = Windows(s, torch.device("cpu")), Position(epoch, window)
+    assert max(map(len, s.blocks(epoch))) <= 50
     for _ in range(2):
         for found, wanted in zip(windows.cut(position), windows.at(position), strict=True):
             assert found.dtype == wanted.dtype == torch.int64

@@ -1041,3 +1041,9 @@ def test_no_room_for_shuffled_lines_names_the_cache(corpus, tmp_path, monkeypatc
 ])  # fmt: skip
 def test_the_card_s_command_can_be_typed(name, seconds, words):
     assert [_as_argument(name), f"{_plain(seconds)}s"] == words
+
+
+@pytest.mark.parametrize("resume", ["run", 1, None])
+def test_resume_is_a_yes_or_a_no(corpus, tmp_path, resume):
+    with pytest.raises(ConfigError, match="out names the run's folder"):
+        charrnn.train(corpus, resume=resume, steps=1)

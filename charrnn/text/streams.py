@@ -18,6 +18,8 @@ from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
 
+BLOCK = 1 << 20  # characters of a text that is copied
+
 
 @dataclass(frozen=True)
 class Position:
@@ -79,6 +81,7 @@ class Streams:
             )
         self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
         self._epoch_text: tuple[int, Ids] | None = None
+        self._epoch_offset = -1, 0
 
     def _rng(self, epoch: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, epoch, purpose])
@@ -87,12 +90,19 @@ class Streams:
         """How far the text is turned in an epoch."""
         if not self._shuffle_offset:
             return 0
-        return int(self._rng(epoch, 0).integers(self._map.length))
+        if self._epoch_offset[0] != epoch:
+            self._epoch_offset = epoch, int(self._rng(epoch, 0).integers(self._map.length))
+        return self._epoch_offset[1]
 
     @property
     def lines(self) -> bool:
         """Whether every epoch has a text of its own."""
         return self._line_end is not None
+
+    @property
+    def symbol_bytes(self) -> int:
+        """Bytes of an id."""
+        return self._ids.dtype.itemsize
 
     @property
     def length(self) -> int:
@@ -107,11 +117,14 @@ class Streams:
         """Places (B, T + 1) of the first window, were the text not turned; the end wraps round."""
         return (self._rows * self.stretch)[:, None] + np.arange(self.window + 1)
 
-    def text(self, epoch: int) -> Ids:
-        """The whole text of an epoch, before it is turned."""
+    def blocks(self, epoch: int) -> Iterator[Ids]:
+        """The text of an epoch, before it is turned, block by block."""
+        text, ranges = self._ids, self._ranges
         if self._line_end is not None:
-            return self._lines_of(epoch, self._line_end)
-        return np.concatenate([self._ids[start:stop] for start, stop in self._ranges])
+            text, ranges = self._lines_of(epoch, self._line_end), ((0, self.length),)
+        for start, stop in ranges:
+            for begin in range(start, stop, BLOCK):
+                yield text[begin : min(begin + BLOCK, stop)]
 
     def at(self, position: Position) -> Window:
         """The window at ``position``; ``position.window`` must be below ``windows``."""
@@ -137,9 +150,3 @@ class Streams:
         if position.window + 1 < self.windows:
             return Position(position.epoch, position.window + 1)
         return Position(position.epoch + 1, 0)
-
-    def iterate(self, position: Position) -> Iterator[Window]:
-        """Windows from ``position`` on, without end."""
-        while True:
-            yield self.at(position)
-            position = self.after(position)

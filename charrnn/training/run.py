@@ -11,7 +11,7 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
-from charrnn.config import Split, TrainConfig, check_whole, draw_seed
+from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
@@ -79,6 +79,7 @@ def train(
     listener = listener or Silence()
     if out is not None and not str(out):  # which would be the current folder
         raise ConfigError("out is empty: name a folder", "out")
+    check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
     if max_bytes is not None:
         check_whole("max_bytes", max_bytes, 1)
     out = Path(out) if out is not None else None

@@ -17,7 +17,9 @@ class Windows:
 
     def __init__(self, streams: Streams, device: torch.device) -> None:
         self.streams, self.device = streams, device
-        self._text = torch.empty(0, device=device)
+        # few operators know the type that a large alphabet's numbers have
+        self._dtype = torch.uint8 if streams.symbol_bytes == 1 else torch.int32
+        self._text = torch.empty(0, dtype=self._dtype, device=device)
         self._epoch: int | None = None
         self._places = torch.from_numpy(streams.places()).to(device)  # (B, T + 1)
 
@@ -32,10 +34,18 @@ class Windows:
         """``at``, from the text on the device."""
         epoch = position.epoch if self.streams.lines else 0
         if epoch != self._epoch:
-            # few operators know the type that a large alphabet's numbers have
-            text = self.streams.text(epoch)
-            wide = text if text.dtype.itemsize == 1 else text.astype("int32")
-            self._text, self._epoch = torch.from_numpy(wide).to(self.device), epoch
+            self._epoch = None
+            self._fill(epoch)
+            self._epoch = epoch
         places = (self._places + self.streams.start(position)) % self.streams.length
         window = self._text[places].long()
         return window[:, :-1].contiguous(), window[:, 1:].contiguous()
+
+    def _fill(self, epoch: int) -> None:
+        """Copy an epoch's text block by block: in the computer's memory it never lies whole."""
+        if not len(self._text):
+            self._text = torch.empty(self.streams.length, dtype=self._dtype, device=self.device)
+        place = 0
+        for block in self.streams.blocks(epoch):
+            self._text[place : place + len(block)] = torch.from_numpy(block.astype("int32"))
+            place += len(block)
