@@ -45,6 +45,8 @@ TEXTS: dict[str, list[str]] = {
     "sample --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
+    "insight --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "insight --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "data get NAME": ["", "nonsense", *ANY],
 }
 # option, value → why it is no nonsense
@@ -58,6 +60,14 @@ LEGAL = {
     ("train --max-bytes", "9" * 400): "all of the text, then",
     ("sample --prime-file", "empty"): "as no prime",
     ("sample --prime-file", "/dev/null"): "as no prime",
+    ("insight --out", "nowhere"): "a new page",
+    ("insight --out", "empty"): "a page in its place",
+    ("insight --out", "/dev/null"): "it goes there",
+    ("insight --out", "text.txt/below"): "the file is in the way: 1",
+    ("insight --out", "d/" * 3000): "too long for the system: 1",
+    ("insight --out", LONG): "too long for the system: 1",
+    ("insight --out", CONTROL): "a name like another",
+    ("insight --out", UNDECODABLE): "a name like another",
     ("data get --out", "nowhere"): "the folder is made",
     ("data get --out", CONTROL): "a name like another",
     ("data get --out", UNDECODABLE): "a name like another",
@@ -75,7 +85,8 @@ RANGES = [
     ("sample", "--top-p", "1.1"), ("sample", "--min-p", "1.1"), ("sample", "--count", "0"),
     ("sample", "--count", "100001"), ("sample", "--top-k", "65536"),
     ("sample", "--length", str(2**63)), ("sample", "--seed", str(2**64)),
-    ("score", "--split", "train"), ("bench sample", "--streams", "0"),
+    ("score", "--split", "train"), ("insight", "--seed", str(2**63)),
+    ("bench sample", "--streams", "0"),
     ("bench train", "--batch", "0"), ("bench train", "--layers", "9"),
 ]  # fmt: skip
 BUDGETS = ("--time", "--epochs", "--steps")
@@ -139,6 +150,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "sample": {"CHECKPOINT": "model", "--seed": "1", "--length": "5"},
         "score": {"FILE": "text.txt", "--model": "model"},
         "info": {"CHECKPOINT": "model"},
+        "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
         "data get": {"NAME": "tinyshakespeare", "--out": "data"},
     }.get(command, {})
     left = {name: value for name, value in options.items() if name != without}

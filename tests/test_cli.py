@@ -287,7 +287,11 @@ def test_every_option_has_an_environment_variable() -> None:
         for param in command.params:
             long = [option for option in param.opts if option.startswith("--")]
             if long and long[0] not in ("--help", "--version") and name:
-                own = {"score --split": "SCORE_SPLIT", "data get --out": "DATA_OUT"}
+                own = {
+                    "score --split": "SCORE_SPLIT",
+                    "data get --out": "DATA_OUT",
+                    "insight --out": "INSIGHT_OUT",
+                }
                 usual = long[0][2:].upper().replace("-", "_")
                 wanted = "CHARRNN_" + own.get(f"{name} {long[0]}", usual)
                 assert param.envvar == wanted, f"{name} {long[0]}"

@@ -28,7 +28,7 @@ ROOMS = [
     "checkpoint", "generation", "textmodel", "model", "training", "insight", "bench", "console",
     "cli", "__main__",
 ]  # fmt: skip
-TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "console", "cli", "__main__"}
+TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "insight", "console", "cli", "__main__"}
 
 
 def python(code: str) -> str:

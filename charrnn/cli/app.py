@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import typer
 
 import charrnn
-from charrnn.cli import bench, data, info, ls, sample, score, train
+from charrnn.cli import bench, data, info, insight, ls, sample, score, train
 from charrnn.cli.command import Command, is_from_environment
 from charrnn.errors import CharRNNError, said_by
 from charrnn.files import FULL
@@ -36,6 +36,7 @@ for name, run, gist in (
     ("score", score.score, "Say how well a checkpoint predicts a text."),
     ("info", info.info, "Say what a checkpoint is."),
     ("ls", ls.ls, "List the checkpoints there are."),
+    ("insight", insight.insight, "Make a page of what a network learned."),
 ):
     app.command(name, cls=Command, short_help=gist)(run)
 app.add_typer(bench.app, name="bench")

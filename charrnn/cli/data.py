@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +9,7 @@ import typer
 
 from charrnn.cli.command import Command
 from charrnn.cli.options import option
+from charrnn.cli.output import print_path
 
 Known = Literal["war-and-peace", "tinyshakespeare"]
 
@@ -28,10 +27,6 @@ def get(
     out: Path = option(Path("data"), "--out", variable="DATA_OUT", help="Folder to put it in."),
 ) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""
-    from charrnn.console import one_line
     from charrnn.downloads import fetch
 
-    path = str(fetch(name, out))
-    # a pipe gets the very bytes, which need not be UTF-8
-    shown = one_line(path).encode("utf-8", "backslashreplace")
-    sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")
+    print_path(fetch(name, out))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import os
+import sys
+from pathlib import Path
 from typing import Literal, TextIO
 
 from charrnn import interrupts
-from charrnn.console import harmless
+from charrnn.console import harmless, one_line
 
 Escape = Literal["auto", "always", "never"]
 
@@ -82,3 +85,9 @@ class TextWriter:
         while self._waiting:
             del self._waiting[: self._out.write(bytes(self._waiting)) or 0]
         self._out.flush()
+
+
+def print_path(path: Path) -> None:
+    """A path as a line on stdout: a pipe gets the very bytes, which need not be UTF-8."""
+    shown = one_line(str(path)).encode("utf-8", "backslashreplace")
+    sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +56,27 @@ def has_result(path: Path, step: int) -> bool:
         return last.get("final") is True and bool(last["step"] == step)
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return False
+
+
+def losses(path: Path, name: str) -> list[tuple[int, float]]:
+    """``(chars, nats a character)`` of every report with a loss called ``name``, if there are any.
+
+    The file may be anybody's: lines that are none of ours are passed over.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+            point = values["chars"], values[name]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if type(point[0]) is int and type(point[1]) is float and math.isfinite(point[1]):
+            found.append((min(point[0], 2**53), point[1]))
+    return found
 
 
 def _step_of(line: bytes) -> float:

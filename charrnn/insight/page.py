@@ -1,0 +1,221 @@
+"""One HTML page that shows what a network learned: no script, no other file, no address."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.insight.findings import Finding, find
+from charrnn.insight.pictures import character_map, curves
+from charrnn.insight.traces import Trace
+from charrnn.insight.traits import traits
+from charrnn.text.vocab import Ids
+from charrnn.training.records import bits
+
+EXCERPT = 1200  # characters of the text under a heading
+STEP = 100  # excerpts of a text without lines begin at multiples of it
+OFTEN = 5  # times that a character must come to have a place on the map
+SURPRISES = (0.5, 1.5, 3.0, 5.0)  # nats from which the next shade holds
+LEVELS = 4  # shades of a unit's values, in either direction
+
+_STYLE = """
+body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff;
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.55 ui-monospace, monospace;
+  border-left: 3px solid #ddd; padding-left: .8rem; }
+.about { color: #666; }
+svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+svg text { fill: #555; } .rule { stroke: #e4e4e4; }
+polyline { fill: none; stroke-width: 2; }
+.line0 { stroke: #9a9a9a; } .dot0, svg .key0 { fill: #7a7a7a; }
+.line1 { stroke: #0b6fb8; } .dot1, svg .key1 { fill: #0b6fb8; }
+svg .vowel { fill: #c2410c; font-weight: 600; } svg .letter { fill: #333; }
+svg .capital { fill: #0b6fb8; } svg .digit { fill: #6b21a8; } svg .other { fill: #15803d; }
+b { font-weight: 400; }
+.s1 { background: #fdf3d8; } .s2 { background: #fbdca0; } .s3 { background: #f5a96b; }
+.s4 { background: #e8694a; }
+.p1 { background: #fde6d3; } .p2 { background: #fac49b; } .p3 { background: #f39a5c; }
+.p4 { background: #e86f24; }
+.n1 { background: #dcebf7; } .n2 { background: #aed3ee; } .n3 { background: #74b2e0; }
+.n4 { background: #3c8fcd; }
+"""
+
+
+@dataclass(frozen=True)
+class History:
+    """Losses as training went, ``(characters read, nats a character)``."""
+
+    train: Sequence[tuple[float, float]] = ()
+    val: Sequence[tuple[float, float]] = ()
+
+
+def page(name: str, checkpoint: Checkpoint, trace: Trace, history: History, source: str) -> str:
+    """The page about ``checkpoint``, which is called ``name``.
+
+    Args:
+        name: its title.
+        checkpoint: the network.
+        trace: what it did while it read a text.
+        history: how its training went, as far as that is known.
+        source: what that text is.
+
+    """
+    symbols = list(checkpoint.vocab.symbols())
+    text = [symbols[index] for index in trace.ids]
+    parts = [f"<h1>{_escaped(name)}</h1>", _about(checkpoint)]
+    parts += _learning(history)
+    parts += _surprises(text, trace, source)
+    parts += _units(text, trace, checkpoint.config.hidden)
+    parts += _characters(checkpoint, symbols, trace.ids)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{_escaped(name)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _about(checkpoint: Checkpoint) -> str:
+    config, losses = checkpoint.config, checkpoint.about("losses")
+    facts = [
+        f"{config.cell} {config.layers} × {config.hidden}",
+        f"{config.parameters:,} weights",
+        f"{config.vocab_size} symbols",
+    ]
+    corpus = checkpoint.about("corpus").get("name")
+    if isinstance(corpus, str):
+        facts.append(f"trained on {corpus}")
+    for part in ("val", "test"):
+        value = losses.get(part)  # the note may be anybody's
+        if isinstance(value, float) and math.isfinite(value):
+            facts.append(f"{part} {value:.4f} nats/char ({bits(value):.3f} bits)")
+    return f'<p class="about">{_escaped(" · ".join(facts))}</p>'
+
+
+def _learning(history: History) -> list[str]:
+    lines = {"training part": history.train, "validation part": history.val}
+    drawing = curves(lines, "characters read", "nats/char")
+    return ["<h2>How it learned</h2>", drawing] if drawing else []
+
+
+def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
+    start = excerpt(trace.nats, text)
+    levels = np.digitize(np.nan_to_num(trace.nats), SURPRISES)
+    marks = [f"s{level}" if level else "" for level in levels.tolist()]
+    mean = float(np.nanmean(trace.nats, dtype=np.float64))
+    return [
+        "<h2>What surprised it</h2>",
+        f'<p class="about">{_escaped(source)}: {mean:.3f} nats/char. The darker a character, '
+        "the less it was expected.</p>",
+        _coloured(text, marks, start),
+    ]
+
+
+def _units(text: Sequence[str], trace: Trace, hidden: int) -> list[str]:
+    known = traits(text)
+    found = find(trace.units, known, hidden)
+    parts = [
+        "<h2>What single units follow</h2>",
+        '<p class="about">Units chosen in the first half of the text by their correlation with '
+        "something that can be said of it; the figure, r, is that of the second half, which is "
+        "shown. Orange: the unit holds a positive value; blue: a negative one.</p>",
+    ]
+    if not found:
+        parts.append("<p>None follows any of what was looked for.</p>")
+    return parts + [_unit(text, trace, finding, known[finding.trait], hidden) for finding in found]
+
+
+def _unit(
+    text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[Any], hidden: int
+) -> str:
+    values = trace.units[:, finding.layer * hidden + finding.unit].astype(np.float32)
+    half = len(text) // 2
+    start = half + excerpt(trait[half:], text[half:])
+    shown = values[start : start + EXCERPT]
+    shades = np.rint(values / max(float(np.abs(shown).max()), 1e-6) * LEVELS)
+    marks = [
+        f"{'p' if level > 0 else 'n'}{min(abs(level), LEVELS)}" if level else ""
+        for level in shades.astype(int).tolist()
+    ]
+    title = f"{finding.trait}: layer {finding.layer + 1}, unit {finding.unit}, r = {finding.r:.2f}"
+    return f"<h3>{_escaped(title)}</h3>{_coloured(text, marks, start)}"
+
+
+def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> list[str]:
+    # those that hardly ever come still lie where chance put them
+    known = np.flatnonzero(np.bincount(ids, minlength=len(symbols)) >= OFTEN)
+    vectors = checkpoint.weights["embedding.weight"][known].astype(np.float64)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    shown = [symbols[index] for index in known.tolist()]
+    drawing = character_map(vectors, [_label(symbol) for symbol in shown], [*map(_kind, shown)])
+    if not drawing:
+        return []
+    return [
+        "<h2>How it sees the characters</h2>",
+        '<p class="about">The directions of their embeddings, in the plane in which they lie '
+        f"furthest apart; characters that come at least {OFTEN} times in the text.</p>",
+        drawing,
+    ]
+
+
+def _label(symbol: str) -> str:
+    return {"\n": "⏎", " ": "␣"}.get(symbol) or visible(symbol)
+
+
+def excerpt(values: NDArray[Any], text: Sequence[str]) -> int:
+    """Where a passage of ``EXCERPT`` characters begins in which ``values`` vary most.
+
+    That is a line's beginning, if ``text`` has lines.
+    """
+    last = max(len(text) - EXCERPT, 0)
+    starts: Sequence[int] = [place + 1 for place in range(last) if text[place] == "\n"]
+    usable = np.nan_to_num(values.astype(np.float64))
+    return max(
+        starts or range(0, last + 1, STEP),
+        key=lambda start: float(usable[start : start + EXCERPT].std()),
+    )
+
+
+def _coloured(text: Sequence[str], marks: Sequence[str], start: int) -> str:
+    stop = start + EXCERPT
+    pairs = zip(text[start:stop], marks[start:stop], strict=True)
+    return f"<pre>{''.join(_runs(pairs))}</pre>"
+
+
+def _runs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
+    for mark, run in groupby(pairs, key=lambda pair: pair[1]):
+        shown = _escaped("".join(symbol for symbol, _ in run))
+        yield f'<b class="{mark}">{shown}</b>' if mark else shown
+
+
+def _escaped(text: str) -> str:
+    """``text``, which may be anybody's, as a part of the page that is read and nothing else."""
+    return html.escape("".join(map(visible, text)))
+
+
+def visible(symbol: str) -> str:
+    """``symbol`` as a page can show it: line ends stay, what cannot be seen is written out."""
+    if symbol == "\n" or symbol.isprintable():
+        return symbol
+    return symbol.encode("unicode_escape").decode("ascii")
+
+
+def _kind(symbol: str) -> str:
+    if symbol.isupper():
+        return "capital"
+    if symbol.lower() in tuple("aeiou"):
+        return "vowel"
+    if symbol.isalpha():
+        return "letter"
+    return "digit" if symbol.isdigit() else "other"

@@ -1,0 +1,118 @@
+"""Drawings as SVG: learning curves, and a map of the characters."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 720, 360
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 36  # margins
+TICKS = 6
+
+Points = Sequence[tuple[float, float]]
+
+
+def curves(lines: dict[str, Points], across: str, up: str) -> str:
+    """Lines through ``(x, y)`` points, by name, over named axes; nothing for no points."""
+    every = [point for points in lines.values() for point in points]
+    if not every:
+        return ""
+    frame = _Frame(every)
+    parts = [frame.axes(across, up)]
+    for number, (name, points) in enumerate(lines.items()):
+        if points:
+            path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+            x, y = frame.x(points[-1][0]), frame.y(points[-1][1])
+            parts.append(
+                f'<polyline class="line{number}" points="{path}"/>'
+                f'<circle class="dot{number}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+                f'<text class="key{number}" x="{WIDTH - RIGHT - 8}" y="{TOP + 16 + 18 * number}" '
+                f'text-anchor="end">{html.escape(name)}</text>'
+            )
+    return _svg(parts)
+
+
+def character_map(vectors: NDArray[Any], labels: Sequence[str], kinds: Sequence[str]) -> str:
+    """``vectors (V, E)`` in the plane in which they lie furthest apart (principal components).
+
+    Args:
+        vectors: a row a character.
+        labels: what is drawn at its place.
+        kinds: a class for each, by which it is coloured.
+
+    """
+    if len(vectors) < 3:
+        return ""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = left[:, :2] * scale[:2]
+    if plane.shape[1] < 2:  # vectors of one number
+        plane = np.column_stack([plane, np.zeros(len(plane))])
+    frame = _Frame([(float(x), float(y)) for x, y in plane])
+    parts = [
+        f'<text class="{html.escape(kind)}" x="{frame.x(x):.1f}" y="{frame.y(y):.1f}" '
+        f'text-anchor="middle">{html.escape(label)}</text>'
+        for (x, y), label, kind in zip(plane, labels, kinds, strict=True)
+    ]
+    return _svg(parts)
+
+
+def _svg(parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(parts)}</svg>'
+
+
+class _Frame:
+    """Where numbers lie on the paper."""
+
+    def __init__(self, points: Points) -> None:
+        self._x, self._y = _range([x for x, _ in points]), _range([y for _, y in points])
+
+    def x(self, value: float) -> float:
+        low, high = self._x
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self._y
+        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    def axes(self, across: str, up: str) -> str:
+        """Rules at round numbers, and what they measure."""
+        parts = []
+        for value in round_numbers(*self._y):
+            y = self.y(value)
+            parts.append(
+                f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
+            )
+        below = f'y="{HEIGHT - BOTTOM + 16}" text-anchor="middle"'
+        parts += [
+            f'<text x="{self.x(value):.1f}" {below}>{value:,.10g}</text>'
+            for value in round_numbers(*self._x)
+        ]
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(
+            f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{html.escape(across)}</text>'
+            f'<text x="{LEFT + 6}" y="{TOP + 4}">{html.escape(up)}</text>'
+        )
+        return "".join(parts)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest, apart from each other, with some air."""
+    low, high = min(values), max(values)
+    air = (high - low) * 0.03 or 0.5
+    return low - air, high + air
+
+
+def round_numbers(low: float, high: float) -> list[float]:
+    """Up to about ``TICKS`` multiples of 1, 2 or 5 times a power of ten between two numbers."""
+    raw = (high - low) / TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
+    first = math.ceil(low / step)
+    return [round(step * n, 12) for n in range(first, math.floor(high / step) + 1)]

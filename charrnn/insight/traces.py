@@ -1,0 +1,71 @@
+"""What every unit of a network does while it reads a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import interrupts
+from charrnn.checkpoint import Checkpoint
+from charrnn.errors import CheckpointError
+from charrnn.generation.engine import Array, Weights
+from charrnn.generation.opening import AnyEngine, open_engine
+from charrnn.generation.scoring import position_nats
+from charrnn.text import lanes
+from charrnn.text.vocab import Ids
+
+LANES = 64  # pieces of the text that are read at once
+WARMUP = 128  # characters that a piece reads before its own, for the state
+WINDOW = 64
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A text of N characters as a network reads it.
+
+    ``ids (N,)``; ``nats (N,)`` what each character cost, NaN for the first; ``units (N, L·H)`` what
+    each unit holds once the character is read, within ±1: an LSTM's tanh of the cell, of other
+    cells the state (a relu's as part of its largest).
+    """
+
+    ids: Ids
+    nats: Array
+    units: NDArray[np.float16]
+
+
+def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
+    """The network in ``checkpoint`` reading ``ids (N,)``; memory for N · L · H float16.
+
+    Raises:
+        CorpusError: there are fewer than two characters.
+        CheckpointError: the network's numbers overflow.
+
+    """
+    config = checkpoint.config
+    with np.errstate(all="ignore"):  # weights may be anybody's; an overflow is found and said
+        weights = Weights.prepare(config, checkpoint.weights)
+        nats = position_nats(config, weights, ids)
+        # the state after the last character is none that a target follows
+        read = np.append(ids, ids[-1:])
+        layout = lanes.lay(((0, len(read)),), LANES, WARMUP)
+        engine = open_engine(config, weights, len(layout), together=True)
+        units = np.zeros((len(ids), config.layers * config.hidden), np.float16)
+        for block in lanes.blocks(read, layout, WINDOW):
+            interrupts.check()
+            for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
+                engine.step(x)
+                units[places[counts] - 1] = _held(engine)[counts]
+        largest = np.abs(units).max(initial=1)
+        if not np.isfinite(largest):
+            raise CheckpointError("the network's numbers overflow: take another checkpoint")
+        return Trace(ids, nats, (units / largest).astype(np.float16, copy=False))
+
+
+def _held(engine: AnyEngine) -> NDArray[Any]:
+    """What each unit of each stream holds, ``(N, L·H)``."""
+    hx, cx = engine.state
+    held = np.tanh(cx) if cx.shape[-1] else hx
+    return held.swapaxes(0, 1).reshape(engine.streams, -1)

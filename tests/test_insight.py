@@ -1,0 +1,253 @@
+"""Pages about networks: what they find is there, and nothing on them can do harm."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import CELLS, Cell, ModelConfig
+from charrnn.errors import CheckpointError, CorpusError
+from charrnn.generation.engine import Engine
+from charrnn.generation.scoring import position_nats
+from charrnn.insight.findings import correlations, find
+from charrnn.insight.page import EXCERPT, History, excerpt, page, visible
+from charrnn.insight.pictures import character_map, curves, round_numbers
+from charrnn.insight.traces import trace
+from charrnn.insight.traits import traits
+from charrnn.training.metrics import losses
+from tests.helpers import letters, random_weights
+from tests.support import META, ROOT, charrnn, tiny
+
+NASTY = "</pre><script>alert(1)</script>&\x1b]0;\x07\"'\u202e"
+
+
+def network(cell: Cell, layers: int = 2) -> Checkpoint:
+    vocab = letters()
+    config = ModelConfig(len(vocab), cell=cell, embedding=8, hidden=16, layers=layers)
+    return Checkpoint(config, vocab, random_weights(config), META)
+
+
+# --- traces
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_trace_is_what_the_engine_holds(cell: Cell) -> None:
+    """Pieces that are read at once begin with a warm-up, which a small network soon forgets."""
+    checkpoint, N = network(cell), 500
+    ids = np.random.default_rng(1).integers(0, len(checkpoint.vocab), N)
+    found = trace(checkpoint, ids)
+    engine, wanted = Engine(checkpoint.config, checkpoint.weights), []
+    for index in ids:
+        engine.step(np.array([index]))
+        hx, cx = engine.state
+        wanted.append((np.tanh(cx) if cx.size else hx)[:, 0].reshape(-1))
+    largest = max(1.0, float(np.abs(wanted).max()))
+    assert found.units.shape == (N, 32)
+    assert np.abs(found.units - np.array(wanted) / largest).max() < 0.02
+    nats = position_nats(checkpoint.config, checkpoint.weights, ids)
+    assert np.array_equal(found.nats, nats, equal_nan=True)
+
+
+def test_a_text_of_one_character_has_no_trace() -> None:
+    with pytest.raises(CorpusError, match="two characters"):
+        trace(network("lstm"), np.array([1]))
+
+
+def test_numbers_that_overflow_are_said() -> None:
+    checkpoint = network("rnn-relu")
+    checkpoint.weights["layers.0.weight_hh"][:] = 1e4
+    checkpoint.weights["layers.0.bias_ih"][:] = 1e4
+    with pytest.raises(CheckpointError, match="overflow"):
+        trace(checkpoint, np.arange(20) % 5)
+
+
+# --- traits and findings
+
+
+def test_traits_are_those_of_the_text() -> None:
+    text = 'He said "go (now)!"\nYes.'
+    found = traits(text)
+    told = {name: values.tolist() for name, values in found.items()}
+    opened, closed = text.index('"'), text.rindex('"')
+    assert told["inside quotation marks"] == [opened <= i < closed for i in range(len(text))]
+    assert told["inside brackets"] == [text.index("(") <= i < text.index(")") for i in range(24)]
+    assert told["how far into the line"] == [*range(1, 20), 0, 1, 2, 3, 4]
+    assert told["how far into the word"][:8] == [1, 2, 0, 1, 2, 3, 4, 0]
+    assert told["how far into the sentence"][17:] == [0, 1, 2, 3, 4, 5, 0]
+    assert [text[i] for i in np.flatnonzero(found["just read: a capital"])] == ["H", "Y"]
+
+
+def test_what_is_open_is_closed_at_a_blank_line() -> None:
+    found = traits('"never closed (\r\n\r\nnext')
+    assert not found["inside quotation marks"][-4:].any()
+    assert not found["inside brackets"][-4:].any()
+    assert found["inside quotation marks"][:14].all()
+
+
+def test_correlations_are_pearsons() -> None:
+    rng = np.random.default_rng(2)
+    units, values = rng.normal(size=(300, 5)).astype(np.float16), rng.normal(size=300)
+    units[:, 3] = 0.25
+    found = correlations(units, values.astype(np.float32))
+    for column in (0, 1, 2, 4):
+        assert found[column] == pytest.approx(np.corrcoef(units[:, column], values)[0, 1], abs=1e-3)
+    assert found[3] == 0
+
+
+def test_the_unit_that_follows_a_trait_is_found() -> None:
+    rng = np.random.default_rng(3)
+    units = rng.uniform(-1, 1, (2000, 40)).astype(np.float16)
+    trait = (rng.uniform(size=2000) < 0.3).astype(np.float32)
+    units[:, 27] = 0.5 - trait + units[:, 27] / 5
+    (found,) = find(units, {"a trait": trait, "never": np.zeros(2000, np.float32)}, hidden=20)
+    assert (found.trait, found.layer, found.unit) == ("a trait", 1, 7)
+    assert found.r < -0.9
+
+
+def test_chance_is_no_finding() -> None:
+    """Of 4,000 units one fits 30 places by chance, but not those where it was not chosen."""
+    rng = np.random.default_rng(4)
+    units = rng.uniform(-1, 1, (60, 4000)).astype(np.float16)
+    trait = (rng.uniform(size=60) < 0.5).astype(np.float32)
+    assert np.abs(correlations(units[:30], trait[:30])).max() > 0.6
+    assert not find(units, {"a trait": trait}, hidden=4000)
+
+
+# --- drawings
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1.02, 2.9), (0, 7e7), (-3e-5, 2e-5), (5, 5.01)])
+def test_round_numbers_are_round_and_within(low: float, high: float) -> None:
+    found = round_numbers(low, high)
+    assert 3 <= len(found) <= 7
+    assert all(low - 1e-12 <= value <= high + 1e-12 for value in found)
+    assert all(len(f"{value:g}") <= 6 for value in found)
+
+
+def test_curves_and_maps_stay_on_the_paper() -> None:
+    drawn = curves({"a": [(0, 3.0), (1e8, 1.0)], "b": [], "<c>": [(5, 2.0)]}, "x", "y")
+    drawn += character_map(np.random.default_rng(5).normal(size=(20, 4)), "abcdefghijklmnopqrst",
+                           ["letter"] * 20)  # fmt: skip
+    places = re.findall(r'\b(?:x|x1|x2|cx)="([^"]*)"', drawn)
+    assert len(places) > 25
+    assert all(0 <= float(place) <= 720 for place in places)
+    assert "&lt;c&gt;" in drawn
+    assert curves({"a": []}, "x", "y") == character_map(np.zeros((2, 4)), "ab", ["x"] * 2) == ""
+    assert character_map(np.arange(5.0)[:, None], "abcde", ["letter"] * 5)
+
+
+def test_excerpts_begin_with_a_line_where_most_happens() -> None:
+    text = ["x"] * 5000
+    text[999::1000] = ["\n"] * 5
+    values = np.zeros(5000)
+    values[3100:4100:7] = 1
+    assert excerpt(values, text) == 3000
+    assert excerpt(values, ["x"] * 5000) % 100 == 0
+    assert excerpt(values[:10], text[:10]) == 0
+
+
+# --- pages
+
+
+class Tags(HTMLParser):
+    """The tags of a page, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.words, self.values = set[str](), "", [""]
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.values += [value or "" for _, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_a_page_shows_the_text_and_nothing_of_it_is_markup() -> None:
+    vocab = letters(NASTY + "ab\n")
+    meta = {"corpus": {"name": NASTY}, "losses": {"val": float("inf"), "test": "1"}}
+    checkpoint = tiny(vocab, meta)
+    ids = vocab.encode((NASTY + "ab\n") * 60)
+    history = History([(0, 3.0), (10, 2.0)], [(10, 2.5)])
+    made = page(NASTY, checkpoint, trace(checkpoint, ids), history, NASTY)
+    read = Tags(made)
+    assert not read.tags & {"script", "img", "link", "iframe", "a"}
+    assert not [value for value in read.values if "alert" in value or "http" in value]
+    shown = "".join(map(visible, (NASTY + "ab\n") * 60))
+    assert shown[:EXCERPT] in read.words or shown[len(shown) // 60 :][:EXCERPT] in read.words
+    assert not set("\x1b\x07\u202e") & set(read.words.split("How it learned")[1])
+    assert {"svg", "pre", "polyline"} <= read.tags
+
+
+def test_losses_of_a_log_that_is_anybodys(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    assert losses(log, "val_nats") == []
+    lines = ['{"chars": 5, "val_nats": 2.5}', "[]", "{", '{"chars": "5", "val_nats": 1.0}', "\x00",
+             '{"chars": 6, "val_nats": null}', '{"chars": 7, "val_nats": Infinity}', "[" * 99999,
+             '{"chars": 8, "val_nats": 2.25}', "5", '{"chars": true, "val_nats": 1.0}']  # fmt: skip
+    log.write_text("\n".join(lines))
+    assert losses(log, "val_nats") == [(5, 2.5), (8, 2.25)]
+
+
+@pytest.fixture
+def folder(bare_environment: None) -> Path:
+    tiny().save(Path("checkpoints/novel/best.safetensors"))
+    return Path("checkpoints/novel")
+
+
+def test_the_command_writes_a_page_and_prints_its_path(folder: Path) -> None:
+    (folder / "metrics.jsonl").write_text('{"chars": 5, "val_nats": 2.5}\n')
+    done = charrnn("insight")
+    assert (done.returncode, done.stdout) == (0, b"novel.html\n")
+    assert re.fullmatch(rb"charrnn: \S+best.safetensors, seed \d+\n", done.stderr)
+    made = Path("novel.html").read_text()
+    assert all(f"<h2>{title}" in made for title in (
+        "How it learned", "What surprised it", "What single units follow", "How it sees",
+    ))  # fmt: skip
+    again = charrnn("insight", "novel", "--seed", "4", "--out", "-")
+    assert (again.returncode, again.stderr) == (0, b"")
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE) as reader:
+        assert charrnn("insight", "novel", "--seed", "4", "--out", "pipe").stdout == b"pipe\n"
+        assert reader.communicate()[0] == again.stdout
+    assert Path("pipe").is_fifo()
+    assert again.stdout == charrnn("insight", "novel", "--seed", "4", "--out", "-").stdout
+    assert again.stdout.startswith(b"<!doctype html>")
+
+
+def test_the_command_reads_a_text_and_needs_no_torch(folder: Path) -> None:
+    Path("text.txt").write_text("abc " * 6000)
+    Path("fake").mkdir()
+    Path("fake/torch.py").write_text("raise ModuleNotFoundError('none', name='torch')")
+    path = f"{Path('fake').absolute()}:{ROOT}"
+    args = ["--text", "text.txt", "--unknown", "replace", "--out", "p"]
+    done = charrnn("insight", "novel", *args, PYTHONPATH=path)
+    assert (done.returncode, done.stdout) == (0, b"p\n"), done.stderr
+    assert b"text.txt: its first 20,000 characters are read" in done.stderr
+    assert "text.txt: " in Path("p").read_text()
+
+
+@pytest.mark.parametrize(("args", "code", "said"), [
+    (["--text", "none.txt"], 2, "cannot read none.txt"),
+    (["--text", "empty.txt"], 2, "at least two characters"),
+    (["--text", "odd.txt"], 2, "odd.txt: character"),
+    (["--out", "/proc/x/page.html"], 1, "/proc/x"),
+    (["--out", "."], 2, "--out is ., a folder"),
+])  # fmt: skip
+def test_what_cannot_be_is_said_in_a_line(
+    folder: Path, args: list[str], code: int, said: str
+) -> None:
+    Path("empty.txt").write_text("")
+    Path("odd.txt").write_text("Ω")
+    done = charrnn("insight", "novel", "--seed", "1", *args)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert (said in done.stderr.decode(), done.stderr.count(b"\n")) == (True, 1)
