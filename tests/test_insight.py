@@ -19,7 +19,7 @@ from charrnn.generation.scoring import position_nats
 from charrnn.insight.findings import correlations, find
 from charrnn.insight.page import EXCERPT, History, excerpt, page, visible
 from charrnn.insight.pictures import character_map, curves, round_numbers
-from charrnn.insight.traces import trace
+from charrnn.insight.traces import longest, trace
 from charrnn.insight.traits import traits
 from charrnn.training.metrics import losses
 from tests.helpers import letters, random_weights
@@ -53,6 +53,12 @@ def test_a_trace_is_what_the_engine_holds(cell: Cell) -> None:
     assert np.abs(found.units - np.array(wanted) / largest).max() < 0.02
     nats = position_nats(checkpoint.config, checkpoint.weights, ids)
     assert np.array_equal(found.nats, nats, equal_nan=True)
+
+
+def test_of_a_very_wide_network_less_is_traced() -> None:
+    assert longest(ModelConfig(5, hidden=512, layers=3)) == 20_000
+    widest = ModelConfig(5, hidden=16_384, layers=8)
+    assert longest(widest) * widest.hidden * widest.layers <= 10**8
 
 
 def test_a_text_of_one_character_has_no_trace() -> None:

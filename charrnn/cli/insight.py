@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from charrnn.text.vocab import Ids
     from charrnn.textmodel import TextModel
 
-LENGTH = 20_000  # characters that are read
-
 
 def insight(
     checkpoint: Path = CHECKPOINT,
@@ -47,7 +45,7 @@ def insight(
     from charrnn.console import note
     from charrnn.files import write_atomic
     from charrnn.insight.page import History, page
-    from charrnn.insight.traces import trace
+    from charrnn.insight.traces import longest, trace
     from charrnn.textmodel import load
     from charrnn.training.metrics import METRICS, losses
 
@@ -58,13 +56,14 @@ def insight(
     assert model.path is not None
     name = model.path.parent.name or model.path.stem
     which: list[str] = [str(model.path)] if checkpoint is None else []
+    most = longest(model.checkpoint.config)
     with interrupts.graceful():
         if text is None:
             drawn = draw_seed() if seed is None else seed
-            ids, source = _written(model, drawn), "Its own text, temperature 0.8"
+            ids, source = _written(model, drawn, most), "Its own text, temperature 0.8"
             which += [f"seed {drawn}"] if seed is None else []
         else:
-            ids, source = _read(model, text, encoding, unknown)
+            ids, source = _read(model, text, encoding, unknown, most)
         logged = model.path.with_name(METRICS)
         history = History(losses(logged, "train_nats"), losses(logged, "val_nats"))
         made = page(name, model.checkpoint, trace(model.checkpoint, ids), history, source).encode()
@@ -81,13 +80,15 @@ def insight(
     print_path(out)
 
 
-def _written(model: TextModel, seed: int) -> Ids:
-    config = SampleConfig(length=LENGTH, seed=seed)
+def _written(model: TextModel, seed: int, length: int) -> Ids:
+    config = SampleConfig(length=length, seed=seed)
     return model.vocab.encode(next(model.samples("", config, lines=False)))
 
 
-def _read(model: TextModel, file: str, encoding: str | None, unknown: Unknown) -> tuple[Ids, str]:
-    """The ids of the beginning of a text, and what it is called."""
+def _read(
+    model: TextModel, file: str, encoding: str, unknown: Unknown, most: int
+) -> tuple[Ids, str]:
+    """The ids of the first ``most`` characters of a text, and what it is called."""
     from charrnn.console import note
 
     source = "standard input" if file == "-" else file
@@ -96,6 +97,6 @@ def _read(model: TextModel, file: str, encoding: str | None, unknown: Unknown) -
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             note(titled(source, omissions))
         ids = model.vocab.encode(text, unknown)
-    if len(ids) > LENGTH:
-        note(f"{source}: its first {LENGTH:,} characters are read")
-    return ids[:LENGTH], Path(source).name
+    if len(ids) > most:
+        note(f"{source}: its first {most:,} characters are read")
+    return ids[:most], Path(source).name

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint
+from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.generation.engine import Array, Weights
 from charrnn.generation.opening import AnyEngine, open_engine
@@ -20,6 +21,8 @@ from charrnn.text.vocab import Ids
 LANES = 64  # pieces of the text that are read at once
 WARMUP = 128  # characters that a piece reads before its own, for the state
 WINDOW = 64
+LENGTH = 20_000  # characters of a text that are traced
+VALUES = 10**8  # of units that are kept, at most
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Trace:
     ids: Ids
     nats: Array
     units: NDArray[np.float16]
+
+
+def longest(config: ModelConfig) -> int:
+    """How many characters of a text are traced: fewer for a network of very many units."""
+    return min(LENGTH, VALUES // (config.layers * config.hidden))
 
 
 def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
@@ -61,7 +69,9 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
         largest = np.abs(units).max(initial=1)
         if not np.isfinite(largest):
             raise CheckpointError("the network's numbers overflow: take another checkpoint")
-        return Trace(ids, nats, (units / largest).astype(np.float16, copy=False))
+        if largest > 1:
+            units /= largest
+        return Trace(ids, nats, units)
 
 
 def _held(engine: AnyEngine) -> NDArray[Any]:
