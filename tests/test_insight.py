@@ -19,7 +19,7 @@ from charrnn.generation.scoring import position_nats
 from charrnn.insight.findings import correlations, find
 from charrnn.insight.page import EXCERPT, History, excerpt, page, visible
 from charrnn.insight.pictures import character_map, curves, round_numbers
-from charrnn.insight.traces import longest, trace
+from charrnn.insight.traces import Trace, longest, trace
 from charrnn.insight.traits import traits
 from charrnn.training.metrics import losses
 from tests.helpers import letters, random_weights
@@ -39,8 +39,8 @@ def network(cell: Cell, layers: int = 2) -> Checkpoint:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_trace_is_what_the_engine_holds(cell: Cell) -> None:
-    """Pieces that are read at once begin with a warm-up, which a small network soon forgets."""
-    checkpoint, N = network(cell), 500
+    """Pieces that are read at once begin with a warm-up, by which the state is the carried one."""
+    checkpoint, N = network(cell), 1500
     ids = np.random.default_rng(1).integers(0, len(checkpoint.vocab), N)
     found = trace(checkpoint, ids)
     engine, wanted = Engine(checkpoint.config, checkpoint.weights), []
@@ -138,15 +138,19 @@ def test_round_numbers_are_round_and_within(low: float, high: float) -> None:
 
 
 def test_curves_and_maps_stay_on_the_paper() -> None:
-    drawn = curves({"a": [(0, 3.0), (1e8, 1.0)], "b": [], "<c>": [(5, 2.0)]}, "x", "y")
-    drawn += character_map(np.random.default_rng(5).normal(size=(20, 4)), "abcdefghijklmnopqrst",
-                           ["letter"] * 20)  # fmt: skip
+    drawn = curves("n", {"a": [(0, 3.0), (1e8, 1.0)], "b": [], "<c>": [(5, 2.0)]}, "x", "y")
+    vectors = np.random.default_rng(5).normal(size=(20, 4))
+    drawn += character_map("n", vectors, "abcdefghijklmnopqrst", ["letter"] * 20)
     places = re.findall(r'\b(?:x|x1|x2|cx)="([^"]*)"', drawn)
     assert len(places) > 25
     assert all(0 <= float(place) <= 720 for place in places)
     assert "&lt;c&gt;" in drawn
-    assert curves({"a": []}, "x", "y") == character_map(np.zeros((2, 4)), "ab", ["x"] * 2) == ""
-    assert character_map(np.arange(5.0)[:, None], "abcde", ["letter"] * 5)
+    assert (
+        curves("n", {"a": []}, "x", "y")
+        == character_map("n", np.zeros((2, 4)), "ab", ["x"] * 2)
+        == ""
+    )
+    assert character_map("n", np.arange(5.0)[:, None], "abcde", ["letter"] * 5)
 
 
 def test_excerpts_begin_with_a_line_where_most_happens() -> None:
@@ -157,6 +161,12 @@ def test_excerpts_begin_with_a_line_where_most_happens() -> None:
     assert excerpt(values, text) == 3000
     assert excerpt(values, ["x"] * 5000) % 100 == 0
     assert excerpt(values[:10], text[:10]) == 0
+    values[:] = 0
+    values[100:900:7] = 1
+    assert excerpt(values, text) == 0
+    sparse = ["x"] * 5000
+    sparse[1500] = "\n"
+    assert excerpt(values, sparse) < 900
 
 
 # --- pages
@@ -178,6 +188,52 @@ class Tags(HTMLParser):
         self.words += data
 
 
+def drawn(checkpoint: Checkpoint, text: str, **parts: object) -> str:
+    """The page of a trace that is all zeros but for ``parts``."""
+    ids = checkpoint.vocab.encode(text)
+    zeros = {"nats": np.zeros(len(ids)), "units": np.zeros((len(ids), 32), np.float16)}
+    traced = Trace(**({"ids": ids} | zeros | parts))  # type: ignore[arg-type]
+    return page("a name", checkpoint, traced, History(), "a text")
+
+
+def test_what_surprised_is_dark_where_it_stands() -> None:
+    nats = np.zeros(200)
+    nats[:8] = [np.nan, 0.4, 0.6, 1.6, 3.1, 5.1, 9, 0]
+    made = drawn(tiny(), "abcdefgh" * 25, nats=nats)
+    assert (
+        '<pre>ab<b class="s1">c</b><b class="s2">d</b><b class="s3">e</b><b class="s4">fg</b>hab'
+        in made
+    )
+
+
+def test_a_unit_is_shown_in_the_half_where_it_was_not_chosen() -> None:
+    text = "abc def.\n" * 100 + "xyz xyz.\n" * 100
+    units = np.zeros((len(text), 32), np.float16)
+    units[:, 20] = [1 if symbol == " " else -0.5 for symbol in text]
+    made = drawn(tiny(), text, units=units)
+    shown = made[made.index("just read: a space: layer 2, unit 5, r = 1.00") :]
+    part = shown[shown.index("<pre>") : shown.index("</pre>")]
+    assert '<b class="p4"> </b><b class="n2">xyz.⏎\nxyz</b>' in part
+    assert "abc" not in part
+
+
+def test_the_map_is_of_the_characters_that_come_often() -> None:
+    checkpoint = tiny()
+    vectors = checkpoint.weights["embedding.weight"]
+    vectors[:] = 0
+    for symbol, place in (("a", (9, 9, 9)), ("b", (8, 9, 9)), ("c", (9, 9, 8)), ("q", (-9, 0, 0))):
+        vectors[checkpoint.vocab.id_of(symbol), :3] = place
+    made = drawn(checkpoint, "abc" * 50 + "qqqq").split("<svg")[1]
+    placed = re.findall(r'x="([\d.]+)" y="([\d.]+)" text-anchor="middle">(.)<', made)
+    assert sorted(label for *_, label in placed) == ["a", "b", "c"]
+    at = {label: np.array([float(x), float(y)]) for x, y, label in placed}
+    apart = np.linalg.norm(at["b"] - at["c"])
+    for label in "bc":  # as the directions lie in space
+        assert 0.5 < np.linalg.norm(at["a"] - at[label]) / apart < 0.75
+    middle = (np.max(list(at.values()), axis=0) + np.min(list(at.values()), axis=0)) / 2
+    assert middle == pytest.approx([(52 + 708) / 2, (14 + 324) / 2], abs=1)
+
+
 def test_a_page_shows_the_text_and_nothing_of_it_is_markup() -> None:
     vocab = letters(NASTY + "ab\n")
     meta = {"corpus": {"name": NASTY}, "losses": {"val": float("inf"), "test": "1"}}
@@ -189,19 +245,26 @@ def test_a_page_shows_the_text_and_nothing_of_it_is_markup() -> None:
     assert not read.tags & {"script", "img", "link", "iframe", "a"}
     assert not [value for value in read.values if "alert" in value or "http" in value]
     shown = "".join(map(visible, (NASTY + "ab\n") * 60))
-    assert shown[:EXCERPT] in read.words or shown[len(shown) // 60 :][:EXCERPT] in read.words
-    assert not set("\x1b\x07\u202e") & set(read.words.split("How it learned")[1])
+    assert shown[:EXCERPT] in read.words.replace("⏎\n", "\n")  # which stands where a mark does
+    assert not set("\x1b\x07\u202e") & set(read.words)
     assert {"svg", "pre", "polyline"} <= read.tags
 
 
 def test_losses_of_a_log_that_is_anybodys(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
-    assert losses(log, "val_nats") == []
+    nothing: dict[str, list[object]] = {"train_nats": [], "val_nats": []}
+    assert losses(log) == losses(tmp_path) == nothing
     lines = ['{"chars": 5, "val_nats": 2.5}', "[]", "{", '{"chars": "5", "val_nats": 1.0}', "\x00",
              '{"chars": 6, "val_nats": null}', '{"chars": 7, "val_nats": Infinity}', "[" * 99999,
              '{"chars": 8, "val_nats": 2.25}', "5", '{"chars": true, "val_nats": 1.0}']  # fmt: skip
+    lines += [
+        '{"chars": 9, "val_nats": 1.0, "final": true}', '{"chars": 5, "val_nats": 1e300}',
+        '{"chars": -5, "val_nats": 1.0}', '{"chars": 1%s, "val_nats": 1.0}' % ("0" * 20),
+    ]  # fmt: skip
     log.write_text("\n".join(lines))
-    assert losses(log, "val_nats") == [(5, 2.5), (8, 2.25)]
+    assert losses(log) == nothing | {"val_nats": [(5, 2.5), (8, 2.25)]}
+    os.mkfifo(tmp_path / "pipe")
+    assert losses(tmp_path / "pipe") == nothing
 
 
 @pytest.fixture
@@ -244,7 +307,7 @@ def test_the_command_reads_a_text_and_needs_no_torch(folder: Path) -> None:
 
 @pytest.mark.parametrize(("args", "code", "said"), [
     (["--text", "none.txt"], 2, "cannot read none.txt"),
-    (["--text", "empty.txt"], 2, "at least two characters"),
+    (["--text", "empty.txt"], 2, "empty.txt: there are fewer than two characters"),
     (["--text", "odd.txt"], 2, "odd.txt: character"),
     (["--out", "/proc/x/page.html"], 1, "/proc/x"),
     (["--out", "."], 2, "--out is ., a folder"),

@@ -17,7 +17,8 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.output import print_path
 from charrnn.config import SampleConfig, Unknown, draw_seed
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.library import BEST, LAST
 
 if TYPE_CHECKING:
     from charrnn.text.vocab import Ids
@@ -43,46 +44,60 @@ def insight(
     """
     from charrnn import interrupts
     from charrnn.console import note
-    from charrnn.files import write_atomic
     from charrnn.insight.page import History, page
     from charrnn.insight.traces import longest, trace
     from charrnn.textmodel import load
     from charrnn.training.metrics import METRICS, losses
 
-    if out is not None and out.is_dir():
-        raise ConfigError(f"out is {out}, a folder: name a file, or - for stdout", "out")
     model = load(checkpoint)
-    encoding = model.encoding(encoding)
-    assert model.path is not None
-    name = model.path.parent.name or model.path.stem
+    encoding, name = model.encoding(encoding), _name(model)
+    out = Path(f"{name}.html") if out is None else out
+    if out.is_dir():
+        raise ConfigError(f"out is {out}, a folder: name a file, or - for stdout", "out")
     which: list[str] = [str(model.path)] if checkpoint is None else []
-    most = longest(model.checkpoint.config)
+    most, ids, source = longest(model.checkpoint.config), None, "Its own text, temperature 0.8"
+    if text is not None:
+        ids, source = _read(model, text, encoding, unknown, most)
+    elif seed is None:
+        seed = draw_seed()
+        which.append(f"seed {seed}")
     with interrupts.graceful():
-        if text is None:
-            drawn = draw_seed() if seed is None else seed
-            ids, source = _written(model, drawn, most), "Its own text, temperature 0.8"
-            which += [f"seed {drawn}"] if seed is None else []
-        else:
-            ids, source = _read(model, text, encoding, unknown, most)
-        logged = model.path.with_name(METRICS)
-        history = History(losses(logged, "train_nats"), losses(logged, "val_nats"))
+        ids = _written(model, seed, most) if ids is None else ids
+        logged = losses(model.path.with_name(METRICS)) if model.path else {}
+        history = History(**logged)
         made = page(name, model.checkpoint, trace(model.checkpoint, ids), history, source).encode()
+        interrupts.check()
     if which:
         note(", ".join(which))
-    out = Path(f"{name}.html") if out is None else out
+    _write(out, made)
+
+
+def _name(model: TextModel) -> str:
+    """What the page is called after: the run, or a file that goes by a name of its own."""
+    assert model.path is not None
+    own = model.path.name not in (BEST, LAST)
+    return model.path.stem if own else model.path.resolve().parent.name or model.path.stem
+
+
+def _write(out: Path, made: bytes) -> None:
+    """Put the page where it was asked for, and say where."""
+    from charrnn.files import write_atomic
+
     if str(out) == "-":
         sys.stdout.buffer.write(made)
         return
-    if out.exists() and not out.is_file():  # a device, or a pipe: nothing may take its place
-        out.write_bytes(made)
+    place = out.resolve() if out.is_symlink() else out
+    if place.exists() and not place.is_file():  # a device, or a pipe: nothing may take its place
+        place.write_bytes(made)
     else:
-        write_atomic(out, [made])
+        write_atomic(place, [made])
     print_path(out)
 
 
 def _written(model: TextModel, seed: int, length: int) -> Ids:
     config = SampleConfig(length=length, seed=seed)
-    return model.vocab.encode(next(model.samples("", config, lines=False)))
+    pieces = model.stream("", config, lines=False)  # the bytes that were drawn, whatever they are
+    return model.vocab.encode(b"".join(piece for piece, _ in pieces))
 
 
 def _read(
@@ -91,12 +106,15 @@ def _read(
     """The ids of the first ``most`` characters of a text, and what it is called."""
     from charrnn.console import note
 
-    source = "standard input" if file == "-" else file
+    source, raw = "standard input" if file == "-" else file, read_text(file)
     with naming(source):
-        text = model.read(read_text(file), encoding)
+        text = model.read(raw, encoding)
+        if len(text) > most:
+            note(f"{source}: its first {most:,} characters are read")
+            text = text[:most]
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             note(titled(source, omissions))
         ids = model.vocab.encode(text, unknown)
-    if len(ids) > most:
-        note(f"{source}: its first {most:,} characters are read")
-    return ids[:most], Path(source).name
+        if len(ids) < 2:
+            raise CorpusError("there are fewer than two characters to read")
+    return ids, Path(source).name

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from charrnn.generation.engine import Array
 
 LEAST = 0.4  # of a correlation that is shown
+SHORTEST = 100  # characters of either half: of fewer, units that know nothing fit too
 RAREST = 0.002  # part of a text in which a trait must differ from its usual value
 
 
@@ -69,6 +70,6 @@ def correlations(units: NDArray[Any], values: Array) -> NDArray[np.float64]:
 
 def _rare(values: Array) -> bool:
     """Whether a trait hardly ever differs from its usual value, so that nothing can be told."""
-    if len(values) < 20:
+    if len(values) < SHORTEST:
         return True
     return float((values != np.median(values)).mean()) < RAREST

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.insight.findings import Finding, find
+from charrnn.insight.findings import SHORTEST, Finding, find
 from charrnn.insight.pictures import character_map, curves
 from charrnn.insight.traces import Trace
 from charrnn.insight.traits import traits
 from charrnn.text.vocab import Ids
+from charrnn.training.metrics import MOST_NATS
 from charrnn.training.records import bits
 
 EXCERPT = 1200  # characters of the text under a heading
@@ -41,7 +41,8 @@ polyline { fill: none; stroke-width: 2; }
 .line1 { stroke: #0b6fb8; } .dot1, svg .key1 { fill: #0b6fb8; }
 svg .vowel { fill: #c2410c; font-weight: 600; } svg .letter { fill: #333; }
 svg .capital { fill: #0b6fb8; } svg .digit { fill: #6b21a8; } svg .other { fill: #15803d; }
-b { font-weight: 400; }
+b { font-weight: 400; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+@media (max-width: 500px) { svg { font-size: 20px; } }
 .s1 { background: #fdf3d8; } .s2 { background: #fbdca0; } .s3 { background: #f5a96b; }
 .s4 { background: #e8694a; }
 .p1 { background: #fde6d3; } .p2 { background: #fac49b; } .p3 { background: #f39a5c; }
@@ -55,8 +56,8 @@ b { font-weight: 400; }
 class History:
     """Losses as training went, ``(characters read, nats a character)``."""
 
-    train: Sequence[tuple[float, float]] = ()
-    val: Sequence[tuple[float, float]] = ()
+    train_nats: Sequence[tuple[float, float]] = ()
+    val_nats: Sequence[tuple[float, float]] = ()
 
 
 def page(name: str, checkpoint: Checkpoint, trace: Trace, history: History, source: str) -> str:
@@ -98,14 +99,14 @@ def _about(checkpoint: Checkpoint) -> str:
         facts.append(f"trained on {corpus}")
     for part in ("val", "test"):
         value = losses.get(part)  # the note may be anybody's
-        if isinstance(value, float) and math.isfinite(value):
+        if isinstance(value, float) and 0 <= value < MOST_NATS:
             facts.append(f"{part} {value:.4f} nats/char ({bits(value):.3f} bits)")
     return f'<p class="about">{_escaped(" · ".join(facts))}</p>'
 
 
 def _learning(history: History) -> list[str]:
-    lines = {"training part": history.train, "validation part": history.val}
-    drawing = curves(lines, "characters read", "nats/char")
+    lines = {"training part": history.train_nats, "validation part": history.val_nats}
+    drawing = curves("Losses", lines, "characters read", "nats/char")
     return ["<h2>How it learned</h2>", drawing] if drawing else []
 
 
@@ -117,7 +118,7 @@ def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
     return [
         "<h2>What surprised it</h2>",
         f'<p class="about">{_escaped(source)}: {mean:.3f} nats/char. The darker a character, '
-        "the less it was expected.</p>",
+        "the less it was expected. The passage is the one in which that varies most.</p>",
         _coloured(text, marks, start),
     ]
 
@@ -129,9 +130,12 @@ def _units(text: Sequence[str], trace: Trace, hidden: int) -> list[str]:
         "<h2>What single units follow</h2>",
         '<p class="about">Units chosen in the first half of the text by their correlation with '
         "something that can be said of it; the figure, r, is that of the second half, which is "
-        "shown. Orange: the unit holds a positive value; blue: a negative one.</p>",
+        "shown, where the trait varies most. Orange: the unit holds a positive value; blue: a "
+        "negative one.</p>",
     ]
-    if not found:
+    if len(text) < 2 * SHORTEST:
+        parts.append(f"<p>The text is too short to tell: {2 * SHORTEST} characters are.</p>")
+    elif not found:
         parts.append("<p>None follows any of what was looked for.</p>")
     return parts + [_unit(text, trace, finding, known[finding.trait], hidden) for finding in found]
 
@@ -148,7 +152,9 @@ def _unit(
         f"{'p' if level > 0 else 'n'}{min(abs(level), LEVELS)}" if level else ""
         for level in shades.astype(int).tolist()
     ]
-    title = f"{finding.trait}: layer {finding.layer + 1}, unit {finding.unit}, r = {finding.r:.2f}"
+    title = (
+        f"{finding.trait}: layer {finding.layer + 1}, unit {finding.unit + 1}, r = {finding.r:.2f}"
+    )
     return f"<h3>{_escaped(title)}</h3>{_coloured(text, marks, start)}"
 
 
@@ -158,13 +164,16 @@ def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> lis
     vectors = checkpoint.weights["embedding.weight"][known].astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     shown = [symbols[index] for index in known.tolist()]
-    drawing = character_map(vectors, [_label(symbol) for symbol in shown], [*map(_kind, shown)])
+    drawing = character_map(
+        "Characters", vectors, [_label(symbol) for symbol in shown], [*map(_kind, shown)]
+    )
     if not drawing:
         return []
     return [
         "<h2>How it sees the characters</h2>",
         '<p class="about">The directions of their embeddings, in the plane in which they lie '
-        f"furthest apart; characters that come at least {OFTEN} times in the text.</p>",
+        f"furthest apart; characters that come at least {OFTEN} times in the text. Vowels are "
+        "orange, other letters black, capitals blue, digits violet, all else green.</p>",
         drawing,
     ]
 
@@ -179,10 +188,14 @@ def excerpt(values: NDArray[Any], text: Sequence[str]) -> int:
     That is a line's beginning, if ``text`` has lines.
     """
     last = max(len(text) - EXCERPT, 0)
-    starts: Sequence[int] = [place + 1 for place in range(last) if text[place] == "\n"]
+    starts: Sequence[int] = [
+        place for place in range(last + 1) if place == 0 or text[place - 1] == "\n"
+    ]
+    if len(starts) < last / EXCERPT:  # lines longer than the passage
+        starts = range(0, last + 1, STEP)
     usable = np.nan_to_num(values.astype(np.float64))
     return max(
-        starts or range(0, last + 1, STEP),
+        starts,
         key=lambda start: float(usable[start : start + EXCERPT].std()),
     )
 
@@ -195,7 +208,8 @@ def _coloured(text: Sequence[str], marks: Sequence[str], start: int) -> str:
 
 def _runs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
     for mark, run in groupby(pairs, key=lambda pair: pair[1]):
-        shown = _escaped("".join(symbol for symbol, _ in run))
+        marked = ("⏎\n" if mark and symbol == "\n" else symbol for symbol, _ in run)
+        shown = _escaped("".join(marked))
         yield f'<b class="{mark}">{shown}</b>' if mark else shown
 
 

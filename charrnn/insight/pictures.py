@@ -17,14 +17,14 @@ TICKS = 6
 Points = Sequence[tuple[float, float]]
 
 
-def curves(lines: dict[str, Points], across: str, up: str) -> str:
+def curves(name: str, lines: dict[str, Points], across: str, up: str) -> str:
     """Lines through ``(x, y)`` points, by name, over named axes; nothing for no points."""
     every = [point for points in lines.values() for point in points]
     if not every:
         return ""
     frame = _Frame(every)
     parts = [frame.axes(across, up)]
-    for number, (name, points) in enumerate(lines.items()):
+    for number, (key, points) in enumerate(lines.items()):
         if points:
             path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
             x, y = frame.x(points[-1][0]), frame.y(points[-1][1])
@@ -32,15 +32,18 @@ def curves(lines: dict[str, Points], across: str, up: str) -> str:
                 f'<polyline class="line{number}" points="{path}"/>'
                 f'<circle class="dot{number}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
                 f'<text class="key{number}" x="{WIDTH - RIGHT - 8}" y="{TOP + 16 + 18 * number}" '
-                f'text-anchor="end">{html.escape(name)}</text>'
+                f'text-anchor="end">{html.escape(key)}</text>'
             )
-    return _svg(parts)
+    return _svg(name, parts)
 
 
-def character_map(vectors: NDArray[Any], labels: Sequence[str], kinds: Sequence[str]) -> str:
+def character_map(
+    name: str, vectors: NDArray[Any], labels: Sequence[str], kinds: Sequence[str]
+) -> str:
     """``vectors (V, E)`` in the plane in which they lie furthest apart (principal components).
 
     Args:
+        name: what the picture is called.
         vectors: a row a character.
         labels: what is drawn at its place.
         kinds: a class for each, by which it is coloured.
@@ -53,24 +56,29 @@ def character_map(vectors: NDArray[Any], labels: Sequence[str], kinds: Sequence[
     plane = left[:, :2] * scale[:2]
     if plane.shape[1] < 2:  # vectors of one number
         plane = np.column_stack([plane, np.zeros(len(plane))])
-    frame = _Frame([(float(x), float(y)) for x, y in plane])
+    frame = _Frame([(float(x), float(y)) for x, y in plane], alike=True)
     parts = [
         f'<text class="{html.escape(kind)}" x="{frame.x(x):.1f}" y="{frame.y(y):.1f}" '
         f'text-anchor="middle">{html.escape(label)}</text>'
         for (x, y), label, kind in zip(plane, labels, kinds, strict=True)
     ]
-    return _svg(parts)
+    return _svg(name, parts)
 
 
-def _svg(parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(parts)}</svg>'
+def _svg(name: str, parts: Sequence[str]) -> str:
+    about = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(name)}"'
+    return f"<svg {about}>{''.join(parts)}</svg>"
 
 
 class _Frame:
-    """Where numbers lie on the paper."""
+    """Where numbers lie on the paper; ``alike``: as far apart as they are in either direction."""
 
-    def __init__(self, points: Points) -> None:
+    def __init__(self, points: Points, alike: bool = False) -> None:
         self._x, self._y = _range([x for x, _ in points]), _range([y for _, y in points])
+        if alike:
+            width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+            unit = max((self._x[1] - self._x[0]) / width, (self._y[1] - self._y[0]) / height)
+            self._x, self._y = _widened(self._x, unit * width), _widened(self._y, unit * height)
 
     def x(self, value: float) -> float:
         low, high = self._x
@@ -107,6 +115,11 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     air = (high - low) * 0.03 or 0.5
     return low - air, high + air
+
+
+def _widened(ends: tuple[float, float], length: float) -> tuple[float, float]:
+    middle = (ends[0] + ends[1]) / 2
+    return middle - length / 2, middle + length / 2
 
 
 def round_numbers(low: float, high: float) -> list[float]:

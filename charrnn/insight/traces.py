@@ -18,8 +18,7 @@ from charrnn.generation.scoring import position_nats
 from charrnn.text import lanes
 from charrnn.text.vocab import Ids
 
-LANES = 64  # pieces of the text that are read at once
-WARMUP = 128  # characters that a piece reads before its own, for the state
+LANES = 64  # pieces of the text that are read at once, at most
 WINDOW = 64
 LENGTH = 20_000  # characters of a text that are traced
 VALUES = 10**8  # of units that are kept, at most
@@ -58,7 +57,7 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
         nats = position_nats(config, weights, ids)
         # the state after the last character is none that a target follows
         read = np.append(ids, ids[-1:])
-        layout = lanes.lay(((0, len(read)),), LANES, WARMUP)
+        layout = lanes.lay(((0, len(read)),), LANES)
         engine = open_engine(config, weights, len(layout), together=True)
         units = np.zeros((len(ids), config.layers * config.hidden), np.float16)
         for block in lanes.blocks(read, layout, WINDOW):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 from charrnn.files import write_atomic
 
 METRICS = "metrics.jsonl"
+# what a log can say
+MOST_BYTES, MOST_CHARS, MOST_NATS = 64 << 20, 2**53, 1e6
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
@@ -58,24 +59,26 @@ def has_result(path: Path, step: int) -> bool:
         return False
 
 
-def losses(path: Path, name: str) -> list[tuple[int, float]]:
-    """``(chars, nats a character)`` of every report with a loss called ``name``, if there are any.
+def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """``(chars, nats a character)`` of the reports, under ``train_nats`` and ``val_nats``.
 
-    The file may be anybody's: lines that are none of ours are passed over.
+    The file may be anybody's: what is none of ours is passed over, and what lies beyond its first
+    64 MiB.
     """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            values = json.loads(line)
-            point = values["chars"], values[name]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        if type(point[0]) is int and type(point[1]) is float and math.isfinite(point[1]):
-            found.append((min(point[0], 2**53), point[1]))
+    found: dict[str, list[tuple[int, float]]] = {"train_nats": [], "val_nats": []}
+    if not path.is_file():
+        return found
+    with suppress(OSError), open(path, "rb") as file:
+        for line in file.read(MOST_BYTES).splitlines():
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                values = json.loads(line)
+                if values.get("final"):  # the best, not the last
+                    continue
+                for name, points in found.items():
+                    chars, nats = values["chars"], values.get(name)
+                    known = type(chars) is int and type(nats) is float
+                    if known and 0 <= chars < MOST_CHARS and 0 <= nats < MOST_NATS:
+                        points.append((chars, nats))
     return found
 
 

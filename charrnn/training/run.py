@@ -224,12 +224,13 @@ def _run(trainer: Trainer, adopted: str = "") -> Result:
 
 def _plan(trainer: Trainer, adopted: str) -> Plan:
     setting, parts = trainer.setting, trainer.setting.parts
+    chars = {"train": trainer.streams.length, "val": length(parts.val), "test": length(parts.test)}
     return Plan(
         folder=trainer.folder.path,
         model=setting.model,
         training=setting.training,
         corpus=setting.corpus.name,
-        chars={name: length(parts.named(name)) for name in ("train", "val", "test")},
+        chars=chars,
         place=trainer.stepper.place.describe(),
         resumed_at=trainer.tally.step,
         origin=adopted,
