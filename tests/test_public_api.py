@@ -149,7 +149,7 @@ def test_what_train_refuses_is_named_as_python_calls_it(
     settings: dict[str, Any], said: str
 ) -> None:
     if settings.get("device") == "cuda" and torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("a GPU is here: asking for it is not refused")
     tiny().save("model", half=True)
     Path("text").write_text("the old prince\n" * 50)
     with pytest.raises(errors.ConfigError) as refused:

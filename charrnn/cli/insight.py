@@ -50,7 +50,8 @@ def insight(
     from charrnn.training.metrics import METRICS, losses
 
     model = load(checkpoint)
-    encoding, name = model.encoding(encoding), _name(model)
+    assert model.path is not None  # it was loaded from a file
+    encoding, name = model.encoding(encoding), _name(model.path)
     out = Path(f"{name}.html") if out is None else out
     if out.is_dir():
         raise ConfigError(f"out is {out}, a folder: name a file, or - for stdout", "out")
@@ -63,8 +64,7 @@ def insight(
         which.append(f"seed {seed}")
     with interrupts.graceful():
         ids = _written(model, seed, most) if ids is None else ids
-        logged = losses(model.path.with_name(METRICS)) if model.path else {}
-        history = History(**logged)
+        history = History(**losses(model.path.with_name(METRICS)))
         made = page(name, model.checkpoint, trace(model.checkpoint, ids), history, source).encode()
         interrupts.check()
     if which:
@@ -72,11 +72,10 @@ def insight(
     _write(out, made)
 
 
-def _name(model: TextModel) -> str:
+def _name(path: Path) -> str:
     """What the page is called after: the run, or a file that goes by a name of its own."""
-    assert model.path is not None
-    own = model.path.name not in (BEST, LAST)
-    return model.path.stem if own else model.path.resolve().parent.name or model.path.stem
+    own = path.name not in (BEST, LAST)
+    return path.stem if own else path.resolve().parent.name or path.stem
 
 
 def _write(out: Path, made: bytes) -> None:

@@ -194,10 +194,7 @@ def excerpt(values: NDArray[Any], text: Sequence[str]) -> int:
     if len(starts) < last / EXCERPT:  # lines longer than the passage
         starts = range(0, last + 1, STEP)
     usable = np.nan_to_num(values.astype(np.float64))
-    return max(
-        starts,
-        key=lambda start: float(usable[start : start + EXCERPT].std()),
-    )
+    return max(starts, key=lambda start: float(usable[start : start + EXCERPT].std()))
 
 
 def _coloured(text: Sequence[str], marks: Sequence[str], start: int) -> str:

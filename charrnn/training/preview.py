@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from charrnn.config import SampleConfig
+from charrnn.generation.engine import Engine
 from charrnn.generation.generator import Generator
-from charrnn.generation.opening import open_engine
 from charrnn.training.setting import Setting
 from charrnn.training.step import Stepper
 
@@ -14,6 +14,6 @@ LENGTH = 150
 def preview(setting: Setting, stepper: Stepper) -> str:
     """A short sample at temperature 0.8; its seed is the run's, so nothing else is drawn."""
     with stepper.averaged_weights():
-        engine = open_engine(setting.model, dict(stepper.network.to_numpy()))
+        engine = Engine(setting.model, dict(stepper.network.to_numpy()))
     config = SampleConfig(temperature=0.8, length=LENGTH, seed=setting.training.seed)
     return Generator(setting.corpus.vocab, engine, config).texts()[0]
