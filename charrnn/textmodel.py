@@ -28,7 +28,7 @@ from charrnn.generation.scoring import score as score_ids
 from charrnn.library import find_checkpoint
 from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
-from charrnn.text.splits import Range
+from charrnn.text.splits import Parts, Range
 from charrnn.text.splits import split as cut
 from charrnn.text.vocab import Ids, Vocab
 
@@ -227,11 +227,28 @@ class TextModel:
 
         Raises:
             ConfigError: ``part`` is none.
-            CorpusError: the corpus is not there, is another text, or has no such part.
-            CheckpointError: the checkpoint does not say how its corpus was split.
+            CorpusError: the corpus has no such part.
+
+        And what ``corpus`` raises.
 
         """
         check_choice("part", part, ("train", "val", "test"))
+        ids, parts = self.corpus(source)
+        if not (ranges := parts.named(part)):
+            name = self.checkpoint.about("corpus")["name"]
+            raise CorpusError(f"{name} was split without a {part} part: score a FILE whole")
+        return ids, ranges
+
+    def corpus(self, source: str | Path | None = None) -> tuple[Ids, Parts]:
+        """The model's own corpus, and how it was split.
+
+        ``source`` is where it lies; without it the cache of encoded texts has to have it.
+
+        Raises:
+            CorpusError: the corpus is not there, or is another text.
+            CheckpointError: the checkpoint does not say how its corpus was split.
+
+        """
         (name, digest, encoding), (kind, *fractions) = self._split()
         if source is None:
             corpus = cached_corpus(digest, name, encoding)
@@ -243,14 +260,13 @@ class TextModel:
             raise CorpusError(f"the corpus {name} is not in the cache: name its FILE with --split")
         if corpus.sha256 != digest:
             raise CorpusError(
-                f"{source} is not the corpus {name}, its sha256 differs: score it without --split"
+                f"{source} is not the corpus {name}, its sha256 differs: "
+                "name the text that was trained on"
             )
-        ranges = cut(len(corpus), kind, *fractions).named(part)
-        if not ranges:
-            raise CorpusError(f"{name} was split without a {part} part: score a FILE whole")
+        parts = cut(len(corpus), kind, *fractions)
         if corpus.vocab.codes != self.vocab.codes:
             raise CheckpointError(f"{self._name} does not have the alphabet of its corpus {name}")
-        return corpus.ids, ranges
+        return corpus.ids, parts
 
     def _split(self) -> tuple[tuple[str, str, str], tuple[Split, float, float]]:
         """Name, sha256 and encoding of the corpus; how it was split, its val and test parts."""

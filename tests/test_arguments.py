@@ -46,6 +46,7 @@ TEXTS: dict[str, list[str]] = {
     "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "insight --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "insight --corpus": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "insight --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "data get NAME": ["", "nonsense", *ANY],
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from charrnn.config import CELLS, Cell, ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.engine import Engine
 from charrnn.generation.scoring import position_nats
+from charrnn.insight import novelty
 from charrnn.insight.findings import correlations, find
+from charrnn.insight.novelty import LENGTHS, Copies, Original, copies, covered, runs
 from charrnn.insight.page import EXCERPT, History, excerpt, page, visible
 from charrnn.insight.pictures import character_map, curves, round_numbers
 from charrnn.insight.traces import Trace, longest, trace
@@ -126,6 +129,47 @@ def test_chance_is_no_finding() -> None:
     assert not find(units, {"a trait": trait}, hidden=4000)
 
 
+# --- copies
+
+
+@pytest.mark.parametrize("block", [7, 64, 10**6])
+def test_runs_are_those_that_a_search_finds(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is hashed at once, and in each range by itself."""
+    monkeypatch.setattr(novelty, "BLOCK", block)
+    rng = np.random.default_rng(6)
+    whole = rng.integers(0, 3, 500).astype(np.uint16)
+    ids = np.concatenate([rng.integers(0, 3, 60), whole[190:215], [5], whole[60:90], [5, 2]])
+    ranges = ((0, 80), (80, 85), (120, 121), (190, 500))
+    parts = ["".join(map(str, whole[start:stop])) for start, stop in ranges]
+    text = "".join(map(str, ids))
+    for length in (1, 2, 3, 5, 8, 13, 21, 25, 26, 30, 118, 119):
+        wanted = [
+            any(text[place : place + length] in part for part in parts)
+            for place in range(len(text) - length + 1)
+        ]
+        assert runs(ids, Original(whole, ranges), length).tolist() == wanted
+    found = copies(ids, Original(whole, ranges))
+    assert (found.start, found.length) == (60, 25)  # 60:90 lies across the ranges
+    assert found.shares == {20: 45 / 118, 40: 0, 80: 0, 160: 0}
+
+
+def test_what_runs_cover() -> None:
+    starts = np.array([0, 1, 0, 0, 0, 1, 1], bool)
+    assert np.flatnonzero(covered(starts, 3, 9)).tolist() == [1, 2, 3, 5, 6, 7, 8]
+    assert not covered(np.zeros(0, bool), 20, 9).any()
+
+
+@pytest.mark.parametrize(("text", "whole", "length"), [
+    ("aaaaaaaaab", "aaab", 4), ("b", "aaaaaab", 1), ("a", "bbb", 0), ("aba", "", 0),
+    ("ab" * 300, "ab" * 300, 600),
+])  # fmt: skip
+def test_the_longest_run_of_strange_texts(text: str, whole: str, length: int) -> None:
+    ids, original = (np.array([ord(symbol) for symbol in each], int) for each in (text, whole))
+    found = copies(ids, Original(original, ((0, len(whole)),)))
+    assert (found.length, found.shares[160]) == (length, float(length == 600))
+    assert text[found.start : found.start + length] in whole
+
+
 # --- drawings
 
 
@@ -193,7 +237,7 @@ def drawn(checkpoint: Checkpoint, text: str, **parts: object) -> str:
     ids = checkpoint.vocab.encode(text)
     zeros = {"nats": np.zeros(len(ids)), "units": np.zeros((len(ids), 32), np.float16)}
     traced = Trace(**({"ids": ids} | zeros | parts))  # type: ignore[arg-type]
-    return page("a name", checkpoint, traced, History(), "a text")
+    return page("a name", checkpoint, traced, History(), {}, "a text")
 
 
 def test_what_surprised_is_dark_where_it_stands() -> None:
@@ -240,7 +284,8 @@ def test_a_page_shows_the_text_and_nothing_of_it_is_markup() -> None:
     checkpoint = tiny(vocab, meta)
     ids = vocab.encode((NASTY + "ab\n") * 60)
     history = History([(0, 3.0), (10, 2.0)], [(10, 2.5)])
-    made = page(NASTY, checkpoint, trace(checkpoint, ids), history, NASTY)
+    copied = {"this text": Copies(dict.fromkeys(LENGTHS, 0.5), 3, 50)}
+    made = page(NASTY, checkpoint, trace(checkpoint, ids), history, copied, NASTY)
     read = Tags(made)
     assert not read.tags & {"script", "img", "link", "iframe", "a"}
     assert not [value for value in read.values if "alert" in value or "http" in value]
@@ -248,6 +293,25 @@ def test_a_page_shows_the_text_and_nothing_of_it_is_markup() -> None:
     assert shown[:EXCERPT] in read.words.replace("⏎\n", "\n")  # which stands where a mark does
     assert not set("\x1b\x07\u202e") & set(read.words)
     assert {"svg", "pre", "polyline"} <= read.tags
+
+
+def test_what_was_copied_is_said_beside_what_its_author_repeats() -> None:
+    shares = {20: 0.5, 40: 0.25, 80: 0.0014, 160: 0.0}
+    text = "abcdefgh" * 25
+    checkpoint, nothing = tiny(), dict.fromkeys(LENGTHS, 0.0)
+    ids = checkpoint.vocab.encode(text)
+    traced = Trace(ids, np.zeros(len(ids)), np.zeros((len(ids), 32), np.float16))
+    copied = {"this text": Copies(shares, 3, 12), "another": Copies(nothing, 0, 1)}
+    made = page("a name", checkpoint, traced, History(), copied, "a text")
+    assert "<pre>defghabcdefg</pre>" in made
+    rows = re.findall(r"<tr>(.*?)</tr>", made)
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+    assert cells == [
+        ["characters in a row", "this text", "another"],
+        ["20 or more", "50.0%", "0.0%"], ["40 or more", "25.0%", "0.0%"],
+        ["80 or more", "0.1%", "0.0%"], ["160 or more", "0.0%", "0.0%"],
+        ["the longest", "12", "1"],
+    ]  # fmt: skip
 
 
 def test_losses_of_a_log_that_is_anybodys(tmp_path: Path) -> None:
@@ -280,7 +344,8 @@ def test_the_command_writes_a_page_and_prints_its_path(folder: Path) -> None:
     assert re.fullmatch(rb"charrnn: \S+best.safetensors, seed \d+\n", done.stderr)
     made = Path("novel.html").read_text()
     assert all(f"<h2>{title}" in made for title in (
-        "How it learned", "What surprised it", "What single units follow", "How it sees",
+        "How it learned", "What surprised it", "What it copied", "What single units follow",
+        "How it sees",
     ))  # fmt: skip
     again = charrnn("insight", "novel", "--seed", "4", "--out", "-")
     assert (again.returncode, again.stderr) == (0, b"")
@@ -305,7 +370,35 @@ def test_the_command_reads_a_text_and_needs_no_torch(folder: Path) -> None:
     assert "text.txt: " in Path("p").read_text()
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_command_finds_what_was_copied(
+    folder: Path, new_cache: Callable[[Path], str], cached: bool
+) -> None:
+    """Of the corpus as cached in training, or as named; neither is needed for the rest."""
+    chapter = "".join(np.random.default_rng(7).choice(list("abcdefgh .\n"), 3000))
+    Path("chapter.txt").write_text(chapter)
+    environment = {"CHARRNN_CACHE": new_cache(Path("cache").absolute())}
+    args = ["--steps", "2", "--out", "of-it", "--quiet"]
+    assert charrnn("train", "chapter.txt", *args, **environment).returncode == 0
+    Path("text.txt").write_text(chapter[100:350])
+    if not cached:
+        environment = {"CHARRNN_CACHE": new_cache(Path("another").absolute())}
+    args = ["insight", "of-it", "--text", "text.txt", "--out", "-"]
+    without = charrnn(*args, **environment).stdout.decode()
+    assert ("not at hand; --corpus" in without) != cached
+    named = charrnn(*args[:-1], "p.html", "--corpus", "chapter.txt", **environment)
+    assert (named.returncode, named.stderr) == (0, b"")
+    made = Path("p.html").read_text()
+    assert made == without or not cached
+    assert "<tr><td>the longest</td><td>250</td><td>" in made
+    assert "<td>20 or more</td><td>100.0%</td><td>0.0%</td>" in made
+    assert f"<pre>{chapter[100:350]}</pre>" in made
+
+
 @pytest.mark.parametrize(("args", "code", "said"), [
+    (["--corpus", "none.txt"], 2, "cannot read none.txt"),
+    (["--corpus", "odd.txt"], 2, "its sha256 differs: name the text that was trained on"),
+    (["--corpus", "-", "--text", "-"], 2, "--text and --corpus cannot both be standard input"),
     (["--text", "none.txt"], 2, "cannot read none.txt"),
     (["--text", "empty.txt"], 2, "empty.txt: there are fewer than two characters"),
     (["--text", "odd.txt"], 2, "odd.txt: character"),

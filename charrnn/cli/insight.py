@@ -17,10 +17,11 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.output import print_path
 from charrnn.config import SampleConfig, Unknown, draw_seed
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.library import BEST, LAST
 
 if TYPE_CHECKING:
+    from charrnn.insight.novelty import Copies
     from charrnn.text.vocab import Ids
     from charrnn.textmodel import TextModel
 
@@ -33,14 +34,17 @@ def insight(
     out: Path = option(
         None, "--out", variable="INSIGHT_OUT", help="The page; - is stdout. Default: NAME.html."
     ),
+    corpus: Path = option(
+        None, "--corpus", help="What it was trained on, to see what it copies. Default: as cached."
+    ),
     seed: int = option(None, "--seed", min=0, help="Of its own text. Default: drawn, and said."),
     unknown: Unknown = UNKNOWN,
     encoding: str = ENCODING,
 ) -> None:
     """Make a page that shows what a network learned, and print its path.
 
-    How it learned, which characters of a text surprised it, which single units follow quotation
-    marks, lines or words, and how it sees the characters.
+    How it learned, which characters of a text surprised it, how much it copies, which single units
+    follow quotation marks, lines or words, and how it sees the characters.
     """
     from charrnn import interrupts
     from charrnn.console import note
@@ -55,6 +59,8 @@ def insight(
     out = Path(f"{name}.html") if out is None else out
     if out.is_dir():
         raise ConfigError(f"out is {out}, a folder: name a file, or - for stdout", "out")
+    if text is not None and text == str(corpus) == "-":
+        raise ConfigError("--text and --corpus cannot both be standard input")
     which: list[str] = [str(model.path)] if checkpoint is None else []
     most, ids, source = longest(model.checkpoint.config), None, "Its own text, temperature 0.8"
     if text is not None:
@@ -65,7 +71,8 @@ def insight(
     with interrupts.graceful():
         ids = _written(model, seed, most) if ids is None else ids
         history = History(**losses(model.path.with_name(METRICS)))
-        made = page(name, model.checkpoint, trace(model.checkpoint, ids), history, source).encode()
+        traced, copied = trace(model.checkpoint, ids), _copied(model, ids, corpus)
+        made = page(name, model.checkpoint, traced, history, copied, source).encode()
         interrupts.check()
     if which:
         note(", ".join(which))
@@ -97,6 +104,28 @@ def _written(model: TextModel, seed: int, length: int) -> Ids:
     config = SampleConfig(length=length, seed=seed)
     pieces = model.stream("", config, lines=False)  # the bytes that were drawn, whatever they are
     return model.vocab.encode(b"".join(piece for piece, _ in pieces))
+
+
+def _copied(model: TextModel, ids: Ids, corpus: Path | None) -> dict[str, Copies]:
+    """What of ``ids`` stands in the training part, and what of as much that its author wrote.
+
+    Nothing if that was not named and is not in the cache.
+    """
+    from charrnn.insight.novelty import Original, copies
+
+    try:
+        whole, parts = model.corpus(corpus)
+    except (CorpusError, CheckpointError):
+        if corpus is not None:
+            raise
+        return {}
+    original = Original(whole, parts.train)
+    found = {"this text": copies(ids, original)}
+    if parts.val:
+        start, stop = parts.val[0]
+        author = whole[start : min(stop, start + len(ids))]
+        found["validation part"] = copies(author, original)
+    return found
 
 
 def _read(

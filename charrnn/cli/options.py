@@ -34,7 +34,7 @@ def path(text: str) -> Path:
 
 
 PATH = {"parser": path, "metavar": "PATH"}
-_PATHS = ("--out", "--prime-file", "--model")
+_PATHS = ("--out", "--prime-file", "--model", "--corpus")
 _CHECKPOINTS = ("--from", "--model")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.insight.findings import SHORTEST, Finding, find
+from charrnn.insight.novelty import LENGTHS, Copies
 from charrnn.insight.pictures import character_map, curves
 from charrnn.insight.traces import Trace
 from charrnn.insight.traits import traits
@@ -34,6 +35,7 @@ h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 14px/1.55 ui-monospace, monospace;
   border-left: 3px solid #ddd; padding-left: .8rem; }
 .about { color: #666; }
+td { padding: .1rem 1.5rem .1rem 0; } td + td { text-align: right; }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 svg text { fill: #555; } .rule { stroke: #e4e4e4; }
 polyline { fill: none; stroke-width: 2; }
@@ -60,7 +62,14 @@ class History:
     val_nats: Sequence[tuple[float, float]] = ()
 
 
-def page(name: str, checkpoint: Checkpoint, trace: Trace, history: History, source: str) -> str:
+def page(
+    name: str,
+    checkpoint: Checkpoint,
+    trace: Trace,
+    history: History,
+    copied: Mapping[str, Copies],
+    source: str,
+) -> str:
     """The page about ``checkpoint``, which is called ``name``.
 
     Args:
@@ -68,6 +77,7 @@ def page(name: str, checkpoint: Checkpoint, trace: Trace, history: History, sour
         checkpoint: the network.
         trace: what it did while it read a text.
         history: how its training went, as far as that is known.
+        copied: what stands in its training part: of the text, first, and of others beside it.
         source: what that text is.
 
     """
@@ -76,6 +86,7 @@ def page(name: str, checkpoint: Checkpoint, trace: Trace, history: History, sour
     parts = [f"<h1>{_escaped(name)}</h1>", _about(checkpoint)]
     parts += _learning(history)
     parts += _surprises(text, trace, source)
+    parts += _copying(text, copied)
     parts += _units(text, trace, checkpoint.config.hidden)
     parts += _characters(checkpoint, symbols, trace.ids)
     return (
@@ -121,6 +132,32 @@ def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
         "the less it was expected. The passage is the one in which that varies most.</p>",
         _coloured(text, marks, start),
     ]
+
+
+def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
+    heading = "<h2>What it copied</h2>"
+    if not copied:
+        return [heading, "<p>What it was trained on is not at hand; --corpus FILE names it.</p>"]
+    rows = [("characters in a row", *copied)]
+    rows += [
+        (f"{length} or more", *(f"{each.shares[length]:.1%}" for each in copied.values()))
+        for length in LENGTHS
+    ]
+    rows.append(("the longest", *(f"{each.length:,}" for each in copied.values())))
+    own = next(iter(copied.values()))
+    return [
+        heading,
+        '<p class="about">How many of the characters lie in a row of so many that stands in the '
+        "training part just so. The validation part, as much of it, shows how far an author "
+        "repeats themselves. The longest row of this text:</p>",
+        f"<pre>{_escaped(''.join(text[own.start : own.start + min(own.length, EXCERPT)]))}</pre>",
+        _table(rows),
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = ("".join(f"<td>{_escaped(cell)}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _units(text: Sequence[str], trace: Trace, hidden: int) -> list[str]:

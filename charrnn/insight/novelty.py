@@ -1,0 +1,132 @@
+"""How much of a text stands word for word in another: what a network learned by heart.
+
+Runs of characters are found by hashes of all runs of one length (Karp & Rabin 1987), modulo 2^64
+and over random codes of the symbols, so that memory does not grow with the text searched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import interrupts
+from charrnn.text.splits import Range
+from charrnn.text.vocab import Ids
+
+LENGTHS = (20, 40, 80, 160)  # of runs that are counted; shorter ones are the language's
+BLOCK = 1 << 18  # characters that are hashed at once
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
+_SIEVE_BITS = 22
+
+Hashes = NDArray[np.uint64]
+Marks = NDArray[np.bool_]
+
+
+class Original(NamedTuple):
+    """What may have been learned by heart: ``ranges`` of a text's ``ids``."""
+
+    ids: Ids
+    ranges: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What of a text of N characters stands in an original.
+
+    ``shares`` is, by length, the part of the characters that lie in a run of at least so many;
+    ``start`` and ``length`` are of the longest run, the first of its length.
+    """
+
+    shares: dict[int, float]
+    start: int
+    length: int
+
+
+def copies(ids: Ids, original: Original) -> Copies:
+    """What of ``ids (N,)`` stands in ``original``; N is 1 or more; some twenty passes over that."""
+    shares = {
+        length: float(covered(runs(ids, original, length), length, len(ids)).mean())
+        for length in LENGTHS
+    }
+    length = _longest(ids, original)
+    found = runs(ids, original, length) if length else np.zeros(1, bool)
+    return Copies(shares, int(found.argmax()), length)
+
+
+def covered(starts: Marks, length: int, N: int) -> Marks:
+    """Which of N characters lie in a run of ``length`` that begins where ``starts`` says."""
+    edges = np.zeros(N + 1, np.int64)
+    edges[: len(starts)] += starts
+    edges[length : length + len(starts)] -= starts
+    return np.cumsum(edges[:N]) > 0
+
+
+def runs(ids: Ids, original: Original, length: int) -> Marks:
+    """At which places of ``ids (N,)`` a run of ``length`` begins that stands in ``original``.
+
+    ``(N - length + 1,)``, or ``(0,)`` where that is not positive.
+    """
+    if len(ids) < length:
+        return np.zeros(0, bool)
+    wanted = _hashes(ids, length)
+    known = np.unique(wanted)
+    sieve = np.zeros(1 << _SIEVE_BITS, bool)
+    sieve[known >> np.uint64(64 - _SIEVE_BITS)] = True
+    found = np.zeros(len(known), bool)
+    for first, last in original.ranges:
+        for start in range(first, last - length + 1, BLOCK):
+            interrupts.check()
+            stop = min(start + BLOCK + length - 1, last)
+            hashes = _hashes(original.ids[start:stop], length)
+            hashes = hashes[sieve[hashes >> np.uint64(64 - _SIEVE_BITS)]]
+            places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+            found[places[known[places] == hashes]] = True
+    return found[np.searchsorted(known, wanted)]
+
+
+def _longest(ids: Ids, original: Original) -> int:
+    """Of the longest run of ``ids`` in ``original``: shorter ones are there if a longer one is."""
+    least, most = 0, 1
+    while most <= len(ids) and runs(ids, original, most).any():
+        least, most = most, most * 2
+    most = min(most, len(ids) + 1)
+    while most - least > 1:
+        middle = (least + most) // 2
+        if runs(ids, original, middle).any():
+            least = middle
+        else:
+            most = middle
+    return least
+
+
+def _hashes(ids: Ids, length: int) -> Hashes:
+    """Of every run of ``length`` in ``ids (n,)``: ``(n - length + 1,)``."""
+    codes, powers, inverses = _tables(len(ids))
+    sums = np.zeros(len(ids) + 1, np.uint64)
+    np.cumsum(codes[ids] * powers[: len(ids)], out=sums[1:])
+    hashes: Hashes = (sums[length:] - sums[:-length]) * inverses[: len(sums) - length]
+    return hashes
+
+
+def _tables(n: int) -> tuple[Hashes, Hashes, Hashes]:
+    """A code for every id there can be; the base's powers from 0 to n - 1, and their inverses."""
+    size = BLOCK
+    while size < n:
+        size *= 2
+    return _codes(), _powers(_BASE, size), _powers(pow(_BASE, -1, 1 << 64), size)
+
+
+@cache
+def _codes() -> Hashes:
+    return np.random.default_rng(0).integers(0, 2**64, 1 << 16, np.uint64)
+
+
+@cache
+def _powers(base: int, size: int) -> Any:
+    powers = np.full(size, base, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, out=powers)
