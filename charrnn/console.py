@@ -18,6 +18,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.config import TrainConfig
+from charrnn.errors import counted
 from charrnn.training.records import Plan, Report, Result, bits
 
 if TYPE_CHECKING:
@@ -210,8 +211,8 @@ class TrainConsole:
         if result.temperature is not None:
             shown += f" at temperature {result.temperature:.3f}"
         note(
-            f"{f'{shown} after ' if shown else ''}{result.steps:,} steps, "
-            f"{result.chars:,} characters, "
+            f"{f'{shown} after ' if shown else ''}{counted(result.steps, 'step')}, "
+            f"{counted(result.chars, 'character')}, "
             f"{duration(result.elapsed_s)}, seed {result.seed}{why}"
         )
         then = shlex.join(["charrnn", "sample", str(result.folder)])
@@ -249,18 +250,18 @@ def describe(plan: Plan) -> list[str]:
     verbs = {"train": "train on", "val": "validate", "test": "test"}
     parts = ", ".join(f"{chars[part]:,} to {verb}" for part, verb in verbs.items() if chars[part])
     budget = (
-        f"{config.epochs} epochs" if config.epochs
-        else f"{config.steps:,} steps" if config.steps
+        counted(config.epochs, "epoch") if config.epochs
+        else counted(config.steps, "step") if config.steps
         else duration(config.seconds)
     )  # fmt: skip
     going_on = f"resuming at step {plan.resumed_at:,}, up to {budget} in all"
     doing = going_on if plan.resumed_at else f"training for {budget}"
     return [
         *([plan.origin] if plan.origin else []),
-        f"{plan.corpus}: {parts}; {model.vocab_size} symbols",
+        f"{plan.corpus}: {parts}; {counted(model.vocab_size, 'symbol')}",
         f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
-        f"{model.parameters / 1e6:.2f} M weights; {config.batch} streams of {config.window}, "
-        f"lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
+        f"{model.parameters / 1e6:.2f} M weights; {counted(config.batch, 'stream')} of "
+        f"{config.window}, lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
         f"{doing} on {plan.place} into {plan.folder}",
     ]
 

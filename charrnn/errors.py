@@ -21,6 +21,7 @@ Messages are one line: the thing, the place, what to do. The command line prints
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 
@@ -92,13 +93,18 @@ class Interrupted(CharRNNError):
     """A signal asked the program to leave; what could be saved has been saved."""
 
     def __init__(self, signum: int, message: str = "") -> None:
-        super().__init__(message or f"stopped by signal {signum}")
+        super().__init__(message or f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
         """128 + signal number, as shells report it."""
         return 128 + self.signum
+
+
+def counted(number: int, noun: str) -> str:
+    """``number`` of what ``noun`` names, in words: ``1 step``, ``2,000 steps``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def said_by(error: OSError, place: str | Path = "") -> str:

@@ -19,7 +19,7 @@ from charrnn import __version__
 from charrnn.cli.app import main
 from charrnn.cli.command import in_options
 from charrnn.config import Preset
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from tests.helpers import letters
 from tests.support import META, ROOT, charrnn, environment, real_text, tiny
 
@@ -570,3 +570,9 @@ def test_lines_need_a_line_end(call) -> None:  # type: ignore[no-untyped-def]
     skip = ["--unknown", "skip", "--per-line", "--json"]
     _, out, _ = call("score", "lines.txt", "--model", "flat", *skip)
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["abc", "cba", "cab"]
+
+
+def test_one_is_no_plural() -> None:
+    assert [counted(number, "step") for number in (0, 1, 2, 2000)] == [
+        "0 steps", "1 step", "2 steps", "2,000 steps",
+    ]  # fmt: skip

@@ -116,7 +116,7 @@ def signalled_in(
 
 def check_before(phase: str, signum: int, place: Path) -> None:
     said = signalled_in(BEFORE[phase], signum, place)
-    assert said == f"charrnn: stopped by signal {int(signum)}"
+    assert said == f"charrnn: stopped by {signal.Signals(signum).name}"
     assert not list((place / "run").glob("[!.]*"))
     assert not list((place / "cache").glob(".*"))  # nothing half written
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.checkpoint import Checkpoint
+from charrnn.errors import counted
 from charrnn.insight.findings import SHORTEST, Finding, find
 from charrnn.insight.novelty import LENGTHS, Copies
 from charrnn.insight.pictures import character_map, curves
@@ -103,7 +104,7 @@ def _about(checkpoint: Checkpoint) -> str:
     facts = [
         f"{config.cell} {config.layers} × {config.hidden}",
         f"{config.parameters:,} weights",
-        f"{config.vocab_size} symbols",
+        counted(config.vocab_size, "symbol"),
     ]
     corpus = checkpoint.about("corpus").get("name")
     if isinstance(corpus, str):

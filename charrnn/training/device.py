@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from charrnn.config import TrainConfig
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from charrnn.training.rates import cpu_flags, product_rate
 
 # what a run gets done of the rate of one large product, validations and all: memory holds tiles
@@ -35,7 +35,7 @@ class Place:
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
         precision = str(self.dtype or torch.float32).removeprefix("torch.")
-        threads = f", {self.threads} threads" if self.device.type == "cpu" else ""
+        threads = f", {counted(self.threads, 'thread')}" if self.device.type == "cpu" else ""
         return f"{name}, {precision}{threads}"
 
 

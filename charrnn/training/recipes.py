@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, counted
 
 DEFAULT_SECONDS = 600.0
 SHORT_SECONDS = 240.0
@@ -164,7 +164,7 @@ def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainC
     batch, window = config.batch, config.window
     if train_chars < 2:
         raise CorpusError(
-            f"the training part has {train_chars} characters: it needs at least 2; "
+            f"the training part has {counted(train_chars, 'character')}: it needs at least 2; "
             "give a longer corpus or a smaller --val-frac"
         )
     largest = train_chars / 8  # characters a step

@@ -7,7 +7,7 @@ from typing import Any
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import TrainConfig
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.training.loop import Trainer
 from charrnn.training.records import Listener
@@ -127,7 +127,7 @@ def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
     if (same or trainer.complete) and trainer.folder.has_result(tally.step):
         more = "--patience, " if trainer.out_of_patience else ""
         raise ConfigError(
-            f"the run in {trainer.folder.path} is complete after {tally.step:,} steps and "
+            f"the run in {trainer.folder.path} is complete after {counted(tally.step, 'step')} and "
             f"{tally.elapsed_s:.0f} s: "
             f"a larger {more}--epochs, --steps or --time goes on with it"
         )

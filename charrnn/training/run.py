@@ -12,7 +12,7 @@ import torch
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
 from charrnn.model.network import CharNetwork
@@ -271,5 +271,6 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
     fresh = len(corpus.vocab) - len(new)
     return (
         f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
-        f"{len(new)} characters known, {fresh} new, {len(origin.vocab) - len(new)} left behind"
+        f"{counted(len(new), 'character')} known, "
+        f"{fresh} new, {len(origin.vocab) - len(new)} left behind"
     )

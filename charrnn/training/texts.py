@@ -9,7 +9,7 @@ from typing import Any
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Split
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.library import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.sources import find_codec
@@ -109,8 +109,8 @@ def parts_of(corpus: Corpus, cut: Cut) -> Parts:
     parts = split(len(corpus), cut.kind, cut.val_frac, cut.test_frac)
     if length(parts.train) < 2:
         raise CorpusError(
-            f"{corpus.name} has {len(corpus)} characters, {length(parts.train)} of them to train "
-            "on: at least 2 are needed"
+            f"{corpus.name} has {counted(len(corpus), 'character')}, "
+            f"{length(parts.train)} of them to train on: at least 2 are needed"
         )
     return parts
 
