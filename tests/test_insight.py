@@ -19,11 +19,12 @@ from charrnn.generation.engine import Engine
 from charrnn.generation.scoring import position_nats
 from charrnn.insight import novelty
 from charrnn.insight.findings import correlations, find
-from charrnn.insight.novelty import LENGTHS, Copies, Original, copies, covered, runs
+from charrnn.insight.novelty import LENGTHS, Copies, Original, compare, copies, covered, runs
 from charrnn.insight.page import EXCERPT, History, excerpt, page, visible
 from charrnn.insight.pictures import character_map, curves, round_numbers
 from charrnn.insight.traces import Trace, longest, trace
 from charrnn.insight.traits import traits
+from charrnn.text.splits import Parts
 from charrnn.training.metrics import losses
 from tests.helpers import letters, random_weights
 from tests.support import META, ROOT, charrnn, tiny
@@ -151,6 +152,22 @@ def test_runs_are_those_that_a_search_finds(block: int, monkeypatch: pytest.Monk
     found = copies(ids, Original(whole, ranges))
     assert (found.start, found.length) == (60, 25)  # 60:90 lies across the ranges
     assert found.shares == {20: 45 / 118, 40: 0, 80: 0, 160: 0}
+
+
+def test_copies_are_said_beside_those_of_the_author() -> None:
+    """As much of the validation part as there is of the text; without one of the text alone."""
+    corpus = np.arange(100)
+    corpus[50:60] = corpus[:10]
+    ids = corpus[5:30]
+    parts = Parts(((0, 50),), ((50, 80),), ((80, 100),))
+    found = compare(ids, corpus, parts)
+    assert {name: (each.start, each.length) for name, each in found.items()} == {
+        "this text": (0, 25), "validation part": (0, 10),
+    }  # fmt: skip
+    assert found["this text"].shares[20] == 1
+    short = compare(ids[:4], corpus, parts)
+    assert short["validation part"].length == 4
+    assert list(compare(ids, corpus, Parts(((0, 50),), (), ()))) == ["this text"]
 
 
 def test_what_runs_cover() -> None:

@@ -107,11 +107,8 @@ def _written(model: TextModel, seed: int, length: int) -> Ids:
 
 
 def _copied(model: TextModel, ids: Ids, corpus: Path | None) -> dict[str, Copies]:
-    """What of ``ids`` stands in the training part, and what of as much that its author wrote.
-
-    Nothing if that was not named and is not in the cache.
-    """
-    from charrnn.insight.novelty import Original, copies
+    """What of ``ids`` stands in what was trained on; nothing if that is not at hand or named."""
+    from charrnn.insight.novelty import compare
 
     try:
         whole, parts = model.corpus(corpus)
@@ -119,13 +116,7 @@ def _copied(model: TextModel, ids: Ids, corpus: Path | None) -> dict[str, Copies
         if corpus is not None:
             raise
         return {}
-    original = Original(whole, parts.train)
-    found = {"this text": copies(ids, original)}
-    if parts.val:
-        start, stop = parts.val[0]
-        author = whole[start : min(stop, start + len(ids))]
-        found["validation part"] = copies(author, original)
-    return found
+    return compare(ids, whole, parts)
 
 
 def _read(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
-from charrnn.text.splits import Range
+from charrnn.text.splits import Parts, Range
 from charrnn.text.vocab import Ids
 
 LENGTHS = (20, 40, 80, 160)  # of runs that are counted; shorter ones are the language's
@@ -44,6 +44,19 @@ class Copies:
     shares: dict[int, float]
     start: int
     length: int
+
+
+def compare(ids: Ids, corpus: Ids, parts: Parts) -> dict[str, Copies]:
+    """What of ``ids (N,)`` stands in the training part of ``corpus``, and what of its author's own.
+
+    Those are the validation part's first N characters, where there is one.
+    """
+    original = Original(corpus, parts.train)
+    found = {"this text": copies(ids, original)}
+    if parts.val:
+        start, stop = parts.val[0]
+        found["validation part"] = copies(corpus[start : min(stop, start + len(ids))], original)
+    return found
 
 
 def copies(ids: Ids, original: Original) -> Copies:
