@@ -469,6 +469,28 @@ def test_sizes_follow_the_corpus_and_wishes_are_kept():
         choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
 
 
+@pytest.mark.parametrize(
+    ("asked", "flops", "fast", "sizes"),
+    [
+        ({"seconds": 60.0}, 4e11, False, (384, 32, 64, 8e-3)),
+        ({"seconds": 60.0, "hidden": 512}, 4e11, False, (512, 32, 64, 6e-3)),
+        ({"seconds": 600.0}, 4e11, False, (512, 32, 64, 6e-3)),
+        ({"seconds": 600.0}, 1e11, False, (384, 32, 64, 8e-3)),
+        ({"seconds": 600.0, "layers": 1, "hidden": 128}, 4e11, False, (128, 64, 100, 4e-3)),
+        ({"seconds": 600.0}, 1.2e12, False, (512, 64, 100, 4e-3)),
+        ({"seconds": 3600.0}, 4e11, False, (512, 64, 100, 4e-3)),
+        ({"seconds": 60.0}, 4e13, True, (512, 128, 128, 4e-3)),
+        ({"steps": 100}, 4e11, False, (512, 64, 100, 4e-3)),
+    ],
+)
+def test_who_can_read_little_takes_many_small_steps(asked, flops, fast, sizes):
+    """What decides is not the time but how much this machine reads in it."""
+    model, config = choose(
+        asked, preset=None, vocab_size=80, train_chars=3_000_000, fast=fast, flops=flops
+    )
+    assert (model.hidden, config.batch, config.window, config.lr) == sizes
+
+
 class SlowClock:
     """Seconds that pass only where a test lets them."""
 

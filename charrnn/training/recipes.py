@@ -10,7 +10,8 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError, CorpusError, counted
 
 DEFAULT_SECONDS = 600.0
-SHORT_SECONDS = 240.0
+SHORT_CHARS = 6_000_000  # that a run can read: of fewer a smaller network learns more
+FEW_STEPS = 2500  # of the large windows: where there are fewer, small ones make more of them
 LEAST_STEPS = 1000  # of a run over a number of epochs, where fewer streams can make as many
 _BUDGETS = frozenset({"epochs", "steps", "seconds"})
 
@@ -68,7 +69,7 @@ def choose(
 
     """
     settled = settle(asked, preset)
-    model, training = _divided(_defaults(settled, train_chars, fast) | settled)
+    model, training = _divided(_defaults(settled, vocab_size, train_chars, fast, flops) | settled)
     config = ModelConfig.from_dict(model | {"vocab_size": vocab_size})
     fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
     epochs = _expected_epochs(fitted, config, train_chars, flops)
@@ -107,23 +108,29 @@ def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return model, {name: value for name, value in settings.items() if name not in names}
 
 
-def _defaults(settled: dict[str, Any], train_chars: int, fast: bool) -> dict[str, Any]:
+def _defaults(
+    settled: dict[str, Any], vocab_size: int, train_chars: int, fast: bool, flops: float
+) -> dict[str, Any]:
     """What suits the corpus and the time: short runs want small networks and many small steps."""
-    short = not fast and 0 < settled.get("seconds", 0.0) <= SHORT_SECONDS
+
+    def sizes(hidden: int) -> dict[str, Any]:
+        embedding = 128 if fast else min(128, max(32, hidden // 4))
+        return {"hidden": hidden, "layers": 2, "embedding": embedding, "sum_layers": True}
+
+    def readable(hidden: int) -> float:
+        """How many characters a network of that size reads in the time, if that is limited."""
+        model, _ = _divided(sizes(hidden) | settled)
+        weights = ModelConfig.from_dict(model | {"vocab_size": vocab_size}).parameters
+        seconds = settled.get("seconds", 0.0)
+        return seconds * flops / (6 * weights) if seconds and not fast else math.inf
+
     hidden = max(size for least, size in _SIZES if train_chars >= least)
-    hidden = settled.get("hidden", min(hidden, 384) if short else hidden)
+    hidden = settled.get("hidden", min(hidden, 384) if readable(hidden) < SHORT_CHARS else hidden)
     # a GPU's persistent kernels take up to 128 streams, and embeddings of multiples of 128
-    batch, window = (128, 128) if fast else (32, 64) if short else (64, 100)
-    return {
-        "hidden": hidden,
-        "layers": 2,
-        "sum_layers": True,
-        "embedding": 128 if fast else min(128, max(32, hidden // 4)),
-        "batch": batch,
-        "window": window,
-        "lr": 8e-3 if short else 4e-3,
-        "patience": 8,
-    }
+    batch, window, lr = (128, 128, 4e-3) if fast else (64, 100, 4e-3)
+    if readable(hidden) < FEW_STEPS * batch * window:
+        batch, window, lr = 32, 64, 8e-3 if hidden <= 384 else 6e-3
+    return sizes(hidden) | {"batch": batch, "window": window, "lr": lr, "patience": 8}
 
 
 def dropouts_for(epochs: float, weights_per_char: float) -> dict[str, Any]:
