@@ -1,4 +1,4 @@
-"""The machine's speed is measured once and remembered; choices follow from it."""
+"""The machine's speed is measured and remembered; choices follow from it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not what other work had made small."""
     first = rates.product_rate(torch.float32)
     assert first > 0
     assert fresh.is_file()
-    monkeypatch.setattr(rates, "_measure", lambda *_: pytest.fail("measured again"))
-    assert rates.product_rate(torch.float32) == first
+    for reading, known in ((0.5, 1.0), (1.05, 1.0), (1.5, 1.5), (1.0, 1.5)):
+        monkeypatch.setattr(rates, "_measure", lambda *_, reading=reading: reading * first)
+        assert rates.product_rate(torch.float32) == known * first
+    assert [*json.loads(fresh.read_text()).values()] == [1.5 * first]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": -1}'])

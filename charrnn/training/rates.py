@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: measured once, then remembered."""
+"""How fast this machine multiplies matrices: measured, and remembered."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ CPU = torch.device("cpu")
 CPU_SIZE, GPU_SIZE = 768, 4096  # a GPU would spend small products on being started
 # the fastest of so many products: whatever else runs only ever makes one slower
 REPEATS = 6
+BUSY = 0.9  # of a new reading: what is remembered was measured while the machine was at other work
 # what decides how a processor multiplies, of the many flags that Linux tells
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
@@ -25,8 +26,8 @@ UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 def product_rate(dtype: torch.dtype, device: torch.device = CPU) -> float:
     """Operations a second of products in ``dtype`` on ``device``; a CPU's in torch's threads.
 
-    The first process that asks measures, some hundredths of a second; later ones read what it
-    found in the cache folder, so that a choice that depends on it stays the same.
+    Every process measures, some hundredths of a second, but takes what an earlier one left in the
+    cache folder unless that is much less, so that a choice that depends on it stays the same.
     """
     return _known_rate(dtype, device, torch.get_num_threads())
 
@@ -37,8 +38,9 @@ def _known_rate(dtype: torch.dtype, device: torch.device, threads: int) -> float
     key = f"torch {torch.__version__}, {machine(device)}{where}, {dtype}"
     path = cache_folder() / "rates.json"
     known = _read(path)
-    if key not in known:
-        known[key] = _measure(dtype, device)
+    found = _measure(dtype, device)
+    if known.get(key, 0.0) < BUSY * found:
+        known[key] = found
         with suppress(OSError):  # it will be measured again
             write_atomic(path, [json.dumps(known, indent=1).encode()])
     return known[key]
