@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 import threading
 import time
@@ -98,8 +99,7 @@ def test_one_symbol_is_a_corpus(size: int, train: Train) -> None:
 def test_a_small_corpus_shrinks_batch_and_window_and_says_so_once(size: int, train: Train) -> None:
     code, err = train(written("text.txt", b"abcdefghij"[: size % 10 or 10] * size))
     assert code == 0, err
-    (line,) = [line for line in err.splitlines() if "streams of" in line]
-    batch, window = map(int, line.split(";")[1].split(",")[0].split(" streams of "))
+    ((batch, window),) = [map(int, said) for said in re.findall(r"; (\d+) streams? of (\d+),", err)]
     assert batch * window < size * 10 * 0.9
     assert (batch, window) != (64, 100) or size > 700
 
