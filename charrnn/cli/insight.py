@@ -71,7 +71,8 @@ def insight(
     with interrupts.graceful():
         ids = _written(model, seed, most) if ids is None else ids
         history = History(**losses(model.path.with_name(METRICS)))
-        traced, copied = trace(model.checkpoint, ids), _copied(model, ids, corpus)
+        copied = _copied(model, ids, corpus)  # first: a wrong corpus is said at once
+        traced = trace(model.checkpoint, ids)
         made = page(name, model.checkpoint, traced, history, copied, source).encode()
         interrupts.check()
     if which:
