@@ -172,7 +172,7 @@ print([float((a - b).float().norm() / a.float().norm()) < 1e-3 for a, b in zip(*
 
 def test_no_code_is_compiled_for_a_processor_without_either_unit() -> None:
     """LLVM ends the process over instructions that the processor lacks: nothing may ask."""
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="the extra fast is not installed")
     program = """
 import sys, torch
 from charrnn.model.kernels import amx, avx512
@@ -195,7 +195,7 @@ def test_the_code_compiles_for_a_processor_with_that_unit(
     unit: str, processor: str, features: str, tmp_path: Path
 ) -> None:
     """Where it cannot run, LLVM must at least be able to make it."""
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="the extra fast is not installed")
     if platform.machine() != "x86_64":
         pytest.skip("this processor is of another kind")
     program = f"""
@@ -215,7 +215,7 @@ assert gemm_kernels.columns.address and symbol_kernels.by_symbol.address
 
 def test_vectors_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
     """A processor with tiles has the vector unit too: the tests above run once more with that."""
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="the extra fast is not installed")
     from charrnn.model.kernels.amx import amx_available
 
     if not amx_available():
@@ -255,7 +255,7 @@ raise SystemExit(code)
 def test_compiled_code_is_kept_by_all_its_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numba = pytest.importorskip("numba")
+    numba = pytest.importorskip("numba", reason="the extra fast is not installed")
     from charrnn.model.kernels.kept import digest, is_kept, kept_code
 
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
@@ -284,7 +284,7 @@ def _same(number: int) -> int:
 
 
 def test_a_cache_on_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="the extra fast is not installed")
     from charrnn.model.kernels import kept, units
 
     if units.matrix_unit() is None:
@@ -306,7 +306,7 @@ def test_a_cache_on_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch)
 def test_a_cache_that_cannot_be_written_costs_only_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("numba", reason="the extra fast is not installed")
     from charrnn.model.kernels.kept import kept_code
 
     (tmp_path / "file").write_text("in the way")

@@ -246,7 +246,9 @@ def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
 
 def both(logits: NDArray[np.float32]) -> Any:
     """``draw(uniforms (N,), how)``: what NumPy's engine and the compiled one make of ``logits``."""
-    accelerated = pytest.importorskip("charrnn.generation.accelerated")
+    pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+    from charrnn.generation import accelerated
+
     config, weights = biased(logits)
     kinds = Engine, accelerated.FastEngine
     for_streams = functools.cache(lambda N: [kind(config, weights, N) for kind in kinds])
@@ -326,7 +328,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "numpy":
         monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
     else:
-        pytest.importorskip("llvmlite")
+        pytest.importorskip("llvmlite", reason="the extra fast is not installed")
     return str(request.param)
 
 

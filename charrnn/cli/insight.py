@@ -59,7 +59,7 @@ def insight(
     out = Path(f"{name}.html") if out is None else out
     if out.is_dir():
         raise ConfigError(f"out is {out}, a folder: name a file, or - for stdout", "out")
-    if text is not None and text == str(corpus) == "-":
+    if text == str(corpus) == "-":
         raise ConfigError("--text and --corpus cannot both be standard input")
     which: list[str] = [str(model.path)] if checkpoint is None else []
     most, ids, source = longest(model.checkpoint.config), None, "Its own text, temperature 0.8"
