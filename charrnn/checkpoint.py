@@ -36,7 +36,7 @@ from charrnn.header import (
     parse,
     read_header,
 )
-from charrnn.library import BEST
+from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab
 
 FORMAT = 1

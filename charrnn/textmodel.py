@@ -25,7 +25,7 @@ from charrnn.generation.generator import Generator
 from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
-from charrnn.library import find_checkpoint
+from charrnn.paths import find_checkpoint
 from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
-from charrnn.library import bundled_checkpoints, bundled_corpus, find_checkpoint
+from charrnn.paths import bundled_checkpoints, bundled_corpus, find_checkpoint
 
 WAR_AND_PEACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "warpeace_input.txt"
 

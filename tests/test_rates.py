@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from charrnn.library import cache_folder
 from charrnn.model.fused import kernels
+from charrnn.paths import cache_folder
 from charrnn.training import device, rates
 from charrnn.training.device import Place, training_flops
 

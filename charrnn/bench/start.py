@@ -15,7 +15,7 @@ from charrnn.bench.eager import Weights
 from charrnn.bench.machine import child_environment
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig
-from charrnn.library import BEST
+from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab
 
 # in a child of its own, so that nobody else's children count

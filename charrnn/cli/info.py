@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.cli.options import CHECKPOINT, JSON
-from charrnn.library import find_checkpoint
+from charrnn.paths import find_checkpoint
 
 # names that the note's free part may not speak for, and what only resuming needs
 _OWN = {"path", "bytes", "model", "vocabulary", "resume"}

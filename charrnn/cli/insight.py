@@ -18,7 +18,7 @@ from charrnn.cli.options import (
 from charrnn.cli.output import print_path
 from charrnn.config import SampleConfig, Unknown, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.library import BEST, LAST
+from charrnn.paths import BEST, LAST
 
 if TYPE_CHECKING:
     from charrnn.insight.novelty import Copies

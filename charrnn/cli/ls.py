@@ -12,7 +12,7 @@ import typer
 
 from charrnn.cli.options import JSON, path
 from charrnn.errors import CheckpointError
-from charrnn.library import CHECKPOINTS, bundled_checkpoints, own_checkpoints
+from charrnn.paths import CHECKPOINTS, bundled_checkpoints, own_checkpoints
 
 
 def ls(

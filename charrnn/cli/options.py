@@ -15,7 +15,7 @@ import typer
 
 from charrnn.cli.command import is_from_environment
 from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError
-from charrnn.library import bundled_checkpoints, own_checkpoints
+from charrnn.paths import bundled_checkpoints, own_checkpoints
 
 DEVICE_BYTES = 1 << 20  # that a device may give before it counts as endless
 

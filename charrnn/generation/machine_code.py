@@ -1,6 +1,6 @@
 """Kernels turned into machine code of this processor, kept for the next process. Needs llvmlite.
 
-Compiled code lies in the cache folder (``charrnn.library.cache_folder``), named by a hash of
+Compiled code lies in the cache folder (``charrnn.paths.cache_folder``), named by a hash of
 everything that it depends on and checked by another; a cache that cannot be written or does not
 fit costs a compilation in every process (a third of a second) and nothing else.
 """
@@ -21,7 +21,7 @@ from llvmlite import binding as llvm
 
 from charrnn.files import ABANDONED_S, is_trusted, sweep_temporaries, write_atomic
 from charrnn.generation.layout import Variant
-from charrnn.library import cache_folder
+from charrnn.paths import cache_folder
 
 # what decides the code, beside the processor
 SOURCES = ("codegen.py", "drawing.py", "kernels.py", "layout.py", "machine_code.py")

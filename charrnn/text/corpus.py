@@ -20,7 +20,7 @@ import numpy as np
 from charrnn import interrupts
 from charrnn.errors import CacheError, ConfigError, CorpusError, said_by
 from charrnn.files import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
-from charrnn.library import cache_folder
+from charrnn.paths import cache_folder
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,
     Source,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.errors import CacheError, said_by
-from charrnn.library import cache_folder
+from charrnn.paths import cache_folder
 from charrnn.text.splits import Range, RangeMap, length
 from charrnn.text.vocab import Ids
 

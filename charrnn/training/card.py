@@ -14,7 +14,7 @@ import torch
 
 import charrnn
 from charrnn.errors import CorpusError
-from charrnn.library import CORPUS_NAME, bundled_corpus
+from charrnn.paths import CORPUS_NAME, bundled_corpus
 from charrnn.text.corpus import Corpus
 from charrnn.training.setting import Setting, Tally
 

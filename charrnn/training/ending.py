@@ -9,7 +9,7 @@ import dataclasses
 from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import CorpusError, Interrupted, TrainingError
-from charrnn.library import BEST
+from charrnn.paths import BEST
 from charrnn.text.splits import Range, length
 from charrnn.training.calibration import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.evaluation import evaluate

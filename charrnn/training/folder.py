@@ -14,7 +14,7 @@ from typing import Any
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.files import sweep_temporaries, sync_folder, temporary_beside
-from charrnn.library import BEST, CHECKPOINTS, LAST
+from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics
 from charrnn.training.lock import Lock
 from charrnn.training.metrics import METRICS

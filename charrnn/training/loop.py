@@ -19,8 +19,8 @@ from charrnn.errors import (
     said_by,
 )
 from charrnn.generation.scoring import Score
-from charrnn.library import BEST, LAST
 from charrnn.model.network import State
+from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
 from charrnn.training.clock import Clock

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from charrnn.files import write_atomic
-from charrnn.library import cache_folder
+from charrnn.paths import cache_folder
 
 CPU = torch.device("cpu")
 CPU_SIZE, GPU_SIZE = 768, 4096  # a GPU would spend small products on being started

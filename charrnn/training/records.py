@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.library import BEST
+from charrnn.paths import BEST
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from charrnn import interrupts
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
-from charrnn.library import find_checkpoint
 from charrnn.model.fused import kernels, must_compile
 from charrnn.model.network import CharNetwork
+from charrnn.paths import find_checkpoint
 from charrnn.text.corpus import Corpus
 from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.library import BEST, CHECKPOINTS, LAST
+from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training.lock import LOCK, Lock
 
 PREVIOUS = "previous.safetensors"

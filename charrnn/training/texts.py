@@ -10,7 +10,7 @@ from typing import Any
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import Split
 from charrnn.errors import ConfigError, CorpusError, counted
-from charrnn.library import bundled_corpus
+from charrnn.paths import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.sources import find_codec
 from charrnn.text.splits import Parts, length, split

@@ -21,7 +21,7 @@ import llvmlite.binding as llvm
 import numba
 
 from charrnn.files import is_trusted
-from charrnn.library import cache_folder
+from charrnn.paths import cache_folder
 
 COMPLETE = "complete"  # a file that says that nothing is missing
 
