@@ -1,7 +1,7 @@
 """One safetensors file a checkpoint: weights, configuration, alphabet and history. No code in it.
 
 The file's header carries one JSON note under ``charrnn`` and a sha256 over every byte of the file
-(its own 64 digits counted as zeros). Files are written atomically through ``charrnn.files`` and
+(its own 64 digits counted as zeros). Files are written atomically through ``charrnn.atomic_io`` and
 read as if a stranger had made them: the limits of ``charrnn.header`` hold before anything is
 allocated, shapes are checked against the configuration before a network is built, and a large file
 is checked to its last byte before any of it is kept.
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.atomic_io import write_atomic
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.files import write_atomic
 from charrnn.header import (
     MAX_FILE_BYTES,
     MAX_HEADER_BYTES,

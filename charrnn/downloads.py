@@ -10,8 +10,8 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
+from charrnn.atomic_io import ABANDONED_S, atomic_file, sweep_temporaries
 from charrnn.errors import ConfigError, DownloadError
-from charrnn.files import ABANDONED_S, atomic_file, sweep_temporaries
 
 TIMEOUT_S = 60
 BLOCK = 1 << 16

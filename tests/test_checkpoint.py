@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from charrnn import files
+from charrnn import atomic_io as files
+from charrnn.atomic_io import sweep_temporaries, write_atomic
 from charrnn.checkpoint import load
 from charrnn.errors import CheckpointError
-from charrnn.files import sweep_temporaries, write_atomic
 from tests import fuzz_checkpoints, hostile
 from tests.half_files import HalfFile
 from tests.support import charrnn, environment, tiny
@@ -233,7 +233,7 @@ def test_what_could_not_even_be_removed_is_swept_at_the_next_start(
             tiny(meta={"age": "new"}).save(path)
     assert len(list(path.parent.iterdir())) == 2
     assert load(path).meta == {"age": "old"}
-    code = "import sys, pathlib, charrnn.files as f; f.sweep_temporaries(pathlib.Path('run'))"
+    code = "import sys, pathlib, charrnn.atomic_io as f; f.sweep_temporaries(pathlib.Path('run'))"
     name = next(path.parent.glob(".*")).rename(path.parent / f".best.tmp-{dead_process()}-1")
     assert name.exists()
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True)

@@ -11,10 +11,10 @@ from typing import Any, TextIO
 import typer
 
 import charrnn
+from charrnn.atomic_io import FULL
 from charrnn.cli import bench, data, info, insight, ls, sample, score, train
 from charrnn.cli.command import Command, is_from_environment
 from charrnn.errors import CharRNNError, said_by
-from charrnn.files import FULL
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141

@@ -88,7 +88,7 @@ def _name(path: Path) -> str:
 
 def _write(out: Path, made: bytes) -> None:
     """Put the page where it was asked for, and say where."""
-    from charrnn.files import write_atomic
+    from charrnn.atomic_io import write_atomic
 
     if str(out) == "-":
         sys.stdout.buffer.write(made)

@@ -19,7 +19,7 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from charrnn.files import ABANDONED_S, is_trusted, sweep_temporaries, write_atomic
+from charrnn.atomic_io import ABANDONED_S, is_trusted, sweep_temporaries, write_atomic
 from charrnn.generation.layout import Variant
 from charrnn.paths import cache_folder
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from charrnn import interrupts
+from charrnn.atomic_io import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
 from charrnn.errors import CacheError, ConfigError, CorpusError, said_by
-from charrnn.files import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
 from charrnn.paths import cache_folder
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
+from charrnn.atomic_io import temporary_beside
 from charrnn.errors import CorpusError, DecodingError
-from charrnn.files import temporary_beside
 
 BLOCK = 1 << 20
 STDIN = "-"

@@ -11,9 +11,9 @@ from itertools import filterfalse, islice
 from pathlib import Path
 from typing import Any
 
+from charrnn.atomic_io import sweep_temporaries, sync_folder, temporary_beside
 from charrnn.checkpoint import Checkpoint, load
 from charrnn.errors import CheckpointError, FolderBusyError, SaveError
-from charrnn.files import sweep_temporaries, sync_folder, temporary_beside
 from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics
 from charrnn.training.lock import Lock

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from charrnn.atomic_io import process_lives
 from charrnn.errors import FolderBusyError
-from charrnn.files import process_lives
 
 LOCK = ".lock"
 OWNER_WAIT_S = 0.5  # for a holder that has not written its name yet

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from charrnn.files import write_atomic
+from charrnn.atomic_io import write_atomic
 
 METRICS = "metrics.jsonl"
 # what a log can say

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from charrnn.files import write_atomic
+from charrnn.atomic_io import write_atomic
 from charrnn.paths import cache_folder
 
 CPU = torch.device("cpu")

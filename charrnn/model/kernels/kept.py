@@ -20,7 +20,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 
-from charrnn.files import is_trusted
+from charrnn.atomic_io import is_trusted
 from charrnn.paths import cache_folder
 
 COMPLETE = "complete"  # a file that says that nothing is missing
