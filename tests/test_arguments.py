@@ -171,7 +171,7 @@ ALL = list(parameters())
 def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import charrnn.bench.sampling
     import charrnn.bench.training
-    import charrnn.downloads
+    import charrnn.text.downloads
 
     def works(*_: object, **__: object) -> None:
         raise OSError("the arguments were taken")
@@ -181,7 +181,7 @@ def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # what takes minutes, or the net
     monkeypatch.setattr(charrnn.bench.sampling, "measure", works)
     monkeypatch.setattr(charrnn.bench.training, "bench_training", works)
-    monkeypatch.setattr(charrnn.downloads, "_download", works)
+    monkeypatch.setattr(charrnn.text.downloads, "_download", works)
     tiny().save(Path("model"))
     Path("text.txt").write_text("the quick brown fox\n" * 200)
     Path("empty").touch()

@@ -320,7 +320,7 @@ def test_the_readme_says_where_help_and_version_are(call) -> None:  # type: igno
 
 def test_choices_are_what_there_is() -> None:
     from charrnn.cli.data import Known
-    from charrnn.downloads import KNOWN
+    from charrnn.text.downloads import KNOWN
     from charrnn.training.recipes import PRESETS
 
     assert list(get_args(Preset)) == list(PRESETS)

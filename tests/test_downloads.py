@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from charrnn import downloads
 from charrnn.cli.app import main
-from charrnn.downloads import KnownCorpus, fetch
 from charrnn.errors import ConfigError, DownloadError
+from charrnn.text import downloads
+from charrnn.text.downloads import KnownCorpus, fetch
 
 TEXT = b"All happy families are alike.\r\n" * 5000
 SHA256 = hashlib.sha256(TEXT).hexdigest()

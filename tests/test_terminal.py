@@ -221,15 +221,15 @@ def test_bench_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_downloads_are_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
-    import charrnn.downloads
+    import charrnn.text.downloads
 
     def fail(*_: object) -> None:
         raise ValueError(EVERYTHING)
 
     safe("data", "get", EVERYTHING, code=2)
-    monkeypatch.setattr(charrnn.downloads, "_download", fail)
+    monkeypatch.setattr(charrnn.text.downloads, "_download", fail)
     safe("data", "get", "tinyshakespeare", code=1)
-    monkeypatch.setattr(charrnn.downloads, "_download", lambda *_: None)
+    monkeypatch.setattr(charrnn.text.downloads, "_download", lambda *_: None)
     safe("data", "get", "tinyshakespeare", "--out", NAME)
     assert os.fsencode(NAME) in charrnn_path("tinyshakespeare", NAME)
 
@@ -237,7 +237,7 @@ def test_downloads_are_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
 def charrnn_path(name: str, folder: str) -> bytes:
     """What a pipe gets from ``data get``, of a file that is there already."""
     program = (
-        "import sys, charrnn.downloads as d; d._download = lambda *_: None\n"
+        "import sys, charrnn.text.downloads as d; d._download = lambda *_: None\n"
         "from charrnn.cli.app import main; main(sys.argv[1:])"
     )
     args = [sys.executable, "-c", program, "data", "get", name, "--out", folder]

@@ -27,6 +27,6 @@ def get(
     out: Path = option(Path("data"), "--out", variable="DATA_OUT", help="Folder to put it in."),
 ) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""
-    from charrnn.downloads import fetch
+    from charrnn.text.downloads import fetch
 
     print_path(fetch(name, out))
