@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CharRNNError": "charrnn.errors",
-    "Checkpoint": "charrnn.checkpoint",
+    "Checkpoint": "charrnn.checkpoint.file",
     "ModelConfig": "charrnn.config",
     "SampleConfig": "charrnn.config",
     "TextModel": "charrnn.textmodel",
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoint.file import Checkpoint
     from charrnn.config import ModelConfig, SampleConfig, TrainConfig
     from charrnn.errors import CharRNNError
     from charrnn.text.vocab import Vocab

@@ -16,8 +16,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.checkpoint import Checkpoint
-from charrnn.checkpoint import load as load_checkpoint
+from charrnn.checkpoint.file import Checkpoint
+from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Form, SampleConfig, Split, Unknown, check_choice, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.engine import Weights

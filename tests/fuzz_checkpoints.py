@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from charrnn.checkpoint import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.cli.info import info
 from charrnn.cli.ls import _entry, _row
 from charrnn.errors import CheckpointError, UserError

@@ -88,7 +88,7 @@ def _halfway(nth: int, then: Callable[[], None]) -> None:
         files.append(path)
         real(path, halves(chunks) if len(files) == nth else chunks)
 
-    _wrap("charrnn.checkpoint.write_atomic", wrapper)
+    _wrap("charrnn.checkpoint.file.write_atomic", wrapper)
 
 
 def hold_halfway(nth: int) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoint import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, load
 from tests.phases import PHASE
 from tests.support import environment
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.text.vocab import Vocab
 from tests.helpers import letters, random_weights

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from charrnn import atomic_io as files
 from charrnn.atomic_io import sweep_temporaries, write_atomic
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from tests import fuzz_checkpoints, hostile
 from tests.half_files import HalfFile
@@ -97,7 +97,7 @@ _KILLER = """
 import os, random, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from tests.support import tiny
 
 made, path, rng = tiny(), Path(sys.argv[1]), random.Random(7)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn import checkpoint
+from charrnn.checkpoint import file as checkpoint
 from charrnn.cli.app import main
 from charrnn.config import MAX_VOCABULARY
 from charrnn.text import corpus, sources

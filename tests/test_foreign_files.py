@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from tests.support import ROOT, tiny
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from charrnn import header as header_module
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from charrnn.textmodel import TextModel
 from tests.support import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import CELLS, Cell, ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.engine import Engine

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from charrnn.training.clock import Clock
 from charrnn.training.folder import occupied
 from charrnn.training.metrics import METRICS

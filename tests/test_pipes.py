@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from charrnn.cli.output import BLOCK, TextWriter
 from charrnn.generation.generator import CHUNKS
 from charrnn.training.run import train

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from charrnn.checkpoint import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError
 from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.records import Silence

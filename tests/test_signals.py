@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from tests.processes import (
     ENDLESS,
     PATIENCE_S,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.checkpoint import load
+from charrnn.checkpoint.file import load
 from charrnn.cli.output import TextWriter
 from charrnn.console import harmless, one_line
 from charrnn.text.vocab import Vocab

@@ -18,7 +18,8 @@ import pytest
 import torch
 
 import charrnn
-from charrnn import checkpoint, interrupts
+from charrnn import interrupts
+from charrnn.checkpoint import file as checkpoint
 from charrnn.config import TrainConfig
 from charrnn.errors import (
     CheckpointError,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from charrnn.bench.eager import Weights
 from charrnn.bench.machine import child_environment
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab

@@ -16,7 +16,7 @@ _OWN = {"path", "bytes", "model", "vocabulary", "resume"}
 
 def info(checkpoint: Path = CHECKPOINT, json: bool = JSON) -> None:
     """Say what a checkpoint is: its network, corpus, losses and how it was trained."""
-    from charrnn.checkpoint import load
+    from charrnn.checkpoint.file import load
     from charrnn.console import table
 
     path = find_checkpoint(checkpoint)

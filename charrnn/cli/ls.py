@@ -38,7 +38,7 @@ def ls(
 
 
 def _entry(path: Path, bundled: bool) -> dict[str, Any]:
-    from charrnn.checkpoint import load
+    from charrnn.checkpoint.file import load
 
     entry: dict[str, Any] = {"path": str(path), "bundled": bundled}
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import counted
 from charrnn.insight.findings import SHORTEST, Finding, find
 from charrnn.insight.novelty import LENGTHS, Copies

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.generation.engine import Array, Weights

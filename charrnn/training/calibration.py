@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from charrnn.checkpoint import Tensors
+from charrnn.checkpoint.file import Tensors
 from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
 from charrnn.training.evaluation import Predictor, check_count, predictions

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 
 from charrnn import interrupts
-from charrnn.checkpoint import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CorpusError, Interrupted, TrainingError
 from charrnn.paths import BEST
 from charrnn.text.splits import Range, length

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.atomic_io import sweep_temporaries, sync_folder, temporary_beside
-from charrnn.checkpoint import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.text.corpus import Corpus, cached_corpus

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from charrnn import interrupts
-from charrnn.checkpoint import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.model.fused import kernels, must_compile

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import charrnn
-from charrnn.checkpoint import Checkpoint, Tensors
+from charrnn.checkpoint.file import Checkpoint, Tensors
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.fused import kernels
 from charrnn.model.network import State

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import Split
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.paths import bundled_corpus

@@ -1,0 +1,1 @@
+"""The one-file checkpoint format and its distrustful reader."""
