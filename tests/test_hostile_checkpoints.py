@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn import header as header_module
+from charrnn.checkpoint import header as header_module
 from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from charrnn.textmodel import TextModel

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from charrnn import config
-from charrnn import header as limits
+from charrnn.checkpoint import header as limits
 from charrnn.cli.app import main
 from tests.support import (
     ROOT,

@@ -2,7 +2,7 @@
 
 The file's header carries one JSON note under ``charrnn`` and a sha256 over every byte of the file
 (its own 64 digits counted as zeros). Files are written atomically through ``charrnn.atomic_io`` and
-read as if a stranger had made them: the limits of ``charrnn.header`` hold before anything is
+read as if a stranger had made them: the limits of ``charrnn.checkpoint.header`` hold before anything is
 allocated, shapes are checked against the configuration before a network is built, and a large file
 is checked to its last byte before any of it is kept.
 """
@@ -24,9 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.atomic_io import write_atomic
-from charrnn.config import ModelConfig
-from charrnn.errors import CheckpointError, ConfigError
-from charrnn.header import (
+from charrnn.checkpoint.header import (
     MAX_FILE_BYTES,
     MAX_HEADER_BYTES,
     MAX_REASON,
@@ -36,6 +34,8 @@ from charrnn.header import (
     parse,
     read_header,
 )
+from charrnn.config import ModelConfig
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab
 
