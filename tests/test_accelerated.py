@@ -18,10 +18,10 @@ from charrnn.errors import ConfigError
 from charrnn.generation import accelerated, machine_code
 from charrnn.generation.accelerated import FastEngine
 from charrnn.generation.engine import Engine, Weights, quantize
+from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
 from charrnn.generation.layout import Variant, whole_scale
 from charrnn.generation.opening import open_engine
-from charrnn.generation.sampling import choose
 from charrnn.generation.scoring import score
 from tests.helpers import letters, random_weights
 

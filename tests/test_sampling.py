@@ -21,7 +21,7 @@ from charrnn.cli.app import main
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.errors import CheckpointError
 from charrnn.generation.engine import Engine, Weights
-from charrnn.generation.sampling import choose, draw, probabilities, restrict
+from charrnn.generation.filters import choose, draw, probabilities, restrict
 from charrnn.textmodel import TextModel
 from tests.support import tiny
 

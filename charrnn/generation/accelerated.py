@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation import machine_code
 from charrnn.generation.engine import Array, State, Weights, quantize, rounded_states
+from charrnn.generation.filters import inverse_temperature
 from charrnn.generation.layout import (
     FIELDS,
     HEAD_VECTORS,
@@ -25,7 +26,6 @@ from charrnn.generation.layout import (
     aligned,
     whole_scale,
 )
-from charrnn.generation.sampling import inverse_temperature
 from charrnn.text.vocab import Ids
 
 # below this many bytes of weights and streams a second thread costs more than it brings
