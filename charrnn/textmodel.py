@@ -20,8 +20,8 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Form, SampleConfig, Split, Unknown, check_choice, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.generation.engine import Weights
 from charrnn.generation.generator import Generator
+from charrnn.generation.numpy_engine import Weights
 from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids

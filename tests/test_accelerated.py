@@ -17,10 +17,10 @@ from charrnn.config import CELLS, Form, ModelConfig, SampleConfig
 from charrnn.errors import ConfigError
 from charrnn.generation import accelerated, machine_code
 from charrnn.generation.accelerated import FastEngine
-from charrnn.generation.engine import Engine, Weights, quantize
 from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
 from charrnn.generation.layout import Variant, whole_scale
+from charrnn.generation.numpy_engine import Engine, Weights, quantize
 from charrnn.generation.opening import open_engine
 from charrnn.generation.scoring import score
 from tests.helpers import letters, random_weights

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from charrnn.config import CELLS, ModelConfig, SampleConfig
-from charrnn.generation.engine import Engine
+from charrnn.generation.numpy_engine import Engine
 from tests.helpers import random_weights
 
 
@@ -128,7 +128,7 @@ def test_the_room_never_imports_torch() -> None:
 import sys
 import numpy as np
 from charrnn.config import ModelConfig, SampleConfig
-from charrnn.generation.engine import Engine
+from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.opening import open_engine
 from charrnn.generation.scoring import score

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from charrnn.config import CELLS, ModelConfig, SampleConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
-from charrnn.generation.engine import Engine
 from charrnn.generation.generator import Generator, first_id
+from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.stops import StopFilter, stop_ids
 from tests.helpers import letters, random_weights
 

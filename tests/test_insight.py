@@ -15,7 +15,7 @@ import pytest
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import CELLS, Cell, ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
-from charrnn.generation.engine import Engine
+from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.scoring import position_nats
 from charrnn.insight import novelty
 from charrnn.insight.findings import correlations, find

@@ -17,8 +17,8 @@ import pytest
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.errors import UnknownCharacterError
-from charrnn.generation.engine import Engine
 from charrnn.generation.generator import first_id
+from charrnn.generation.numpy_engine import Engine
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import TextModel, load
 from tests.helpers import letters

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from charrnn.config import ModelConfig
 from charrnn.errors import CorpusError
-from charrnn.generation.engine import Engine
+from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.scoring import position_nats, score
 from tests.helpers import random_weights
 

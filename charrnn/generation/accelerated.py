@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation import machine_code
-from charrnn.generation.engine import Array, State, Weights, quantize, rounded_states
 from charrnn.generation.filters import inverse_temperature
 from charrnn.generation.layout import (
     FIELDS,
@@ -26,6 +25,7 @@ from charrnn.generation.layout import (
     aligned,
     whole_scale,
 )
+from charrnn.generation.numpy_engine import Array, State, Weights, quantize, rounded_states
 from charrnn.text.vocab import Ids
 
 # below this many bytes of weights and streams a second thread costs more than it brings

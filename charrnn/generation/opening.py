@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 from numpy.typing import NDArray
 
 from charrnn.config import Form, ModelConfig, check_choice
-from charrnn.generation.engine import Engine, Weights
+from charrnn.generation.numpy_engine import Engine, Weights
 
 if TYPE_CHECKING:
     from charrnn.generation.accelerated import FastEngine

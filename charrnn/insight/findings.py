@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.generation.engine import Array
+from charrnn.generation.numpy_engine import Array
 
 LEAST = 0.4  # of a correlation that is shown
 SHORTEST = 100  # characters of either half: of fewer, units that know nothing fit too

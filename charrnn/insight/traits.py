@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from charrnn.generation.engine import Array
+from charrnn.generation.numpy_engine import Array
 
 LONGEST = {"line": 100, "sentence": 200, "word": 12}  # places beyond count as these
 _OPENING, _CLOSING = "([{", ")]}"
