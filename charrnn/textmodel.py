@@ -20,9 +20,9 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Form, SampleConfig, Split, Unknown, check_choice, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Weights
-from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.paths import find_checkpoint

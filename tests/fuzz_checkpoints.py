@@ -34,7 +34,7 @@ from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.cli.info import info
 from charrnn.cli.ls import _entry, _row
 from charrnn.errors import CheckpointError, UserError
-from charrnn.generation.opening import open_engine
+from charrnn.generation.factory import open_engine
 from charrnn.textmodel import TextModel
 from tests.drafts import MIB
 from tests.hostile import attack

@@ -17,11 +17,11 @@ from charrnn.config import CELLS, Form, ModelConfig, SampleConfig
 from charrnn.errors import ConfigError
 from charrnn.generation import accelerated, machine_code
 from charrnn.generation.accelerated import FastEngine
+from charrnn.generation.factory import open_engine
 from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
 from charrnn.generation.layout import Variant, whole_scale
 from charrnn.generation.numpy_engine import Engine, Weights, quantize
-from charrnn.generation.opening import open_engine
 from charrnn.generation.scoring import score
 from tests.helpers import letters, random_weights
 
@@ -303,7 +303,7 @@ import sys
 sys.modules["llvmlite"] = None
 import numpy as np
 from charrnn.config import ModelConfig
-from charrnn.generation.opening import open_engine
+from charrnn.generation.factory import open_engine
 from tests.helpers import random_weights
 config = ModelConfig(9, hidden=16)
 print(type(open_engine(config, random_weights(config))).__name__)

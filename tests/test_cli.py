@@ -352,7 +352,7 @@ def test_help_says_what_holds_when_nothing_is_said(args: str, said: str) -> None
 
 
 def test_the_defaults_that_help_states_are_true() -> None:
-    from charrnn.generation.opening import MAX_THREADS
+    from charrnn.generation.factory import MAX_THREADS
     from charrnn.training.recipes import choose
 
     chosen = choose({}, preset=None, vocab_size=9, train_chars=10**6, fast=False, flops=1e12)

@@ -130,7 +130,7 @@ import numpy as np
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.generator import Generator
-from charrnn.generation.opening import open_engine
+from charrnn.generation.factory import open_engine
 from charrnn.generation.scoring import score
 from tests.helpers import letters, random_weights
 vocab = letters()

@@ -22,7 +22,7 @@ STEP = 128
 
 def machine_name() -> str:
     """The processor's name and how many of it this process may use."""
-    from charrnn.generation.opening import cpus
+    from charrnn.generation.factory import cpus
 
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

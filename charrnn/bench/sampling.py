@@ -24,7 +24,7 @@ from charrnn.bench import start
 from charrnn.bench.eager import CellLoop, EagerLoop, alone, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
 from charrnn.config import Form, ModelConfig, SampleConfig
-from charrnn.generation.opening import AnyEngine, cpus, open_engine
+from charrnn.generation.factory import AnyEngine, cpus, open_engine
 
 CHUNK = 64
 

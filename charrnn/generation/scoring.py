@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from charrnn import interrupts
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
+from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array, Engine, Weights
-from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.text import lanes as lane_layout
 from charrnn.text.lanes import WARMUP
 from charrnn.text.splits import Range

@@ -12,8 +12,8 @@ from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
+from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array, Weights
-from charrnn.generation.opening import AnyEngine, open_engine
 from charrnn.generation.scoring import position_nats
 from charrnn.text import lanes
 from charrnn.text.vocab import Ids
