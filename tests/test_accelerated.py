@@ -15,8 +15,9 @@ pytest.importorskip("llvmlite", reason="the extra fast is not installed")
 
 from charrnn.config import CELLS, Form, ModelConfig, SampleConfig
 from charrnn.errors import ConfigError
-from charrnn.generation import accelerated, machine_code
-from charrnn.generation.accelerated import FastEngine
+from charrnn.generation import machine_code
+from charrnn.generation.compiled import engine as accelerated
+from charrnn.generation.compiled.engine import FastEngine
 from charrnn.generation.factory import open_engine
 from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
@@ -233,7 +234,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
+    monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     config, weights = prepared("lstm")
     assert isinstance(open_engine(config, weights, form="int8"), Engine)
     with pytest.raises(ConfigError):

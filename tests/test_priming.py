@@ -65,7 +65,7 @@ def test_the_default_starts_from_the_zero_state(
     accelerated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not accelerated:
-        monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
+        monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     model = tiny()
     engine = Engine(model.config, model.weights)
     assert not any(part.any() for part in engine.state)

@@ -247,7 +247,7 @@ def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
 def both(logits: NDArray[np.float32]) -> Any:
     """``draw(uniforms (N,), how)``: what NumPy's engine and the compiled one make of ``logits``."""
     pytest.importorskip("llvmlite", reason="the extra fast is not installed")
-    from charrnn.generation import accelerated
+    from charrnn.generation.compiled import engine as accelerated
 
     config, weights = biased(logits)
     kinds = Engine, accelerated.FastEngine
@@ -326,7 +326,7 @@ def overflowing() -> Checkpoint:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Which engine the program finds."""
     if request.param == "numpy":
-        monkeypatch.setitem(sys.modules, "charrnn.generation.accelerated", None)
+        monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     else:
         pytest.importorskip("llvmlite", reason="the extra fast is not installed")
     return str(request.param)

@@ -11,7 +11,7 @@ from charrnn.config import Form, ModelConfig, check_choice
 from charrnn.generation.numpy_engine import Engine, Weights
 
 if TYPE_CHECKING:
-    from charrnn.generation.accelerated import FastEngine
+    from charrnn.generation.compiled.engine import FastEngine
 
 AnyEngine: TypeAlias = "Engine | FastEngine"
 
@@ -51,7 +51,7 @@ def open_engine(
         weights = Weights.prepare(config, weights)
     if accelerate:
         try:
-            from charrnn.generation.accelerated import FastEngine
+            from charrnn.generation.compiled.engine import FastEngine
 
             threads = threads or min(MAX_THREADS, cpus())
             return FastEngine(config, weights, streams, form=form, threads=threads)

@@ -1,0 +1,1 @@
+"""The compiled engine: code generation, layout and machine code. Needs llvmlite."""
