@@ -59,7 +59,7 @@ def _reading() -> Callable[[int, int], object] | None:
     try:
         from llvmlite import ir
 
-        from charrnn.generation.codegen import FLOAT, I64, PTR, Writer
+        from charrnn.generation.compiled.codegen import FLOAT, I64, PTR, Writer
         from charrnn.generation.machine_code import compile_module, link, processor
     except ImportError:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from charrnn.generation.codegen import DOUBLE, FLOAT, I32, I64, PTR, Value, Writer
+from charrnn.generation.compiled.codegen import DOUBLE, FLOAT, I32, I64, PTR, Value, Writer
 
 ZERO = ir.Constant(DOUBLE, 0.0)
 BIT = ir.IntType(1)

@@ -21,7 +21,18 @@ from typing import Any
 from llvmlite import ir
 
 from charrnn.generation import drawing
-from charrnn.generation.codegen import DOUBLE, FLOAT, HALF, I8, I16, I32, I64, PTR, Value, Writer
+from charrnn.generation.compiled.codegen import (
+    DOUBLE,
+    FLOAT,
+    HALF,
+    I8,
+    I16,
+    I32,
+    I64,
+    PTR,
+    Value,
+    Writer,
+)
 from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant
 
 STORES = {"float32": FLOAT, "float16": HALF, "int8": I8}
