@@ -20,7 +20,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from charrnn.generation import drawing
+from charrnn.generation.compiled import draw as drawing
 from charrnn.generation.compiled.codegen import (
     DOUBLE,
     FLOAT,
