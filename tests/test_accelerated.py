@@ -18,10 +18,10 @@ from charrnn.errors import ConfigError
 from charrnn.generation import machine_code
 from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled.engine import FastEngine
+from charrnn.generation.compiled.layout import Variant, whole_scale
 from charrnn.generation.factory import open_engine
 from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
-from charrnn.generation.layout import Variant, whole_scale
 from charrnn.generation.numpy_engine import Engine, Weights, quantize
 from charrnn.generation.scoring import score
 from tests.helpers import letters, random_weights

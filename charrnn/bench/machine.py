@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.generation.layout import aligned
+from charrnn.generation.compiled.layout import aligned
 
 # floats that a pass of the reading loop takes: 8 vectors of 16
 STEP = 128

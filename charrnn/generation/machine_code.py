@@ -20,7 +20,7 @@ from typing import Any
 from llvmlite import binding as llvm
 
 from charrnn.atomic_io import ABANDONED_S, is_trusted, sweep_temporaries, write_atomic
-from charrnn.generation.layout import Variant
+from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
 # what decides the code, beside the processor

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation import machine_code
-from charrnn.generation.filters import inverse_temperature
-from charrnn.generation.layout import (
+from charrnn.generation.compiled.layout import (
     FIELDS,
     HEAD_VECTORS,
     LAYER_FIELDS,
@@ -25,6 +24,7 @@ from charrnn.generation.layout import (
     aligned,
     whole_scale,
 )
+from charrnn.generation.filters import inverse_temperature
 from charrnn.generation.numpy_engine import Array, State, Weights, quantize, rounded_states
 from charrnn.text.vocab import Ids
 

@@ -33,7 +33,7 @@ from charrnn.generation.compiled.codegen import (
     Value,
     Writer,
 )
-from charrnn.generation.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant
+from charrnn.generation.compiled.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant
 
 STORES = {"float32": FLOAT, "float16": HALF, "int8": I8}
 
