@@ -15,8 +15,8 @@ pytest.importorskip("llvmlite", reason="the extra fast is not installed")
 
 from charrnn.config import CELLS, Form, ModelConfig, SampleConfig
 from charrnn.errors import ConfigError
-from charrnn.generation import machine_code
 from charrnn.generation.compiled import engine as accelerated
+from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.engine import FastEngine
 from charrnn.generation.compiled.layout import Variant, whole_scale
 from charrnn.generation.factory import open_engine

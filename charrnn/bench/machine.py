@@ -60,7 +60,7 @@ def _reading() -> Callable[[int, int], object] | None:
         from llvmlite import ir
 
         from charrnn.generation.compiled.codegen import FLOAT, I64, PTR, Writer
-        from charrnn.generation.machine_code import compile_module, link, processor
+        from charrnn.generation.compiled.machine_code import compile_module, link, processor
     except ImportError:
         return None
     module = ir.Module("read")

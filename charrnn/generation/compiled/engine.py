@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
-from charrnn.generation import machine_code
+from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.layout import (
     FIELDS,
     HEAD_VECTORS,
