@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from charrnn.model.fused import kernels
+from charrnn.model.layers import kernels
 from charrnn.paths import cache_folder
 from charrnn.training import device, rates
 from charrnn.training.device import Place, training_flops

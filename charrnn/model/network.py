@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from charrnn.config import ModelConfig
 from charrnn.model.cells import LayerWeights
-from charrnn.model.fused import run_first_layer, run_layer
+from charrnn.model.layers import run_first_layer, run_layer
 
 State = tuple[Tensor, Tensor]
 

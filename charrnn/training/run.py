@@ -13,7 +13,7 @@ from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
-from charrnn.model.fused import kernels, must_compile
+from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
 from charrnn.text.corpus import Corpus

@@ -11,7 +11,7 @@ import torch
 import charrnn
 from charrnn.checkpoint.file import Checkpoint, Tensors
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.model.fused import kernels
+from charrnn.model.layers import kernels
 from charrnn.model.network import State
 from charrnn.training.card import card
 from charrnn.training.rates import machine
