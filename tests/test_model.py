@@ -8,7 +8,7 @@ from torch.autograd import gradcheck
 
 from charrnn.config import CELLS, ModelConfig
 from charrnn.model.cells import STEPS, LayerWeights, naive_layer
-from charrnn.model.flat import FlatParameters
+from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.layers import one_after_another, run_first_layer, run_layer
 from charrnn.model.network import CharNetwork, Dropout
 

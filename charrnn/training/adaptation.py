@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from charrnn import interrupts
 from charrnn.generation.scoring import Score
-from charrnn.model.flat import FlatParameters
+from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.network import CharNetwork
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids

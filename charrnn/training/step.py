@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charrnn.config import TrainConfig
-from charrnn.model.flat import FlatParameters
+from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
 from charrnn.training.device import Place
