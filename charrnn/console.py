@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.config import TrainConfig
 from charrnn.errors import counted
-from charrnn.training.records import Plan, Report, Result, bits
+from charrnn.training.events import Plan, Report, Result, bits
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -18,9 +18,9 @@ import charrnn
 from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
 from charrnn.training import folder, loop
+from charrnn.training.events import Silence
 from charrnn.training.folder import occupied
 from charrnn.training.lock import LOCK, Lock
-from charrnn.training.records import Silence
 from tests.processes import (
     ENDLESS,
     TINY,

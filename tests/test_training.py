@@ -36,10 +36,10 @@ from charrnn.text import shuffle
 from charrnn.text.vocab import Vocab
 from charrnn.training import loop
 from charrnn.training.card import _as_argument, _plain
+from charrnn.training.events import Silence
 from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.metrics import append, cut
 from charrnn.training.recipes import PRESETS, choose
-from charrnn.training.records import Silence
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.setting import Tally
 from charrnn.training.step import Stepper

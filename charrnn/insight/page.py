@@ -19,8 +19,8 @@ from charrnn.insight.pictures import character_map, curves
 from charrnn.insight.traces import Trace
 from charrnn.insight.traits import traits
 from charrnn.text.vocab import Ids
+from charrnn.training.events import bits
 from charrnn.training.metrics import MOST_NATS
-from charrnn.training.records import bits
 
 EXCERPT = 1200  # characters of the text under a heading
 STEP = 100  # excerpts of a text without lines begin at multiples of it

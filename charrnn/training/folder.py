@@ -16,9 +16,9 @@ from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics
+from charrnn.training.events import Listener
 from charrnn.training.lock import Lock
 from charrnn.training.metrics import METRICS
-from charrnn.training.records import Listener
 from charrnn.training.run_folders import PREVIOUS, check_free, holds_run, numbered
 
 DAMAGED = "best.damaged"

@@ -25,9 +25,9 @@ from charrnn.text.splits import length
 from charrnn.text.streams import Streams
 from charrnn.training.clock import Clock
 from charrnn.training.evaluation import evaluate
+from charrnn.training.events import Listener, Report
 from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
-from charrnn.training.records import Listener, Report
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.setting import Setting, Tally
 from charrnn.training.snapshot import best_checkpoint, last_checkpoint

@@ -9,8 +9,8 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.text.corpus import Corpus, cached_corpus
+from charrnn.training.events import Listener
 from charrnn.training.loop import Trainer
-from charrnn.training.records import Listener
 from charrnn.training.setting import Cut, Setting
 from charrnn.training.snapshot import environment
 from charrnn.training.step import Stepper
