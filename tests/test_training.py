@@ -41,7 +41,7 @@ from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.metrics import append, cut
 from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.schedule import Budget, learning_rate
-from charrnn.training.setting import Tally
+from charrnn.training.state import Tally
 from charrnn.training.step import Stepper
 from charrnn.training.texts import TextChoice
 from tests.processes import TEXT

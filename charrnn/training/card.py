@@ -16,7 +16,7 @@ import charrnn
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
 from charrnn.text.corpus import Corpus
-from charrnn.training.setting import Setting, Tally
+from charrnn.training.state import Setting, Tally
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
 

@@ -29,8 +29,8 @@ from charrnn.training.events import Listener, Report
 from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
 from charrnn.training.schedule import Budget, learning_rate
-from charrnn.training.setting import Setting, Tally
 from charrnn.training.snapshot import best_checkpoint, last_checkpoint
+from charrnn.training.state import Setting, Tally
 from charrnn.training.step import Stepper
 from charrnn.training.windows import Windows
 

@@ -11,8 +11,8 @@ from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.training.events import Listener
 from charrnn.training.loop import Trainer
-from charrnn.training.setting import Cut, Setting
 from charrnn.training.snapshot import environment
+from charrnn.training.state import Cut, Setting
 from charrnn.training.step import Stepper
 from charrnn.training.texts import TextChoice, parts_of, reading
 

@@ -29,8 +29,8 @@ from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose, settle
 from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
 from charrnn.training.run_folders import check_vacant, old_folder
-from charrnn.training.setting import FURTHEST, Setting
 from charrnn.training.snapshot import restore
+from charrnn.training.state import FURTHEST, Setting
 from charrnn.training.step import Stepper
 from charrnn.training.texts import TextChoice, parts_of, reading, stem_of
 

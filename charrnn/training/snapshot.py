@@ -15,7 +15,7 @@ from charrnn.model.layers import kernels
 from charrnn.model.network import State
 from charrnn.training.card import card
 from charrnn.training.rates import machine
-from charrnn.training.setting import Setting, Tally
+from charrnn.training.state import Setting, Tally
 from charrnn.training.step import Stepper
 
 

@@ -14,7 +14,7 @@ from charrnn.paths import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.sources import find_codec
 from charrnn.text.splits import Parts, length, split
-from charrnn.training.setting import Cut
+from charrnn.training.state import Cut
 
 UTF8, BYTES = "utf-8", "bytes"
 VALIDATED = 500_000  # characters that validate unless another part is asked for, at most
