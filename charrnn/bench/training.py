@@ -22,7 +22,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.kernels.memory import default_memory, keep_memory
 from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
-from charrnn.training.device import Place, choose_place
+from charrnn.training.hardware.device import Place, choose_place
 from charrnn.training.step import Stepper
 from charrnn.training.windows import Windows
 

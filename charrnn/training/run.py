@@ -21,10 +21,10 @@ from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
 from charrnn.text.splits import Parts, check_cut, length
 from charrnn.text.streams import Streams
-from charrnn.training.device import choose_place, settings_of_torch, training_flops
 from charrnn.training.ending import finish
 from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.folder import RunFolder, new_folder, occupied
+from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose, settle
 from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes

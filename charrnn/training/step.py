@@ -14,7 +14,7 @@ from charrnn.config import TrainConfig
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
-from charrnn.training.device import Place
+from charrnn.training.hardware.device import Place
 
 # float16 loses gradients below 6e-8: they are carried this much larger, and a step whose gradients
 # then overflow is skipped
