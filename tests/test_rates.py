@@ -10,8 +10,8 @@ import torch
 
 from charrnn.model.layers import kernels
 from charrnn.paths import cache_folder
-from charrnn.training import rates
 from charrnn.training.hardware import device
+from charrnn.training.hardware import throughput as rates
 from charrnn.training.hardware.device import Place, training_flops
 
 

@@ -14,7 +14,7 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.layers import kernels
 from charrnn.model.network import State
 from charrnn.training.card import card
-from charrnn.training.rates import machine
+from charrnn.training.hardware.throughput import machine
 from charrnn.training.state import Setting, Tally
 from charrnn.training.step import Stepper
 

@@ -11,7 +11,7 @@ import torch
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, counted
-from charrnn.training.rates import cpu_flags, product_rate
+from charrnn.training.hardware.throughput import cpu_flags, product_rate
 
 # what a run gets done of the rate of one large product, validations and all: memory holds tiles
 # back more than vectors; a GPU's part is a guess
