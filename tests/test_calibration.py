@@ -14,7 +14,7 @@ from charrnn.generation.scoring import score
 from charrnn.model.network import CharNetwork
 from charrnn.training.adaptation import Adaptation, score_adapting
 from charrnn.training.calibration import fit_temperature, tempered
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation.loss import evaluate
 
 V = 7
 RANGES = ((0, 5000), (6000, 7000))

@@ -51,7 +51,7 @@ DURING = {
     "first step": ["hold", "charrnn.training.step.Stepper.step"],
     "a step": ["hold", "charrnn.training.step.Stepper.step", 7],
     "validation": ["hold", "charrnn.training.loop.evaluate", 3],
-    "inside a validation": ["hold", "charrnn.training.evaluation.F.cross_entropy", 21],
+    "inside a validation": ["hold", "charrnn.training.evaluation.loss.F.cross_entropy", 21],
     "first best": ["hold_halfway", 1],
     "first last": ["hold_halfway", 2],
     "a best": ["hold_halfway", 7],

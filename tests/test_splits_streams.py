@@ -18,8 +18,8 @@ from charrnn.text import lanes
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.splits import Range, RangeMap, length, split
 from charrnn.text.streams import Position, Streams, Window
-from charrnn.training import evaluation
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation import loss as evaluation
+from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.windows import Windows
 from tests.support import real_text
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from charrnn.checkpoint.file import Tensors
 from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
-from charrnn.training.evaluation import Predictor, check_count, predictions
+from charrnn.training.evaluation.loss import Predictor, check_count, predictions
 
 # characters that are enough to fit one number on
 FITTING = 100_000

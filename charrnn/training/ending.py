@@ -12,7 +12,7 @@ from charrnn.errors import CorpusError, Interrupted, TrainingError
 from charrnn.paths import BEST
 from charrnn.text.splits import Range, length
 from charrnn.training.calibration import LEAST_TO_FIT, fit_temperature, tempered
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Result
 from charrnn.training.folder import UNFITTED
 from charrnn.training.loop import Trainer

@@ -24,7 +24,7 @@ from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
 from charrnn.training.clock import Clock
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
 from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
