@@ -13,8 +13,8 @@ from charrnn.config import ModelConfig
 from charrnn.generation.scoring import score
 from charrnn.model.network import CharNetwork
 from charrnn.training.adaptation import Adaptation, score_adapting
-from charrnn.training.calibration import fit_temperature, tempered
 from charrnn.training.evaluation.loss import evaluate
+from charrnn.training.evaluation.temperature import fit_temperature, tempered
 
 V = 7
 RANGES = ((0, 5000), (6000, 7000))

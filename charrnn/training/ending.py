@@ -11,8 +11,8 @@ from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CorpusError, Interrupted, TrainingError
 from charrnn.paths import BEST
 from charrnn.text.splits import Range, length
-from charrnn.training.calibration import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.evaluation.loss import evaluate
+from charrnn.training.evaluation.temperature import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.events import Result
 from charrnn.training.folder import UNFITTED
 from charrnn.training.loop import Trainer
