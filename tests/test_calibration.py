@@ -12,7 +12,7 @@ from torch import Tensor
 from charrnn.config import ModelConfig
 from charrnn.generation.scoring import score
 from charrnn.model.network import CharNetwork
-from charrnn.training.adaptation import Adaptation, score_adapting
+from charrnn.training.evaluation.dynamic import Adaptation, score_adapting
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import fit_temperature, tempered
 

@@ -102,7 +102,7 @@ def _adapted(
 ) -> dict[str, float]:
     """The figures of dynamic evaluation, under names of their own."""
     from charrnn.model.network import CharNetwork
-    from charrnn.training.adaptation import score_adapting
+    from charrnn.training.evaluation.dynamic import score_adapting
 
     network = CharNetwork(model.checkpoint.config)
     network.load_numpy(model.checkpoint.weights)
