@@ -17,10 +17,11 @@ import pytest
 import charrnn
 from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
-from charrnn.training import folder, loop
+from charrnn.training import loop
 from charrnn.training.events import Silence
-from charrnn.training.folder import occupied
 from charrnn.training.lock import LOCK, Lock
+from charrnn.training.rundir import directory as folder
+from charrnn.training.rundir.directory import occupied
 from tests.processes import (
     ENDLESS,
     TINY,
@@ -61,7 +62,7 @@ class Notes(Silence):
 def race(place: Path, launch: Callable[..., Process]) -> tuple[Process, Process]:
     """Two trainers come to the lock together: the one that trains, and the one that has left."""
     args = ["train", "novel.txt", "--out", "run", *TINY, *ENDLESS]
-    meeting = {"patches": [["meet", "charrnn.training.folder.occupied", "go"]]}
+    meeting = {"patches": [["meet", "charrnn.training.rundir.directory.occupied", "go"]]}
     go = place / "go"
     go.unlink(missing_ok=True)
     pair = [launch(*args, place=place, **(meeting if launch is fork else {})) for _ in range(2)]

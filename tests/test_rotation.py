@@ -26,7 +26,7 @@ import pytest
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError
 from charrnn.training.events import Silence
-from charrnn.training.folder import RunFolder, occupied
+from charrnn.training.rundir.directory import RunFolder, occupied
 from tests.half_files import HalfFile
 from tests.processes import TINY, corpus_in, fork, last_of, left_over, step_of
 from tests.support import environment, tiny

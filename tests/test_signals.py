@@ -56,7 +56,7 @@ DURING = {
     "first last": ["hold_halfway", 2],
     "a best": ["hold_halfway", 7],
     "a last": ["hold_halfway", 8],
-    "rotation": ["hold", "charrnn.training.folder.RunFolder._keep_previous", 3],
+    "rotation": ["hold", "charrnn.training.rundir.directory.RunFolder._keep_previous", 3],
     "preview": ["hold", "charrnn.training.loop.preview", 4],
     "last save": ["hold", "charrnn.training.loop.Trainer._save_last", 12],
     "last validation": ["hold", "charrnn.training.loop.evaluate", 12],
@@ -64,7 +64,7 @@ DURING = {
 AFTER = {  # the budget is spent
     "fitting": ["hold", "charrnn.training.ending.fit_temperature"],
     "test": ["hold", "charrnn.training.ending._score_test"],
-    "last line": ["hold", "charrnn.training.folder.RunFolder.check_saved", 2],
+    "last line": ["hold", "charrnn.training.rundir.directory.RunFolder.check_saved", 2],
 }
 SECOND = {
     "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
@@ -73,7 +73,7 @@ SECOND = {
     "validation": ["stay", "charrnn.training.loop.evaluate", 3],
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],
-    "rotation": ["stay", "charrnn.training.folder.os.link", 2],
+    "rotation": ["stay", "charrnn.training.rundir.directory.os.link", 2],
     "test": ["stay", "charrnn.training.ending.evaluate"],
 }
 

@@ -37,9 +37,9 @@ from charrnn.text.vocab import Vocab
 from charrnn.training import loop
 from charrnn.training.card import _as_argument, _plain
 from charrnn.training.events import Silence
-from charrnn.training.folder import RunFolder, occupied
 from charrnn.training.metrics import append, cut
 from charrnn.training.recipes import PRESETS, choose
+from charrnn.training.rundir.directory import RunFolder, occupied
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.state import Tally
 from charrnn.training.step import Stepper
@@ -625,7 +625,7 @@ def test_metrics_have_the_promised_fields(corpus, tmp_path):
 
 def test_the_folder_is_held_by_one_trainer(tmp_path):
     from charrnn.errors import FolderBusyError
-    from charrnn.training.folder import occupied
+    from charrnn.training.rundir.directory import occupied
 
     with occupied(tmp_path / "run", Silence()) as folder:
         assert isinstance(folder, RunFolder)

@@ -14,8 +14,8 @@ from charrnn.text.splits import Range, length
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.events import Result
-from charrnn.training.folder import UNFITTED
 from charrnn.training.loop import Trainer
+from charrnn.training.rundir.directory import UNFITTED
 
 
 def finish(trainer: Trainer, early: bool) -> Result:

@@ -26,8 +26,8 @@ from charrnn.text.streams import Streams
 from charrnn.training.clock import Clock
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
-from charrnn.training.folder import RunFolder
 from charrnn.training.preview import preview
+from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.snapshot import best_checkpoint, last_checkpoint
 from charrnn.training.state import Setting, Tally

@@ -23,12 +23,12 @@ from charrnn.text.splits import Parts, check_cut, length
 from charrnn.text.streams import Streams
 from charrnn.training.ending import finish
 from charrnn.training.events import Listener, Plan, Result, Silence
-from charrnn.training.folder import RunFolder, new_folder, occupied
 from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose, settle
 from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
 from charrnn.training.run_folders import check_vacant, old_folder
+from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.snapshot import restore
 from charrnn.training.state import FURTHEST, Setting
 from charrnn.training.step import Stepper
