@@ -27,8 +27,8 @@ from charrnn.training.hardware.device import choose_place, settings_of_torch, tr
 from charrnn.training.loop import Trainer
 from charrnn.training.recipes import choose, settle
 from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
-from charrnn.training.run_folders import check_vacant, old_folder
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
+from charrnn.training.rundir.discovery import check_vacant, old_folder
 from charrnn.training.snapshot import restore
 from charrnn.training.state import FURTHEST, Setting
 from charrnn.training.step import Stepper
