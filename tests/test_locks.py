@@ -19,9 +19,9 @@ from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
 from charrnn.training import loop
 from charrnn.training.events import Silence
-from charrnn.training.lock import LOCK, Lock
 from charrnn.training.rundir import directory as folder
 from charrnn.training.rundir.directory import occupied
+from charrnn.training.rundir.lock import LOCK, Lock
 from tests.processes import (
     ENDLESS,
     TINY,

@@ -17,9 +17,9 @@ from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training import metrics
 from charrnn.training.events import Listener
-from charrnn.training.lock import Lock
 from charrnn.training.metrics import METRICS
 from charrnn.training.rundir.discovery import PREVIOUS, check_free, holds_run, numbered
+from charrnn.training.rundir.lock import Lock
 
 DAMAGED = "best.damaged"
 UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.paths import BEST, CHECKPOINTS, LAST
-from charrnn.training.lock import LOCK, Lock
+from charrnn.training.rundir.lock import LOCK, Lock
 
 PREVIOUS = "previous.safetensors"
 
