@@ -25,7 +25,7 @@ from charrnn.insight.pictures import character_map, curves, round_numbers
 from charrnn.insight.traces import Trace, longest, trace
 from charrnn.insight.traits import traits
 from charrnn.text.splits import Parts
-from charrnn.training.metrics import losses
+from charrnn.training.rundir.metrics import losses
 from tests.helpers import letters, random_weights
 from tests.support import META, ROOT, charrnn, tiny
 

@@ -22,8 +22,8 @@ import charrnn
 from charrnn.checkpoint.file import load
 from charrnn.training.clock import Clock
 from charrnn.training.events import Silence
-from charrnn.training.metrics import METRICS
 from charrnn.training.rundir.directory import occupied
+from charrnn.training.rundir.metrics import METRICS
 from tests.phases import fill
 from tests.processes import (
     TINY,

@@ -51,7 +51,7 @@ def insight(
     from charrnn.insight.page import History, page
     from charrnn.insight.traces import longest, trace
     from charrnn.textmodel import load
-    from charrnn.training.metrics import METRICS, losses
+    from charrnn.training.rundir.metrics import METRICS, losses
 
     model = load(checkpoint)
     assert model.path is not None  # it was loaded from a file

@@ -20,7 +20,7 @@ from charrnn.insight.traces import Trace
 from charrnn.insight.traits import traits
 from charrnn.text.vocab import Ids
 from charrnn.training.events import bits
-from charrnn.training.metrics import MOST_NATS
+from charrnn.training.rundir.metrics import MOST_NATS
 
 EXCERPT = 1200  # characters of the text under a heading
 STEP = 100  # excerpts of a text without lines begin at multiples of it

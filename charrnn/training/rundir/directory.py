@@ -15,11 +15,11 @@ from charrnn.atomic_io import sweep_temporaries, sync_folder, temporary_beside
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.paths import BEST, CHECKPOINTS, LAST
-from charrnn.training import metrics
 from charrnn.training.events import Listener
-from charrnn.training.metrics import METRICS
+from charrnn.training.rundir import metrics
 from charrnn.training.rundir.discovery import PREVIOUS, check_free, holds_run, numbered
 from charrnn.training.rundir.lock import Lock
+from charrnn.training.rundir.metrics import METRICS
 
 DAMAGED = "best.damaged"
 UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit
