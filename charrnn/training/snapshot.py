@@ -13,8 +13,8 @@ from charrnn.checkpoint.file import Checkpoint, Tensors
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.layers import kernels
 from charrnn.model.network import State
-from charrnn.training.card import card
 from charrnn.training.hardware.throughput import machine
+from charrnn.training.rundir.model_card import card
 from charrnn.training.state import Setting, Tally
 from charrnn.training.step import Stepper
 
