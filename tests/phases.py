@@ -1,6 +1,6 @@
 """What a test changes in a charrnn that runs as a process: it says where it is, waits, or fails.
 
-Everything is named by its place, as in ``charrnn.training.loop.evaluate``. A process says that it
+Everything is named by its place, as in ``charrnn.training.loop.trainer.evaluate``. A process says that it
 has come to a place by making the file ``phase`` in the folder where it was started.
 """
 
@@ -171,7 +171,7 @@ def small_files(size: int) -> None:
 
 def every_step() -> None:
     """Validate and save at every step; steps that are saved for good go to the file ``saved``."""
-    _wrap("charrnn.training.loop.Trainer._due", lambda real, self: _is_new(self.tally))
+    _wrap("charrnn.training.loop.trainer.Trainer._due", lambda real, self: _is_new(self.tally))
 
     def wrapper(real: Callable[..., Any], self: Any) -> Any:
         done = real(self)
@@ -179,7 +179,7 @@ def every_step() -> None:
             file.write(f"{self.tally.step}\n")
         return done
 
-    _wrap("charrnn.training.loop.Trainer._save_last", wrapper)
+    _wrap("charrnn.training.loop.trainer.Trainer._save_last", wrapper)
 
 
 def _is_new(tally: Any) -> bool:

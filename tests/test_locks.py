@@ -17,8 +17,8 @@ import pytest
 import charrnn
 from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
-from charrnn.training import loop
 from charrnn.training.events import Silence
+from charrnn.training.loop import trainer as loop
 from charrnn.training.rundir import directory as folder
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.lock import LOCK, Lock

@@ -40,7 +40,7 @@ from tests.support import environment, tiny
 
 MIB = 1 << 20
 STEPS = ("--steps", "10")  # every step is validated and saved
-VALIDATE = "charrnn.training.loop.Trainer._validate"
+VALIDATE = "charrnn.training.loop.trainer.Trainer._validate"
 STEP = "charrnn.training.step.Stepper.step"
 FULL = "No space left on device"
 
@@ -293,7 +293,11 @@ def test_an_encoded_text_that_was_read_may_be_cut(tmp_path: Path, whole: Path) -
 
 @pytest.mark.parametrize(
     ("place", "saved"),
-    [(STEP, 5), ("charrnn.training.loop.evaluate", 5), ("charrnn.training.ending.evaluate", 10)],
+    [
+        (STEP, 5),
+        ("charrnn.training.loop.trainer.evaluate", 5),
+        ("charrnn.training.ending.evaluate", 10),
+    ],
     ids=["training", "validation", "test"],
 )
 def test_an_encoded_text_that_is_cut_under_the_run_saves_and_ends_it(

@@ -50,16 +50,16 @@ DURING = {
     "beginning": ["hold", "charrnn.training.run.Trainer"],
     "first step": ["hold", "charrnn.training.step.Stepper.step"],
     "a step": ["hold", "charrnn.training.step.Stepper.step", 7],
-    "validation": ["hold", "charrnn.training.loop.evaluate", 3],
+    "validation": ["hold", "charrnn.training.loop.trainer.evaluate", 3],
     "inside a validation": ["hold", "charrnn.training.evaluation.loss.F.cross_entropy", 21],
     "first best": ["hold_halfway", 1],
     "first last": ["hold_halfway", 2],
     "a best": ["hold_halfway", 7],
     "a last": ["hold_halfway", 8],
     "rotation": ["hold", "charrnn.training.rundir.directory.RunFolder._keep_previous", 3],
-    "preview": ["hold", "charrnn.training.loop.preview", 4],
-    "last save": ["hold", "charrnn.training.loop.Trainer._save_last", 12],
-    "last validation": ["hold", "charrnn.training.loop.evaluate", 12],
+    "preview": ["hold", "charrnn.training.loop.trainer.preview", 4],
+    "last save": ["hold", "charrnn.training.loop.trainer.Trainer._save_last", 12],
+    "last validation": ["hold", "charrnn.training.loop.trainer.evaluate", 12],
 }
 AFTER = {  # the budget is spent
     "fitting": ["hold", "charrnn.training.ending.fit_temperature"],
@@ -70,7 +70,7 @@ SECOND = {
     "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
     "first step": ["stay", "charrnn.training.step.Stepper.step"],
     "a step": ["stay", "charrnn.training.step.Stepper.step", 7],
-    "validation": ["stay", "charrnn.training.loop.evaluate", 3],
+    "validation": ["stay", "charrnn.training.loop.trainer.evaluate", 3],
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],
     "rotation": ["stay", "charrnn.training.rundir.directory.os.link", 2],
@@ -244,7 +244,7 @@ def test_any_second_signal_in_any_phase(
 
 # a signal that is sent twice in a row, as timeout(1) and closing terminals do, is one request
 def test_one_request_that_is_sent_twice_saves(tmp_path: Path) -> None:
-    patches = [["repeat", "charrnn.training.loop.Trainer._keep", int(signal.SIGTERM)]]
+    patches = [["repeat", "charrnn.training.loop.trainer.Trainer._keep", int(signal.SIGTERM)]]
     process = fork(
         "train", "novel.txt", "--out", "run", *TINY, *ENDLESS, place=tmp_path, patches=patches
     )

@@ -34,8 +34,8 @@ from charrnn.errors import (
 from charrnn.generation.scoring import Score
 from charrnn.text import shuffle
 from charrnn.text.vocab import Vocab
-from charrnn.training import loop
 from charrnn.training.events import Silence
+from charrnn.training.loop import trainer as loop
 from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.rundir.directory import RunFolder, occupied
 from charrnn.training.rundir.metrics import append, cut

@@ -14,7 +14,7 @@ from charrnn.text.splits import Range, length
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.events import Result
-from charrnn.training.loop import Trainer
+from charrnn.training.loop.trainer import Trainer
 from charrnn.training.rundir.directory import UNFITTED
 
 

@@ -24,7 +24,7 @@ from charrnn.text.streams import Streams
 from charrnn.training.ending import finish
 from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
-from charrnn.training.loop import Trainer
+from charrnn.training.loop.trainer import Trainer
 from charrnn.training.recipes import choose, settle
 from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
