@@ -120,7 +120,7 @@ def poison(step: int) -> None:
         loss, state = real(*args, **more)
         return (loss * float("nan") if len(calls) == step else loss), state
 
-    _wrap("charrnn.training.step.Stepper.loss", wrapper)
+    _wrap("charrnn.training.loop.optimizer.Stepper.loss", wrapper)
 
 
 def meet(place: str, file: str) -> None:

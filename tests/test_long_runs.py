@@ -41,7 +41,7 @@ from tests.support import environment, tiny
 MIB = 1 << 20
 STEPS = ("--steps", "10")  # every step is validated and saved
 VALIDATE = "charrnn.training.loop.trainer.Trainer._validate"
-STEP = "charrnn.training.step.Stepper.step"
+STEP = "charrnn.training.loop.optimizer.Stepper.step"
 FULL = "No space left on device"
 
 

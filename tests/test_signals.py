@@ -48,8 +48,8 @@ BEFORE = {  # nothing to save
 }
 DURING = {
     "beginning": ["hold", "charrnn.training.run.Trainer"],
-    "first step": ["hold", "charrnn.training.step.Stepper.step"],
-    "a step": ["hold", "charrnn.training.step.Stepper.step", 7],
+    "first step": ["hold", "charrnn.training.loop.optimizer.Stepper.step"],
+    "a step": ["hold", "charrnn.training.loop.optimizer.Stepper.step", 7],
     "validation": ["hold", "charrnn.training.loop.trainer.evaluate", 3],
     "inside a validation": ["hold", "charrnn.training.evaluation.loss.F.cross_entropy", 21],
     "first best": ["hold_halfway", 1],
@@ -68,8 +68,8 @@ AFTER = {  # the budget is spent
 }
 SECOND = {
     "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
-    "first step": ["stay", "charrnn.training.step.Stepper.step"],
-    "a step": ["stay", "charrnn.training.step.Stepper.step", 7],
+    "first step": ["stay", "charrnn.training.loop.optimizer.Stepper.step"],
+    "a step": ["stay", "charrnn.training.loop.optimizer.Stepper.step", 7],
     "validation": ["stay", "charrnn.training.loop.trainer.evaluate", 3],
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],

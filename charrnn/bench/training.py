@@ -23,7 +23,7 @@ from charrnn.model.kernels.memory import default_memory, keep_memory
 from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
 from charrnn.training.hardware.device import Place, choose_place
-from charrnn.training.step import Stepper
+from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.windows import Windows
 
 VOCABULARY = 87

@@ -5,8 +5,8 @@ from __future__ import annotations
 from charrnn.config import SampleConfig
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine
+from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.state import Setting
-from charrnn.training.step import Stepper
 
 LENGTH = 150
 

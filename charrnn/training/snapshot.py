@@ -14,9 +14,9 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.layers import kernels
 from charrnn.model.network import State
 from charrnn.training.hardware.throughput import machine
+from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir.model_card import card
 from charrnn.training.state import Setting, Tally
-from charrnn.training.step import Stepper
 
 
 def environment(stepper: Stepper) -> dict[str, Any]:
