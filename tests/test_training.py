@@ -37,11 +37,11 @@ from charrnn.text.vocab import Vocab
 from charrnn.training.events import Silence
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.rundir.directory import RunFolder, occupied
 from charrnn.training.rundir.metrics import append, cut
 from charrnn.training.rundir.model_card import _as_argument, _plain
-from charrnn.training.schedule import Budget, learning_rate
 from charrnn.training.state import Tally
 from charrnn.training.texts import TextChoice
 from tests.processes import TEXT
