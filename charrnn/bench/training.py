@@ -23,8 +23,8 @@ from charrnn.model.kernels.memory import default_memory, keep_memory
 from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
 from charrnn.training.hardware.device import Place, choose_place
+from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Stepper
-from charrnn.training.windows import Windows
 
 VOCABULARY = 87
 TEXT = 1_000_000

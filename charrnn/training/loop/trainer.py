@@ -26,13 +26,13 @@ from charrnn.text.streams import Streams
 from charrnn.training.clock import Clock
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
+from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.preview import preview
 from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.snapshot import best_checkpoint, last_checkpoint
 from charrnn.training.state import Setting, Tally
-from charrnn.training.windows import Windows
 
 REPORT_EVERY = 50  # steps
 VALIDATIONS = 20  # a run, about
