@@ -19,7 +19,7 @@ from typing import Any
 
 import charrnn.training.run
 from charrnn.cli.app import main
-from charrnn.training import preview
+from charrnn.training.loop import preview
 from tests import phases
 
 assert charrnn.training.run  # torch is loaded
