@@ -10,9 +10,9 @@ from charrnn.config import TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.training.events import Listener
+from charrnn.training.loop.checkpointing import environment
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.trainer import Trainer
-from charrnn.training.snapshot import environment
 from charrnn.training.state import Cut, Setting
 from charrnn.training.texts import TextChoice, parts_of, reading
 

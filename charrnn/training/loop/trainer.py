@@ -27,11 +27,11 @@ from charrnn.training.clock import Clock
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
 from charrnn.training.loop.batches import Windows
+from charrnn.training.loop.checkpointing import best_checkpoint, last_checkpoint
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
 from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.rundir.directory import RunFolder
-from charrnn.training.snapshot import best_checkpoint, last_checkpoint
 from charrnn.training.state import Setting, Tally
 
 REPORT_EVERY = 50  # steps
