@@ -26,9 +26,14 @@ from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
 from charrnn.training.loop.checkpointing import restore
 from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.loop.resume import (
+    check_incomplete,
+    renew_patience,
+    setting_of,
+    warn_of_changes,
+)
 from charrnn.training.loop.trainer import Trainer
 from charrnn.training.recipes import choose, settle
-from charrnn.training.resuming import check_incomplete, renew_patience, setting_of, warn_of_changes
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.rundir.discovery import check_vacant, old_folder
 from charrnn.training.state import FURTHEST, Setting
