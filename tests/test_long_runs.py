@@ -296,7 +296,7 @@ def test_an_encoded_text_that_was_read_may_be_cut(tmp_path: Path, whole: Path) -
     [
         (STEP, 5),
         ("charrnn.training.loop.trainer.evaluate", 5),
-        ("charrnn.training.ending.evaluate", 10),
+        ("charrnn.training.loop.finalize.evaluate", 10),
     ],
     ids=["training", "validation", "test"],
 )

@@ -62,8 +62,8 @@ DURING = {
     "last validation": ["hold", "charrnn.training.loop.trainer.evaluate", 12],
 }
 AFTER = {  # the budget is spent
-    "fitting": ["hold", "charrnn.training.ending.fit_temperature"],
-    "test": ["hold", "charrnn.training.ending._score_test"],
+    "fitting": ["hold", "charrnn.training.loop.finalize.fit_temperature"],
+    "test": ["hold", "charrnn.training.loop.finalize._score_test"],
     "last line": ["hold", "charrnn.training.rundir.directory.RunFolder.check_saved", 2],
 }
 SECOND = {
@@ -74,7 +74,7 @@ SECOND = {
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],
     "rotation": ["stay", "charrnn.training.rundir.directory.os.link", 2],
-    "test": ["stay", "charrnn.training.ending.evaluate"],
+    "test": ["stay", "charrnn.training.loop.finalize.evaluate"],
 }
 
 

@@ -906,7 +906,7 @@ def test_a_run_whose_patience_ended_is_over_when_it_is_resumed(corpus, tmp_path,
         raise Interrupted(signal.SIGTERM, "while it was fitted")
 
     with monkeypatch.context() as patch:
-        patch.setattr("charrnn.training.ending.fit_temperature", stop)
+        patch.setattr("charrnn.training.loop.finalize.fit_temperature", stop)
         with pytest.raises(Interrupted):
             run(corpus, tmp_path / "run", patience=2, eval_every=10, steps=200)
     assert interrupted
@@ -937,7 +937,7 @@ def test_a_better_network_after_a_fit_is_kept(corpus, tmp_path, monkeypatch):
     scores = iter([1.50, 1.46])
     monkeypatch.setattr(loop.Trainer, "_evaluate", lambda _: Score(1000 * next(scores), 1000))
     fits = iter([1.45, 1.42])
-    monkeypatch.setattr("charrnn.training.ending._scored", lambda *_: next(fits))
+    monkeypatch.setattr("charrnn.training.loop.finalize._scored", lambda *_: next(fits))
     first = run(corpus, tmp_path / "run", steps=20, eval_every=20)
     assert first.best_val == 1.45
     again = charrnn.train(out=tmp_path / "run", resume=True, steps=40)

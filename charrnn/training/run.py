@@ -21,10 +21,10 @@ from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
 from charrnn.text.splits import Parts, check_cut, length
 from charrnn.text.streams import Streams
-from charrnn.training.ending import finish
 from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
 from charrnn.training.loop.checkpointing import restore
+from charrnn.training.loop.finalize import finish
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.resume import (
     check_incomplete,
