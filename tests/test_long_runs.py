@@ -20,8 +20,8 @@ import pytest
 
 import charrnn
 from charrnn.checkpoint.file import load
-from charrnn.training.clock import Clock
 from charrnn.training.events import Silence
+from charrnn.training.loop.clock import Clock
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.metrics import METRICS
 from tests.phases import fill
@@ -376,7 +376,7 @@ def test_the_time_in_which_a_run_is_stopped_is_not_its_own(tmp_path: Path) -> No
 _STOPPED = """
 import os, signal, subprocess, sys, time
 from charrnn import interrupts
-from charrnn.training.clock import Clock
+from charrnn.training.loop.clock import Clock
 
 with interrupts.graceful():
     clock = Clock(100.0)

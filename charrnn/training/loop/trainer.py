@@ -23,11 +23,11 @@ from charrnn.model.network import State
 from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
-from charrnn.training.clock import Clock
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.checkpointing import best_checkpoint, last_checkpoint
+from charrnn.training.loop.clock import Clock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
 from charrnn.training.loop.schedule import Budget, learning_rate
