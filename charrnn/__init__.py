@@ -27,7 +27,7 @@ _HOMES = {
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
     "load": "charrnn.textmodel",
-    "train": "charrnn.training.run",
+    "train": "charrnn.training.api",
 }
 
 __all__ = [
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from charrnn.errors import CharRNNError
     from charrnn.text.vocab import Vocab
     from charrnn.textmodel import TextModel, load
-    from charrnn.training.run import train
+    from charrnn.training.api import train
 
 
 def __getattr__(name: str) -> Any:

@@ -17,12 +17,12 @@ import time
 import traceback
 from typing import Any
 
-import charrnn.training.run
+import charrnn.training.api
 from charrnn.cli.app import main
 from charrnn.training.loop import preview
 from tests import phases
 
-assert charrnn.training.run  # torch is loaded
+assert charrnn.training.api  # torch is loaded
 preview.LENGTH = 10  # characters shown at a validation, which is half of a small run's time
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CharRNNError
-from charrnn.training.run import train
+from charrnn.training.api import train
 from tests.support import data_of, forge, header_of, note_of, with_note
 
 LAST = Path("run/last.safetensors")

@@ -23,7 +23,7 @@ import pytest
 from charrnn.checkpoint.file import load
 from charrnn.cli.output import BLOCK, TextWriter
 from charrnn.generation.generator import CHUNKS
-from charrnn.training.run import train
+from charrnn.training.api import train
 from tests.support import environment, tiny
 
 PIPE = 141

@@ -44,10 +44,10 @@ BEFORE = {  # nothing to save
     "hashing": ["hold", "charrnn.text.corpus.blocks"],
     "counting": ["hold", "charrnn.text.corpus.code_blocks"],
     "encoding": ["hold", "charrnn.text.corpus.code_blocks", 2],
-    "building": ["hold", "charrnn.training.run.CharNetwork"],
+    "building": ["hold", "charrnn.training.api.CharNetwork"],
 }
 DURING = {
-    "beginning": ["hold", "charrnn.training.run.Trainer"],
+    "beginning": ["hold", "charrnn.training.api.Trainer"],
     "first step": ["hold", "charrnn.training.loop.optimizer.Stepper.step"],
     "a step": ["hold", "charrnn.training.loop.optimizer.Stepper.step", 7],
     "validation": ["hold", "charrnn.training.loop.trainer.evaluate", 3],

@@ -118,7 +118,7 @@ def train(
 
 
 def _train(*corpus: str, **settings: Any) -> Any:
-    from charrnn.training.run import train as run
+    from charrnn.training.api import train as run
 
     return run(*corpus, **settings)
 
