@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.support import ZEROS, data_of, forge_raw, header_of, note_of, tiny
+from tests.support.checkpoints import ZEROS, data_of, forge_raw, header_of, note_of, tiny
 
 MIB, GIB = 1 << 20, 1 << 30
 WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I8": 1, "U8": 1, "BF16": 2, "BOOL": 1}

@@ -38,7 +38,7 @@ from charrnn.generation.factory import open_engine
 from charrnn.textmodel import TextModel
 from tests.drafts import MIB
 from tests.hostile import attack
-from tests.support import ROOT, tiny
+from tests.support.checkpoints import ROOT, tiny
 
 MOST_SECONDS, MOST_BYTES = 1.0, 64 * MIB  # for a file that is refused
 HANG_S = 60.0

@@ -35,7 +35,7 @@ from tests.drafts import (
     note_or_table,
     pick,
 )  # fmt: skip
-from tests.support import ZEROS
+from tests.support.checkpoints import ZEROS
 
 
 def header_length(rng: random.Random, draft: Draft) -> None:

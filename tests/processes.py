@@ -19,7 +19,7 @@ from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint, load
 from tests.phases import PHASE
-from tests.support import environment
+from tests.support.checkpoints import environment
 
 TEXT = "".join(
     f"{who} {what} the {where} in the {when}.\n"

@@ -19,7 +19,7 @@ from typing import Any
 
 from charrnn.errors import CharRNNError
 from charrnn.training.api import train
-from tests.support import data_of, forge, header_of, note_of, with_note
+from tests.support.checkpoints import data_of, forge, header_of, note_of, with_note
 
 LAST = Path("run/last.safetensors")
 SMALL = {"hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "threads": 1}

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from charrnn.cli.app import main
-from tests.support import environment
+from tests.support.checkpoints import environment
 
 CONTROLS = [*range(9), *range(11, 32), *range(0x7F, 0xA0)]
 BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]

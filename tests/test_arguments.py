@@ -18,7 +18,7 @@ import pytest
 import typer.main
 
 from charrnn.cli.app import app, main
-from tests.support import charrnn, tiny
+from tests.support.checkpoints import charrnn, tiny
 from tests.terminal import UNWANTED
 
 CONTROL = "\x1b]0;x\x07\x9b31m\u202e\r\n"

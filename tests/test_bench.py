@@ -13,7 +13,7 @@ from charrnn.bench.machine import read_bandwidth
 from charrnn.bench.sampling import Case, char_flops, measure, step_bytes
 from charrnn.bench.training import VOCABULARY, bench_training, flops_per_char
 from charrnn.config import ModelConfig, TrainConfig
-from tests.support import environment
+from tests.support.checkpoints import environment
 
 SAMPLE = {
     "chars_per_second", "reference_chars_per_second", "reference_alone_chars_per_second",

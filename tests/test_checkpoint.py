@@ -24,7 +24,7 @@ from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from tests import fuzz_checkpoints, hostile
 from tests.half_files import HalfFile
-from tests.support import charrnn, environment, tiny
+from tests.support.checkpoints import charrnn, environment, tiny
 
 BEST = Path("best.safetensors")
 
@@ -98,7 +98,7 @@ import os, random, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
 from charrnn.checkpoint.file import load
-from tests.support import tiny
+from tests.support.checkpoints import tiny
 
 made, path, rng = tiny(), Path(sys.argv[1]), random.Random(7)
 replace(made, meta={"number": 0}).save(path)

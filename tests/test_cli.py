@@ -21,7 +21,7 @@ from charrnn.cli.command import in_options
 from charrnn.config import Preset
 from charrnn.errors import ConfigError, counted
 from tests.helpers import letters
-from tests.support import META, ROOT, charrnn, environment, real_text, tiny
+from tests.support.checkpoints import META, ROOT, charrnn, environment, real_text, tiny
 
 README = (ROOT / "README.md").read_text()
 RUN = Path("checkpoints/novel")

@@ -14,7 +14,7 @@ import pytest
 
 from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
-from tests.support import ROOT, tiny
+from tests.support.checkpoints import ROOT, tiny
 
 FORMATS = ["pt", "pth", "zip", "ckpt", "h5", "npz", "npy", "pkl", "PT", "gguf", "bin", "onnx"]
 

@@ -18,7 +18,7 @@ from charrnn.checkpoint import header as header_module
 from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from charrnn.textmodel import TextModel
-from tests.support import (
+from tests.support.checkpoints import (
     ZEROS,
     data_of,
     forge,

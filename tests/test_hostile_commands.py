@@ -15,7 +15,7 @@ import pytest
 from charrnn import config
 from charrnn.checkpoint import header as limits
 from charrnn.cli.app import main
-from tests.support import (
+from tests.support.checkpoints import (
     ROOT,
     ZEROS,
     data_of,
@@ -27,7 +27,7 @@ from tests.support import (
     tiny,
     with_note,
 )
-from tests.support import charrnn as process
+from tests.support.checkpoints import charrnn as process
 
 
 def hostile_files() -> dict[str, bytes]:

@@ -27,7 +27,7 @@ from charrnn.insight.traits import traits
 from charrnn.text.splits import Parts
 from charrnn.training.rundir.metrics import losses
 from tests.helpers import letters, random_weights
-from tests.support import META, ROOT, charrnn, tiny
+from tests.support.checkpoints import META, ROOT, charrnn, tiny
 
 NASTY = "</pre><script>alert(1)</script>&\x1b]0;\x07\"'\u202e"
 

@@ -36,7 +36,7 @@ from tests.processes import (
     start,
     step_of,
 )
-from tests.support import environment, tiny
+from tests.support.checkpoints import environment, tiny
 
 MIB = 1 << 20
 STEPS = ("--steps", "10")  # every step is validated and saved

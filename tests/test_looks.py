@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli.app import main
-from tests.support import charrnn, tiny
+from tests.support.checkpoints import charrnn, tiny
 from tests.terminal import on_a_terminal, raw_controls
 
 

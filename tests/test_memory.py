@@ -22,7 +22,7 @@ import pytest
 
 from charrnn.text import shuffle
 from charrnn.text.splits import RangeMap
-from tests.support import environment
+from tests.support.checkpoints import environment
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="memory is read from /proc"

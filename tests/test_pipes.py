@@ -24,7 +24,7 @@ from charrnn.checkpoint.file import load
 from charrnn.cli.output import BLOCK, TextWriter
 from charrnn.generation.generator import CHUNKS
 from charrnn.training.api import train
-from tests.support import environment, tiny
+from tests.support.checkpoints import environment, tiny
 
 PIPE = 141
 TRAIN = "train few --steps 2000 --size 8 --layers 1 --seed 1 --threads 1 -q --out run"

@@ -22,7 +22,7 @@ from charrnn.generation.numpy_engine import Engine
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import TextModel, load
 from tests.helpers import letters
-from tests.support import META, charrnn, environment, tiny
+from tests.support.checkpoints import META, charrnn, environment, tiny
 
 SAMPLE = ["sample", "model", "--seed", "1", "--length", "60"]
 

@@ -19,7 +19,7 @@ import torch
 
 import charrnn
 from charrnn import errors
-from tests.support import ROOT, environment, tiny
+from tests.support.checkpoints import ROOT, environment, tiny
 
 PACKAGE = ROOT / "charrnn"
 # the rooms in the order in which text flows through them; each imports from those before it

@@ -29,7 +29,7 @@ from charrnn.training.events import Silence
 from charrnn.training.rundir.directory import RunFolder, occupied
 from tests.half_files import HalfFile
 from tests.processes import TINY, corpus_in, fork, last_of, left_over, step_of
-from tests.support import environment, tiny
+from tests.support.checkpoints import environment, tiny
 
 RUN = Path("run")
 LAST, PREVIOUS, BEST = (f"{name}.safetensors" for name in ("last", "previous", "best"))

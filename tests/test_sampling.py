@@ -23,7 +23,7 @@ from charrnn.errors import CheckpointError
 from charrnn.generation.filters import choose, draw, probabilities, restrict
 from charrnn.generation.numpy_engine import Engine, Weights
 from charrnn.textmodel import TextModel
-from tests.support import tiny
+from tests.support.checkpoints import tiny
 
 logits_rows = arrays(
     np.float32,

@@ -30,7 +30,7 @@ from tests.processes import (
     start,
     step_of,
 )
-from tests.support import environment
+from tests.support.checkpoints import environment
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PROMISED_S = 5.0  # to save and leave

@@ -21,7 +21,7 @@ from charrnn.text.streams import Position, Streams, Window
 from charrnn.training.evaluation import loss as evaluation
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.loop.batches import Windows
-from tests.support import real_text
+from tests.support.checkpoints import real_text
 
 FRACTIONS = st.sampled_from([0, 0.05, 0.1, 0.125, 0.2, 0.3])
 

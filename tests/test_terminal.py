@@ -23,7 +23,7 @@ from charrnn.checkpoint.file import load
 from charrnn.cli.output import TextWriter
 from charrnn.console import harmless, one_line
 from charrnn.text.vocab import Vocab
-from tests.support import (
+from tests.support.checkpoints import (
     META,
     charrnn,
     data_of,
