@@ -14,7 +14,7 @@ from hypothesis import settings
 from charrnn.interrupts import SIGNALS
 
 ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:  # plain `pytest` too finds tests.helpers
+if str(ROOT) not in sys.path:  # plain `pytest` too finds tests.support.networks
     sys.path.insert(0, str(ROOT))
 
 settings.register_profile("charrnn", deadline=None)  # no test judges by the clock

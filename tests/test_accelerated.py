@@ -24,7 +24,7 @@ from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine, Weights, quantize
 from charrnn.generation.scoring import score
-from tests.helpers import letters, random_weights
+from tests.support.networks import letters, random_weights
 
 SHAPES = [(1, False, 48), (3, True, 33)]
 FORMS = ["float32", "float16", "int8"]
@@ -305,7 +305,7 @@ sys.modules["llvmlite"] = None
 import numpy as np
 from charrnn.config import ModelConfig
 from charrnn.generation.factory import open_engine
-from tests.helpers import random_weights
+from tests.support.networks import random_weights
 config = ModelConfig(9, hidden=16)
 print(type(open_engine(config, random_weights(config))).__name__)
 """

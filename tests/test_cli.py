@@ -20,8 +20,8 @@ from charrnn.cli.app import main
 from charrnn.cli.command import in_options
 from charrnn.config import Preset
 from charrnn.errors import ConfigError, counted
-from tests.helpers import letters
 from tests.support.checkpoints import META, ROOT, charrnn, environment, real_text, tiny
+from tests.support.networks import letters
 
 README = (ROOT / "README.md").read_text()
 RUN = Path("checkpoints/novel")

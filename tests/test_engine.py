@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import CELLS, ModelConfig, SampleConfig
 from charrnn.generation.numpy_engine import Engine
-from tests.helpers import random_weights
+from tests.support.networks import random_weights
 
 
 def small(cell: str = "lstm", layers: int = 2, **changes: object) -> ModelConfig:
@@ -132,7 +132,7 @@ from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.factory import open_engine
 from charrnn.generation.scoring import score
-from tests.helpers import letters, random_weights
+from tests.support.networks import letters, random_weights
 vocab = letters()
 config = ModelConfig(len(vocab), hidden=32)
 weights = random_weights(config)

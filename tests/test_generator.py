@@ -14,7 +14,7 @@ from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.generation.generator import Generator, first_id
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.stops import StopFilter, stop_ids
-from tests.helpers import letters, random_weights
+from tests.support.networks import letters, random_weights
 
 VOCAB = letters()
 

@@ -26,8 +26,8 @@ from charrnn.insight.traces import Trace, longest, trace
 from charrnn.insight.traits import traits
 from charrnn.text.splits import Parts
 from charrnn.training.rundir.metrics import losses
-from tests.helpers import letters, random_weights
 from tests.support.checkpoints import META, ROOT, charrnn, tiny
+from tests.support.networks import letters, random_weights
 
 NASTY = "</pre><script>alert(1)</script>&\x1b]0;\x07\"'\u202e"
 

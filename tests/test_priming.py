@@ -21,8 +21,8 @@ from charrnn.generation.generator import first_id
 from charrnn.generation.numpy_engine import Engine
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import TextModel, load
-from tests.helpers import letters
 from tests.support.checkpoints import META, charrnn, environment, tiny
+from tests.support.networks import letters
 
 SAMPLE = ["sample", "model", "--seed", "1", "--length", "60"]
 

@@ -15,7 +15,7 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CorpusError
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.scoring import position_nats, score
-from tests.helpers import random_weights
+from tests.support.networks import random_weights
 
 CONFIG = ModelConfig(20, embedding=12, hidden=24)
 WEIGHTS = random_weights(CONFIG)

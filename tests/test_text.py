@@ -20,7 +20,7 @@ from charrnn.text import sources, vocab
 from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
 from charrnn.text.sources import BlockDecoder
 from charrnn.text.vocab import Vocab, id_dtype
-from tests.helpers import letters
+from tests.support.networks import letters
 
 TEXT = "\ufeffПривет, мир!\r\nGrüße – 😀\x00\tend"
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)

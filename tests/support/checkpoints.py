@@ -15,7 +15,7 @@ import pytest
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.text.vocab import Vocab
-from tests.helpers import letters, random_weights
+from tests.support.networks import letters, random_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
