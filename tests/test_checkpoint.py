@@ -23,8 +23,8 @@ from charrnn.atomic_io import sweep_temporaries, write_atomic
 from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
 from tests import fuzz_checkpoints, hostile
-from tests.half_files import HalfFile
 from tests.support.checkpoints import charrnn, environment, tiny
+from tests.support.half_files import HalfFile
 
 BEST = Path("best.safetensors")
 
