@@ -1,7 +1,7 @@
 """charrnn as processes that are signalled, stopped, killed and raced.
 
 ``start`` is ``python -m charrnn`` itself; ``fork`` the same from a process that has loaded
-already (``tests.launcher``), with changes from ``tests.phases`` if need be.
+already (``tests.support.launcher``), with changes from ``tests.phases`` if need be.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _launchers: list[subprocess.Popen[str]] = []
 
 def _ask(**request: Any) -> Any:
     if not _launchers:
-        command = [sys.executable, "-m", "tests.launcher"]
+        command = [sys.executable, "-m", "tests.support.launcher"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         _launchers.append(
             subprocess.Popen(command, env=environment(), text=True, start_new_session=True, **pipes)

@@ -1,6 +1,6 @@
 """A process that has loaded charrnn and torch, and forks a ``charrnn`` for whoever asks.
 
-    python -m tests.launcher
+    python -m tests.support.launcher
 
 Such a child is a process like any other, there in milliseconds in place of seconds. Requests and
 answers are lines of JSON: ``{"start": …}`` is answered by a process id, ``{"wait": …}`` by how it
