@@ -1,7 +1,7 @@
 """charrnn as processes that are signalled, stopped, killed and raced.
 
 ``start`` is ``python -m charrnn`` itself; ``fork`` the same from a process that has loaded
-already (``tests.support.launcher``), with changes from ``tests.phases`` if need be.
+already (``tests.support.launcher``), with changes from ``tests.support.phases`` if need be.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint, load
-from tests.phases import PHASE
 from tests.support.checkpoints import environment
+from tests.support.phases import PHASE
 
 TEXT = "".join(
     f"{who} {what} the {where} in the {when}.\n"

@@ -24,7 +24,6 @@ from charrnn.training.events import Silence
 from charrnn.training.loop.clock import Clock
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.metrics import METRICS
-from tests.phases import fill
 from tests.processes import (
     TINY,
     Process,
@@ -37,6 +36,7 @@ from tests.processes import (
     step_of,
 )
 from tests.support.checkpoints import environment, tiny
+from tests.support.phases import fill
 
 MIB = 1 << 20
 STEPS = ("--steps", "10")  # every step is validated and saved

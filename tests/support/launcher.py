@@ -20,7 +20,7 @@ from typing import Any
 import charrnn.training.api
 from charrnn.cli.app import main
 from charrnn.training.loop import preview
-from tests import phases
+from tests.support import phases
 
 assert charrnn.training.api  # torch is loaded
 preview.LENGTH = 10  # characters shown at a validation, which is half of a small run's time
