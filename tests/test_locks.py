@@ -22,7 +22,7 @@ from charrnn.training.loop import trainer as loop
 from charrnn.training.rundir import directory as folder
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.lock import LOCK, Lock
-from tests.processes import (
+from tests.support.processes import (
     ENDLESS,
     TINY,
     Process,

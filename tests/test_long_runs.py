@@ -24,7 +24,9 @@ from charrnn.training.events import Silence
 from charrnn.training.loop.clock import Clock
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.metrics import METRICS
-from tests.processes import (
+from tests.support.checkpoints import environment, tiny
+from tests.support.phases import fill
+from tests.support.processes import (
     TINY,
     Process,
     corpus_in,
@@ -35,8 +37,6 @@ from tests.processes import (
     start,
     step_of,
 )
-from tests.support.checkpoints import environment, tiny
-from tests.support.phases import fill
 
 MIB = 1 << 20
 STEPS = ("--steps", "10")  # every step is validated and saved

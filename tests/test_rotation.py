@@ -27,9 +27,9 @@ from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError
 from charrnn.training.events import Silence
 from charrnn.training.rundir.directory import RunFolder, occupied
-from tests.processes import TINY, corpus_in, fork, last_of, left_over, step_of
 from tests.support.checkpoints import environment, tiny
 from tests.support.half_files import HalfFile
+from tests.support.processes import TINY, corpus_in, fork, last_of, left_over, step_of
 
 RUN = Path("run")
 LAST, PREVIOUS, BEST = (f"{name}.safetensors" for name in ("last", "previous", "best"))

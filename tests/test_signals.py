@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.checkpoint.file import load
-from tests.processes import (
+from tests.support.checkpoints import environment
+from tests.support.processes import (
     ENDLESS,
     PATIENCE_S,
     TINY,
@@ -30,7 +31,6 @@ from tests.processes import (
     start,
     step_of,
 )
-from tests.support.checkpoints import environment
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PROMISED_S = 5.0  # to save and leave

@@ -44,8 +44,8 @@ from charrnn.training.rundir.metrics import append, cut
 from charrnn.training.rundir.model_card import _as_argument, _plain
 from charrnn.training.state import Tally
 from charrnn.training.texts import TextChoice
-from tests.processes import TEXT
 from tests.support.checkpoints import ROOT
+from tests.support.processes import TEXT
 
 SMALL = {
     "hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "lr": 0.01, "seed": 7,
