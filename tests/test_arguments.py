@@ -19,7 +19,7 @@ import typer.main
 
 from charrnn.cli.app import app, main
 from tests.support.checkpoints import charrnn, tiny
-from tests.terminal import UNWANTED
+from tests.support.terminal import UNWANTED
 
 CONTROL = "\x1b]0;x\x07\x9b31m\u202e\r\n"
 LONG = "x" * 100_000

@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.cli.app import main
 from tests.support.checkpoints import charrnn, tiny
-from tests.terminal import on_a_terminal, raw_controls
+from tests.support.terminal import on_a_terminal, raw_controls
 
 
 @pytest.mark.parametrize("columns", [60, 30])

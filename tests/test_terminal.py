@@ -34,7 +34,7 @@ from tests.support.checkpoints import (
     tiny,
     with_note,
 )
-from tests.terminal import (
+from tests.support.terminal import (
     BIDI,
     CONTROLS,
     LINES,
