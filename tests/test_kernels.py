@@ -237,7 +237,7 @@ def test_tiles_pass_where_there_are_none(tmp_path: Path) -> None:
     program = f"""
 import warnings
 import pytest
-from tests import tiles_in_memory
+from tests.support import tiles_in_memory
 tiles_in_memory.install()
 from charrnn.model.kernels.fused_lstm import compiled_window
 with warnings.catch_warnings():
