@@ -17,7 +17,7 @@ from torch import Tensor
 
 from charrnn.model.kernels import fused_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
-from tests import torch_window
+from tests.support import torch_window
 from tests.support.checkpoints import environment
 
 SIZES = [(5, 7, 96, 33), (9, 64, 128, 128), (6, 50, 200, 64), (4, 3, 20, 17), (3, 40, 512, 512)]
