@@ -36,8 +36,8 @@ from charrnn.cli.ls import _entry, _row
 from charrnn.errors import CheckpointError, UserError
 from charrnn.generation.factory import open_engine
 from charrnn.textmodel import TextModel
-from tests.drafts import MIB
 from tests.hostile import attack
+from tests.security.drafts import MIB
 from tests.support.checkpoints import ROOT, tiny
 
 MOST_SECONDS, MOST_BYTES = 1.0, 64 * MIB  # for a file that is refused

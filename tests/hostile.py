@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import CELLS, ModelConfig
-from tests.drafts import (
+from tests.security.drafts import (
     FOREIGN,
     GIB,
     MIB,
