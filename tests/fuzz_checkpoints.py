@@ -1,4 +1,4 @@
-"""A seeded, structure-aware fuzzer of checkpoints; ``tests/hostile.py`` makes the files.
+"""A seeded, structure-aware fuzzer of checkpoints; ``tests/security/hostile.py`` makes the files.
 
     python -m tests.fuzz_checkpoints --count 100000 --seed 1
 
@@ -36,8 +36,8 @@ from charrnn.cli.ls import _entry, _row
 from charrnn.errors import CheckpointError, UserError
 from charrnn.generation.factory import open_engine
 from charrnn.textmodel import TextModel
-from tests.hostile import attack
 from tests.security.drafts import MIB
+from tests.security.hostile import attack
 from tests.support.checkpoints import ROOT, tiny
 
 MOST_SECONDS, MOST_BYTES = 1.0, 64 * MIB  # for a file that is refused

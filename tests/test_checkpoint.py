@@ -22,7 +22,8 @@ from charrnn import atomic_io as files
 from charrnn.atomic_io import sweep_temporaries, write_atomic
 from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
-from tests import fuzz_checkpoints, hostile
+from tests import fuzz_checkpoints
+from tests.security import hostile
 from tests.support.checkpoints import charrnn, environment, tiny
 from tests.support.half_files import HalfFile
 
