@@ -22,8 +22,7 @@ from charrnn import atomic_io as files
 from charrnn.atomic_io import sweep_temporaries, write_atomic
 from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError
-from tests import fuzz_checkpoints
-from tests.security import hostile
+from tests.security import fuzz_checkpoints, hostile
 from tests.support.checkpoints import charrnn, environment, tiny
 from tests.support.half_files import HalfFile
 
@@ -319,7 +318,7 @@ def test_a_damaged_run_goes_on_from_the_file_before_and_says_so() -> None:
         assert load(last, extra=True).meta["progress"]["step"] == 60 + number * 20
 
 
-# --- contract 7: a hostile file does nothing but fail (tests/fuzz_checkpoints.py)
+# --- contract 7: a hostile file does nothing but fail (tests/security/fuzz_checkpoints.py)
 
 
 def fuzz(count: int, seed: int, folder: Path) -> None:

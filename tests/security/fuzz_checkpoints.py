@@ -1,6 +1,6 @@
 """A seeded, structure-aware fuzzer of checkpoints; ``tests/security/hostile.py`` makes the files.
 
-    python -m tests.fuzz_checkpoints --count 100000 --seed 1
+    python -m tests.security.fuzz_checkpoints --count 100000 --seed 1
 
 Reading a file must either work, and then one character can be sampled, or raise
 ``CheckpointError`` with one short line, within a second of processor time and 64 MiB. The work is
@@ -216,7 +216,7 @@ def _watch(
     first: int, stop: int, seed: int, folder: Path
 ) -> tuple[list[dict[str, Any]], str | None]:
     """What a worker printed, and how it ended if that was not well."""
-    command = [sys.executable, "-m", "tests.fuzz_checkpoints", "--worker", str(folder)]
+    command = [sys.executable, "-m", "tests.security.fuzz_checkpoints", "--worker", str(folder)]
     command += ["--first", str(first), "--count", str(stop - first), "--seed", str(seed)]
     # freed memory goes back at once, or it would hide what later inputs take
     frugal = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
