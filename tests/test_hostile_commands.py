@@ -111,11 +111,11 @@ def test_any_process_given_any_hostile_file_says_one_line(command: str) -> None:
         as_a_process(command, content)
 
 
-# --- a run's last checkpoint that lies (tests/resumed_lies.py)
+# --- a run's last checkpoint that lies (tests/security/resumed_lies.py)
 
 
 def told_lies(*count: str) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.resumed_lies", *count]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.security.resumed_lies", *count]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     *wrong, tried = done.stdout.splitlines()
     assert tried.endswith(" tried"), done.stderr

@@ -1,6 +1,6 @@
 """Lies in the note and the tensors of a run's last checkpoint, each told to a process of its own.
 
-    python -m tests.resumed_lies
+    python -m tests.security.resumed_lies
 
 A run may go on or be refused in words; it must not end in any other way. Prints what did.
 """
