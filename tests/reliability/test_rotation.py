@@ -176,7 +176,7 @@ def test_a_last_one_that_cannot_be_read_stays_until_a_good_one_takes_its_place()
 
 _KILLED = """
 import os, signal, sys
-from tests import test_rotation as rotation
+from tests.reliability import test_rotation as rotation
 
 def end():
     os.kill(os.getpid(), signal.SIGKILL)
