@@ -1,6 +1,6 @@
 """Contract line 11: a reader that goes away is no error; and streams that are closed or full.
 
-The long form, a hundred readers of each kind: ``pytest -m soak tests/test_pipes.py``.
+The long form, a hundred readers of each kind: ``pytest -m soak tests/reliability/test_pipes.py``.
 """
 
 from __future__ import annotations
