@@ -160,7 +160,7 @@ def test_more_threads_than_work_space_was_once_made_for() -> None:
     program = """
 import torch
 from charrnn.model.kernels.fused_lstm import lstm_layer
-from tests.test_kernels import outcome, tensors
+from tests.model.test_kernels import outcome, tensors
 leaves, found = tensors(4, 1040, 32, 32), []
 for threads in (1, 128):
     torch.set_num_threads(threads)
