@@ -248,7 +248,7 @@ def test_utf8_whatever_the_locale() -> None:
 
 
 def options() -> Iterator[tuple[str, str, str]]:
-    from tests.test_arguments import commands
+    from tests.cli.test_arguments import commands
 
     for name, command in commands():
         for param in command.params:
@@ -281,7 +281,7 @@ def test_every_option_and_command_stands_in_the_readme() -> None:
 
 
 def test_every_option_has_an_environment_variable() -> None:
-    from tests.test_arguments import commands
+    from tests.cli.test_arguments import commands
 
     for name, command in commands():
         for param in command.params:
@@ -298,7 +298,7 @@ def test_every_option_has_an_environment_variable() -> None:
 
 
 def test_a_variable_that_two_commands_read_means_the_same_in_both() -> None:
-    from tests.test_arguments import commands
+    from tests.cli.test_arguments import commands
 
     kinds: dict[str, set[object]] = {}
     for _, command in commands():
@@ -310,7 +310,7 @@ def test_a_variable_that_two_commands_read_means_the_same_in_both() -> None:
 
 
 def test_the_readme_says_where_help_and_version_are(call) -> None:  # type: ignore[no-untyped-def]
-    from tests.test_arguments import commands
+    from tests.cli.test_arguments import commands
 
     levels = {name for name, _ in commands()}
     assert all(call(*name.split(), "--help")[0] == 0 for name in levels)
@@ -366,7 +366,7 @@ def test_the_defaults_that_help_states_are_true() -> None:
 def test_help_breaks_between_facts_only(
     columns: int, call, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
-    from tests.test_arguments import commands
+    from tests.cli.test_arguments import commands
 
     monkeypatch.setenv("COLUMNS", str(columns))
     for name, _ in commands():
