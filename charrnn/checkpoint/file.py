@@ -2,9 +2,9 @@
 
 The file's header carries one JSON note under ``charrnn`` and a sha256 over every byte of the file
 (its own 64 digits counted as zeros). Files are written atomically through ``charrnn.atomic_io`` and
-read as if a stranger had made them: the limits of ``charrnn.checkpoint.header`` hold before anything is
-allocated, shapes are checked against the configuration before a network is built, and a large file
-is checked to its last byte before any of it is kept.
+read as if a stranger had made them: the limits of ``header`` hold before anything is allocated,
+shapes are checked against the configuration before a network is built, and a large file is checked
+to its last byte before any of it is kept.
 """
 
 from __future__ import annotations

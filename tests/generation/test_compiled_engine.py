@@ -24,6 +24,7 @@ from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine, Weights, quantize
 from charrnn.generation.scoring import score
+from tests.support.checkpoints import ROOT
 from tests.support.networks import letters, random_weights
 
 SHAPES = [(1, False, 48), (3, True, 33)]
@@ -309,7 +310,7 @@ from tests.support.networks import random_weights
 config = ModelConfig(9, hidden=16)
 print(type(open_engine(config, random_weights(config))).__name__)
 """
-    root = str(Path(__file__).parent.parent)
+    root = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import CELLS, ModelConfig, SampleConfig
 from charrnn.generation.numpy_engine import Engine
+from tests.support.checkpoints import ROOT
 from tests.support.networks import random_weights
 
 
@@ -143,7 +143,7 @@ open_engine(config, weights, form="int8").step(np.zeros(1, int))
 loaded = {"torch", "rich", "typer", "numba", "matplotlib"} & set(sys.modules)
 assert not loaded, loaded
 """
-    root = str(Path(__file__).parent.parent)
+    root = str(ROOT)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=root, check=False
     )

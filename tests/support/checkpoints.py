@@ -17,7 +17,7 @@ from charrnn.config import ModelConfig
 from charrnn.text.vocab import Vocab
 from tests.support.networks import letters, random_weights
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 ZEROS = "0" * 64
 

@@ -24,7 +24,7 @@ from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
 # what decides the code, beside the processor
-SOURCES = ("codegen.py", "drawing.py", "kernels.py", "layout.py", "machine_code.py")
+SOURCES = ("codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py")
 
 Run = Callable[[int, int], None]
 
@@ -69,7 +69,7 @@ def load(variant: Variant) -> Run:
     with suppress(OSError):  # a user without a home has no cache
         code = _cached(cache_folder() / "kernels" / name)
     if code is None:
-        from charrnn.generation import kernels  # not needed where the code is in the cache
+        from charrnn.generation.compiled import kernels  # not needed where the code is in the cache
 
         code = compile_module(str(kernels.build(variant)))
         with suppress(OSError):
