@@ -29,14 +29,14 @@ from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.resume import (
     check_incomplete,
     renew_patience,
-    setting_of,
+    spec_of,
     warn_of_changes,
 )
 from charrnn.training.loop.trainer import Trainer
 from charrnn.training.recipes import choose, settle
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.rundir.discovery import check_vacant, old_folder
-from charrnn.training.state import FURTHEST, Setting
+from charrnn.training.state import FURTHEST, RunSpec
 from charrnn.training.texts import TextChoice, parts_of, reading, stem_of
 
 
@@ -139,12 +139,12 @@ def _start(
     )
     began = None if start_from is None else str(start_from)
     most = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
-    setting = Setting(model, config, corpus, cut, parts, most, began)
+    spec = RunSpec(model, config, corpus, cut, parts, most, began)
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
-    streams, stepper = _streams(setting), _stepper(network, config, listener)
+    streams, stepper = _streams(spec), _stepper(network, config, listener)
     with new_folder(stem_of(corpus.name), out, listener) as folder:
-        return _run(_trainer(setting, stepper, streams, folder, listener), adopted)
+        return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
 
 
 def _resume(
@@ -154,17 +154,17 @@ def _resume(
     with occupied(old_folder(stem, out), listener) as folder:
         last = folder.read_last()
         try:
-            setting = setting_of(last, text, settings)
+            spec = spec_of(last, text, settings)
         except CorpusError as error:
             error.add_note(f"the run in {folder.path}")
             raise
-        streams = _streams(setting)
-        stepper = _stepper(CharNetwork(setting.model), setting.training, listener)
+        streams = _streams(spec)
+        stepper = _stepper(CharNetwork(spec.model), spec.training, listener)
         tally, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
         if tally.window >= streams.windows:
             raise CheckpointError("the last checkpoint cannot be resumed: its window is none")
-        trainer = _trainer(setting, stepper, streams, folder, listener)
+        trainer = _trainer(spec, stepper, streams, folder, listener)
         trainer.continue_from(tally, state)
         renew_patience(trainer, last)
         check_incomplete(trainer, last)
@@ -200,24 +200,24 @@ def _readable(corpus: Corpus, parts: Parts, lines: bool) -> int:
     return length(whole_lines(corpus.ids, parts.train, line_end))
 
 
-def _streams(setting: Setting) -> Streams:
-    config = setting.training
+def _streams(spec: RunSpec) -> Streams:
+    config = spec.training
     return Streams(
-        setting.corpus.ids,
-        setting.parts.train,
+        spec.corpus.ids,
+        spec.parts.train,
         config.batch,
         config.window,
         seed=config.seed,
         shuffle_offset=config.shuffle_offset,
-        line_end=_line_end(setting.corpus, config.lines),
+        line_end=_line_end(spec.corpus, config.lines),
     )
 
 
 def _trainer(
-    setting: Setting, stepper: Stepper, streams: Streams, folder: RunFolder, listener: Listener
+    spec: RunSpec, stepper: Stepper, streams: Streams, folder: RunFolder, listener: Listener
 ) -> Trainer:
-    folder.check_room(setting.model.parameters)
-    return Trainer(setting, stepper, streams, folder, listener)
+    folder.check_room(spec.model.parameters)
+    return Trainer(spec, stepper, streams, folder, listener)
 
 
 def _run(trainer: Trainer, adopted: str = "") -> Result:
@@ -228,13 +228,13 @@ def _run(trainer: Trainer, adopted: str = "") -> Result:
 
 
 def _plan(trainer: Trainer, adopted: str) -> Plan:
-    setting, parts = trainer.setting, trainer.setting.parts
+    spec, parts = trainer.spec, trainer.spec.parts
     chars = {"train": trainer.streams.length, "val": length(parts.val), "test": length(parts.test)}
     return Plan(
         folder=trainer.folder.path,
-        model=setting.model,
-        training=setting.training,
-        corpus=setting.corpus.name,
+        model=spec.model,
+        training=spec.training,
+        corpus=spec.corpus.name,
         chars=chars,
         place=trainer.stepper.place.describe(),
         resumed_at=trainer.tally.step,

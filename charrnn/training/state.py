@@ -23,7 +23,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunSpec:
     """What does not change while a run lasts.
 
     ``max_bytes`` of the text were taken (None: all); ``start_from`` is the checkpoint whose weights

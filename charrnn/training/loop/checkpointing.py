@@ -16,7 +16,7 @@ from charrnn.model.network import State
 from charrnn.training.hardware.throughput import machine
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir.model_card import card
-from charrnn.training.state import Setting, Tally
+from charrnn.training.state import RunSpec, Tally
 
 
 def environment(stepper: Stepper) -> dict[str, Any]:
@@ -35,14 +35,14 @@ def environment(stepper: Stepper) -> dict[str, Any]:
     }
 
 
-def best_checkpoint(setting: Setting, stepper: Stepper, tally: Tally) -> Checkpoint:
+def best_checkpoint(spec: RunSpec, stepper: Stepper, tally: Tally) -> Checkpoint:
     """The file to share: the averaged weights and the card."""
     with stepper.averaged_weights():
         weights: Tensors = dict(stepper.network.to_numpy())
-    return Checkpoint(setting.model, setting.corpus.vocab, weights, card(setting, tally))
+    return Checkpoint(spec.model, spec.corpus.vocab, weights, card(spec, tally))
 
 
-def last_checkpoint(setting: Setting, stepper: Stepper, tally: Tally, state: State) -> Checkpoint:
+def last_checkpoint(spec: RunSpec, stepper: Stepper, tally: Tally, state: State) -> Checkpoint:
     """All that resuming needs."""
     hx, cx = state
     extra = {
@@ -51,14 +51,14 @@ def last_checkpoint(setting: Setting, stepper: Stepper, tally: Tally, state: Sta
         "state.hx": hx,
         "state.cx": cx,
     }
-    if setting.training.ema:
+    if spec.training.ema:
         extra["averaged"] = stepper.averaged
-    meta = card(setting, tally) | {
+    meta = card(spec, tally) | {
         "resume": {"tally": dataclasses.asdict(tally), "environment": environment(stepper)}
     }
     weights: Tensors = dict(stepper.network.to_numpy())
     tensors = {name: value.cpu().numpy().copy() for name, value in extra.items()}
-    return Checkpoint(setting.model, setting.corpus.vocab, weights, meta, tensors)
+    return Checkpoint(spec.model, spec.corpus.vocab, weights, meta, tensors)
 
 
 def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:

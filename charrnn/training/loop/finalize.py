@@ -50,11 +50,11 @@ def _said(trainer: Trainer) -> str:
 
 def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     """The best network's temperature, made part of its weights, and its validation loss then."""
-    setting, folder = trainer.setting, trainer.folder
+    spec, folder = trainer.spec, trainer.folder
     there = folder.best_val()  # which need not be of this run's last bar
     best_val = trainer.tally.best_val if there is None else there
-    enough = length(setting.parts.val) >= LEAST_TO_FIT
-    if not (setting.training.fit_temperature and enough and folder.has(BEST)):
+    enough = length(spec.parts.val) >= LEAST_TO_FIT
+    if not (spec.training.fit_temperature and enough and folder.has(BEST)):
         return None, best_val
     best = load(folder.path / BEST)
     fitted, known = best.meta.get("temperature"), best.about("losses").get("val")
@@ -63,10 +63,10 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     place, network = trainer.stepper.place, trainer.stepper.network
     network.load_numpy(best.weights)
     temperature = fit_temperature(
-        network, setting.corpus.ids, setting.parts.val, device=place.device, dtype=place.dtype
+        network, spec.corpus.ids, spec.parts.val, device=place.device, dtype=place.dtype
     )
     best = dataclasses.replace(best, weights=tempered(best.weights, temperature))
-    val = _scored(trainer, best, setting.parts.val)
+    val = _scored(trainer, best, spec.parts.val)
     if best_val is None or not val < best_val:
         return None, best_val
     losses = best.about("losses") | {"val": val, UNFITTED: best_val}
@@ -77,11 +77,11 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
 
 
 def _score_test(trainer: Trainer) -> float | None:
-    setting, folder = trainer.setting, trainer.folder
-    if not setting.parts.test or not folder.has(BEST):
+    spec, folder = trainer.spec, trainer.folder
+    if not spec.parts.test or not folder.has(BEST):
         return None
     best = load(folder.path / BEST)
-    test = _scored(trainer, best, setting.parts.test)
+    test = _scored(trainer, best, spec.parts.test)
     card = best.meta | {"losses": best.about("losses") | {"test": test}}
     folder.save(BEST, dataclasses.replace(best, meta=card))
     return test
@@ -91,7 +91,7 @@ def _scored(trainer: Trainer, best: Checkpoint, ranges: tuple[Range, ...]) -> fl
     """Nats a character of ``best`` over ``ranges`` of the run's corpus."""
     place, network = trainer.stepper.place, trainer.stepper.network
     network.load_numpy(best.weights)
-    ids = trainer.setting.corpus.ids
+    ids = trainer.spec.corpus.ids
     return evaluate(network, ids, ranges, device=place.device, dtype=place.dtype).nats_per_char
 
 
@@ -111,7 +111,7 @@ def _result(
         train=tally.train_nats,
         best_val=val,
         test=test,
-        seed=trainer.setting.training.seed,
+        seed=trainer.spec.training.seed,
         early=early,
         temperature=temperature,
     )

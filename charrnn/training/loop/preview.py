@@ -6,14 +6,14 @@ from charrnn.config import SampleConfig
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine
 from charrnn.training.loop.optimizer import Stepper
-from charrnn.training.state import Setting
+from charrnn.training.state import RunSpec
 
 LENGTH = 150
 
 
-def preview(setting: Setting, stepper: Stepper) -> str:
+def preview(spec: RunSpec, stepper: Stepper) -> str:
     """A short sample at temperature 0.8; its seed is the run's, so nothing else is drawn."""
     with stepper.averaged_weights():
-        engine = Engine(setting.model, dict(stepper.network.to_numpy()))
-    config = SampleConfig(temperature=0.8, length=LENGTH, seed=setting.training.seed)
-    return Generator(setting.corpus.vocab, engine, config).texts()[0]
+        engine = Engine(spec.model, dict(stepper.network.to_numpy()))
+    config = SampleConfig(temperature=0.8, length=LENGTH, seed=spec.training.seed)
+    return Generator(spec.corpus.vocab, engine, config).texts()[0]

@@ -13,7 +13,7 @@ from charrnn.training.events import Listener
 from charrnn.training.loop.checkpointing import environment
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.trainer import Trainer
-from charrnn.training.state import Cut, Setting
+from charrnn.training.state import Cut, RunSpec
 from charrnn.training.texts import TextChoice, parts_of, reading
 
 # what may change when a run goes on; everything else is part of what the run is
@@ -23,8 +23,8 @@ CHANGEABLE = frozenset(
 BUDGETS = ("epochs", "steps", "seconds")
 
 
-def setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Setting:
-    """The setting of the run in ``last``, with what may change changed.
+def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> RunSpec:
+    """The spec of the run in ``last``, with what may change changed.
 
     Raises:
         ConfigError: ``settings`` or ``text`` ask for something that the run cannot become.
@@ -59,7 +59,7 @@ def setting_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> 
         parts = parts_of(corpus, cut)
     except ConfigError as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
-    return Setting(last.config, config, corpus, cut, parts, beginning, start_from)
+    return RunSpec(last.config, config, corpus, cut, parts, beginning, start_from)
 
 
 def _text_of(encoding: str, cut: Cut) -> TextChoice:

@@ -32,7 +32,7 @@ from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
 from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.rundir.directory import RunFolder
-from charrnn.training.state import Setting, Tally
+from charrnn.training.state import RunSpec, Tally
 
 REPORT_EVERY = 50  # steps
 VALIDATIONS = 20  # a run, about
@@ -43,22 +43,22 @@ class Trainer:
     """A run from its beginning, or from where ``continue_from`` puts it, to its budget's end.
 
     ``state`` is the carried ``(hx, cx)``; everything else that a run is lies in ``tally`` (plain
-    numbers), in ``stepper`` (tensors) and in ``setting`` (what never changes).
+    numbers), in ``stepper`` (tensors) and in ``spec`` (what never changes).
     """
 
     def __init__(
         self,
-        setting: Setting,
+        spec: RunSpec,
         stepper: Stepper,
         streams: Streams,
         folder: RunFolder,
         listener: Listener,
     ) -> None:
-        self.setting, self.stepper, self.streams = setting, stepper, streams
+        self.spec, self.stepper, self.streams = spec, stepper, streams
         self.windows = Windows(streams, stepper.place.device)
         self.folder, self.listener = folder, listener
         self.tally = Tally()
-        self.config = setting.training
+        self.config = spec.training
         self.budget = Budget.of(self.config, streams.windows)
         self.state = stepper.network.zero_state(self.config.batch)
         self._losses: list[Tensor] = []  # of steps not yet looked at
@@ -162,7 +162,7 @@ class Trainer:
         tally = self.tally
         if tally.validation_s or not tally.chars:
             return tally.validation_s
-        read = length(self.setting.parts.val) / 3  # without learning, three times as fast
+        read = length(self.spec.parts.val) / 3  # without learning, three times as fast
         return min(read * tally.elapsed_s / tally.chars, self.budget.seconds / 4)
 
     def _step(self) -> None:
@@ -273,7 +273,7 @@ class Trainer:
         self._save_last()
         if report is not None:
             self.listener.on_report(report)
-        self.listener.on_sample(preview(self.setting, self.stepper))
+        self.listener.on_sample(preview(self.spec, self.stepper))
         tally.elapsed_s = self._clock.now()
         tally.validation_s = tally.elapsed_s - began  # with saving and sample
         self._reported = tally.at
@@ -297,17 +297,17 @@ class Trainer:
         return there is not None and there < val_nats
 
     def _save_best(self) -> bool:
-        return self.folder.save(BEST, best_checkpoint(self.setting, self.stepper, self.tally))
+        return self.folder.save(BEST, best_checkpoint(self.spec, self.stepper, self.tally))
 
     def _evaluate(self) -> Score | None:
-        if not self.setting.parts.val:
+        if not self.spec.parts.val:
             return None
         place = self.stepper.place
         with self.stepper.averaged_weights():
             return evaluate(
                 self.stepper.network,
-                self.setting.corpus.ids,
-                self.setting.parts.val,
+                self.spec.corpus.ids,
+                self.spec.parts.val,
                 device=place.device,
                 dtype=place.dtype,
             )
@@ -315,5 +315,5 @@ class Trainer:
     def _save_last(self) -> bool:
         self.tally.elapsed_s = self._clock.now()
         self._grad_norm()
-        saved = last_checkpoint(self.setting, self.stepper, self.tally, self.state)
+        saved = last_checkpoint(self.spec, self.stepper, self.tally, self.state)
         return self.folder.save(LAST, saved)

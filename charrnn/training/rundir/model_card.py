@@ -16,27 +16,27 @@ import charrnn
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
 from charrnn.text.corpus import Corpus
-from charrnn.training.state import Setting, Tally
+from charrnn.training.state import RunSpec, Tally
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
 
 
-def card(setting: Setting, tally: Tally) -> dict[str, Any]:
+def card(spec: RunSpec, tally: Tally) -> dict[str, Any]:
     """Corpus, losses (nats a character), recipe and origin, as plain values for JSON."""
-    corpus = setting.corpus
+    corpus = spec.corpus
     return {
         "corpus": {
             "name": corpus.name,
             "sha256": corpus.sha256,
             "encoding": corpus.encoding,
             "chars": len(corpus),
-            "max_bytes": setting.max_bytes,
-            "lines": setting.training.lines,
-            "split": dataclasses.asdict(setting.cut),
+            "max_bytes": spec.max_bytes,
+            "lines": spec.training.lines,
+            "split": dataclasses.asdict(spec.cut),
         },
         "losses": {"train": tally.train_nats, "val": tally.best_val, "test": None},
-        "start_from": setting.start_from,
-        "training": setting.training.to_dict(),
+        "start_from": spec.start_from,
+        "training": spec.training.to_dict(),
         "progress": {
             "step": tally.step,
             "epoch": tally.epoch,
@@ -48,18 +48,18 @@ def card(setting: Setting, tally: Tally) -> dict[str, Any]:
             "torch": torch.__version__,
             "python": platform.python_version(),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "command": command(setting),
+            "command": command(spec),
         },
         "licence": LICENCE,
     }
 
 
-def command(setting: Setting) -> str:
+def command(spec: RunSpec) -> str:
     """The command line that trains such a network, everything that was chosen spelled out."""
-    model, config, corpus, cut = setting.model, setting.training, setting.corpus, setting.cut
+    model, config, corpus, cut = spec.model, spec.training, spec.corpus, spec.cut
     values: dict[str, Any] = {
-        "from": setting.start_from,
-        "max-bytes": setting.max_bytes,
+        "from": spec.start_from,
+        "max-bytes": spec.max_bytes,
         "cell": model.cell,
         "size": model.hidden,
         "layers": model.layers,
