@@ -160,12 +160,12 @@ def _resume(
             raise
         streams = _streams(spec)
         stepper = _stepper(CharNetwork(spec.model), spec.training, listener)
-        tally, state = restore(last, stepper)
+        progress, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
-        if tally.window >= streams.windows:
+        if progress.window >= streams.windows:
             raise CheckpointError("the last checkpoint cannot be resumed: its window is none")
         trainer = _trainer(spec, stepper, streams, folder, listener)
-        trainer.continue_from(tally, state)
+        trainer.continue_from(progress, state)
         renew_patience(trainer, last)
         check_incomplete(trainer, last)
         folder.check_best()
@@ -222,7 +222,7 @@ def _trainer(
 
 def _run(trainer: Trainer, adopted: str = "") -> Result:
     # a run that never saved anything may have left lines, and what was not saved is logged again
-    trainer.folder.cut_metrics(trainer.tally.step if trainer.resumed else -1)
+    trainer.folder.cut_metrics(trainer.progress.step if trainer.resumed else -1)
     trainer.listener.on_plan(_plan(trainer, adopted))
     return finish(trainer, trainer.train())
 
@@ -237,7 +237,7 @@ def _plan(trainer: Trainer, adopted: str) -> Plan:
         corpus=spec.corpus.name,
         chars=chars,
         place=trainer.stepper.place.describe(),
-        resumed_at=trainer.tally.step,
+        resumed_at=trainer.progress.step,
         origin=adopted,
     )
 

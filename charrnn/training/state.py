@@ -40,7 +40,7 @@ class RunSpec:
 
 
 @dataclass
-class Tally:
+class TrainingState:
     """Where a run stands, apart from its tensors; all of it goes into the last checkpoint.
 
     ``loss_sum`` and ``loss_steps`` count since the last report, ``worse`` validations since the

@@ -171,19 +171,19 @@ def small_files(size: int) -> None:
 
 def every_step() -> None:
     """Validate and save at every step; steps that are saved for good go to the file ``saved``."""
-    _wrap("charrnn.training.loop.trainer.Trainer._due", lambda real, self: _is_new(self.tally))
+    _wrap("charrnn.training.loop.trainer.Trainer._due", lambda real, self: _is_new(self.progress))
 
     def wrapper(real: Callable[..., Any], self: Any) -> Any:
         done = real(self)
         with open("saved", "a") as file:
-            file.write(f"{self.tally.step}\n")
+            file.write(f"{self.progress.step}\n")
         return done
 
     _wrap("charrnn.training.loop.trainer.Trainer._save_last", wrapper)
 
 
-def _is_new(tally: Any) -> bool:
-    return bool(tally.validated_step != tally.step)
+def _is_new(progress: Any) -> bool:
+    return bool(progress.validated_step != progress.step)
 
 
 def during(place: str, first: int, after: int, begin: str, end: str, *values: Any) -> None:

@@ -42,7 +42,7 @@ from charrnn.training.recipes import PRESETS, choose
 from charrnn.training.rundir.directory import RunFolder, occupied
 from charrnn.training.rundir.metrics import append, cut
 from charrnn.training.rundir.model_card import _as_argument, _plain
-from charrnn.training.state import Tally
+from charrnn.training.state import TrainingState
 from charrnn.training.texts import TextChoice
 from tests.support.checkpoints import ROOT
 from tests.support.processes import TEXT
@@ -417,7 +417,7 @@ def test_a_time_budget_is_kept(corpus, tmp_path):
 
 def test_the_schedule_warms_up_stays_and_falls_to_zero():
     config = TrainConfig(steps=1000, lr=1.0, warmup=10, flat=0.3)
-    rates = [learning_rate(config, s, Budget(1000, 0).progress(s, 0)) for s in range(1000)]
+    rates = [learning_rate(config, s, Budget(1000, 0).fraction(s, 0)) for s in range(1000)]
     assert rates[:10] == sorted(rates[:10])
     assert set(rates[10:300]) == {1.0}
     assert rates[300:] == sorted(rates[300:], reverse=True)
@@ -426,11 +426,11 @@ def test_the_schedule_warms_up_stays_and_falls_to_zero():
 
 def test_a_short_budget_warms_up_in_a_tenth_of_it():
     config = TrainConfig(steps=80, lr=1.0, warmup=100, flat=0.3)
-    rates = [learning_rate(config, s, Budget(80, 0).progress(s, 0)) for s in range(80)]
+    rates = [learning_rate(config, s, Budget(80, 0).fraction(s, 0)) for s in range(80)]
     assert rates[:8] == sorted(rates[:8])
     assert set(rates[8:24]) == {1.0}
     long = Budget(100_000, 0)
-    rates = [learning_rate(config, s, long.progress(s, 0)) for s in range(120)]
+    rates = [learning_rate(config, s, long.fraction(s, 0)) for s in range(120)]
     assert rates[99] < 1.0 == rates[100]
 
 
@@ -551,7 +551,7 @@ def test_time_for_a_validation_is_set_aside_before_there_was_one(
 def test_a_loss_that_nobody_had_read_does_not_hide_a_signal():
     """On a GPU it is read once in a while; then it is too late to keep anything."""
     trainer = object.__new__(loop.Trainer)
-    trainer._losses, trainer.tally = [torch.tensor(float("nan"))], Tally(step=7)
+    trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
     trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
     trainer.folder = SimpleNamespace(path=Path("run"), has=lambda name: True)
     left = trainer._parting(Interrupted(signal.SIGTERM, ""))

@@ -16,7 +16,9 @@ from charrnn.model.network import State
 from charrnn.training.hardware.throughput import machine
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir.model_card import card
-from charrnn.training.state import RunSpec, Tally
+from charrnn.training.state import RunSpec, TrainingState
+
+TALLY = "tally"  # the training state's name in the file, from the first version on
 
 
 def environment(stepper: Stepper) -> dict[str, Any]:
@@ -35,14 +37,16 @@ def environment(stepper: Stepper) -> dict[str, Any]:
     }
 
 
-def best_checkpoint(spec: RunSpec, stepper: Stepper, tally: Tally) -> Checkpoint:
+def best_checkpoint(spec: RunSpec, stepper: Stepper, progress: TrainingState) -> Checkpoint:
     """The file to share: the averaged weights and the card."""
     with stepper.averaged_weights():
         weights: Tensors = dict(stepper.network.to_numpy())
-    return Checkpoint(spec.model, spec.corpus.vocab, weights, card(spec, tally))
+    return Checkpoint(spec.model, spec.corpus.vocab, weights, card(spec, progress))
 
 
-def last_checkpoint(spec: RunSpec, stepper: Stepper, tally: Tally, state: State) -> Checkpoint:
+def last_checkpoint(
+    spec: RunSpec, stepper: Stepper, progress: TrainingState, state: State
+) -> Checkpoint:
     """All that resuming needs."""
     hx, cx = state
     extra = {
@@ -53,23 +57,23 @@ def last_checkpoint(spec: RunSpec, stepper: Stepper, tally: Tally, state: State)
     }
     if spec.training.ema:
         extra["averaged"] = stepper.averaged
-    meta = card(spec, tally) | {
-        "resume": {"tally": dataclasses.asdict(tally), "environment": environment(stepper)}
+    meta = card(spec, progress) | {
+        "resume": {TALLY: dataclasses.asdict(progress), "environment": environment(stepper)}
     }
     weights: Tensors = dict(stepper.network.to_numpy())
     tensors = {name: value.cpu().numpy().copy() for name, value in extra.items()}
     return Checkpoint(spec.model, spec.corpus.vocab, weights, meta, tensors)
 
 
-def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
-    """Set ``stepper`` to where ``checkpoint`` stands; its tally and carried state.
+def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[TrainingState, State]:
+    """Set ``stepper`` to where ``checkpoint`` stands; its training state and recurrent state.
 
     Raises:
         CheckpointError: it lacks what resuming needs.
 
     """
     try:
-        tally = Tally(**checkpoint.meta["resume"]["tally"])
+        progress = TrainingState(**checkpoint.meta["resume"][TALLY])
         extra = checkpoint.extra
         stepper.network.load_numpy(checkpoint.weights)
         targets = {
@@ -80,7 +84,7 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
             targets["averaged"] = stepper.averaged
         for name, target in targets.items():
             target.copy_(_tensor(extra, name, target.shape))
-        stepper.done = tally.step
+        stepper.done = progress.step
         config, B = checkpoint.config, stepper.config.batch
         hx, cx = (
             _tensor(extra, f"state.{name}", (config.layers, B, width)).to(stepper.place.device)
@@ -92,7 +96,7 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[Tally, State]:
         raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
     except ConfigError as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
-    return tally, (hx, cx)
+    return progress, (hx, cx)
 
 
 def _tensor(extra: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:

@@ -43,7 +43,7 @@ def finish(trainer: Trainer, early: bool) -> Result:
 
 
 def _said(trainer: Trainer) -> str:
-    if trainer.folder.has_result(trainer.tally.step):
+    if trainer.folder.has_result(trainer.progress.step):
         return f"the last step; the run is complete in {trainer.folder.path}"
     return f"the last step, before the result was written; to go on: {trainer.resuming}"
 
@@ -52,7 +52,7 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     """The best network's temperature, made part of its weights, and its validation loss then."""
     spec, folder = trainer.spec, trainer.folder
     there = folder.best_val()  # which need not be of this run's last bar
-    best_val = trainer.tally.best_val if there is None else there
+    best_val = trainer.progress.best_val if there is None else there
     enough = length(spec.parts.val) >= LEAST_TO_FIT
     if not (spec.training.fit_temperature and enough and folder.has(BEST)):
         return None, best_val
@@ -102,13 +102,13 @@ def _result(
     val: float | None,
     test: float | None,
 ) -> Result:
-    tally = trainer.tally
+    progress = trainer.progress
     return Result(
         folder=trainer.folder.path,
-        steps=tally.step,
-        chars=tally.chars,
-        elapsed_s=round(tally.elapsed_s, 1),
-        train=tally.train_nats,
+        steps=progress.step,
+        chars=progress.chars,
+        elapsed_s=round(progress.elapsed_s, 1),
+        train=progress.train_nats,
         best_val=val,
         test=test,
         seed=trainer.spec.training.seed,

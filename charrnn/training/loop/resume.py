@@ -111,7 +111,7 @@ def _same_budget(trainer: Trainer, last: Checkpoint) -> bool:
 def renew_patience(trainer: Trainer, last: Checkpoint) -> None:
     """Count worse validations anew in a run that got another budget: its rate rises again."""
     if not _same_budget(trainer, last):
-        trainer.tally.worse = 0
+        trainer.progress.worse = 0
 
 
 def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
@@ -121,14 +121,14 @@ def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
         ConfigError: the budget is spent, or is what it was, and the result is written.
 
     """
-    tally, patience = trainer.tally, last.about("training").get("patience")
+    progress, patience = trainer.progress, last.about("training").get("patience")
     # the clock may stand a little before the budget's end, which is no reason to train on
     same = _same_budget(trainer, last) and trainer.config.patience == patience
-    if (same or trainer.complete) and trainer.folder.has_result(tally.step):
+    if (same or trainer.complete) and trainer.folder.has_result(progress.step):
         more = "--patience, " if trainer.out_of_patience else ""
         raise ConfigError(
-            f"the run in {trainer.folder.path} is complete after {counted(tally.step, 'step')} and "
-            f"{tally.elapsed_s:.0f} s: "
+            f"the run in {trainer.folder.path} is complete after "
+            f"{counted(progress.step, 'step')} and {progress.elapsed_s:.0f} s: "
             f"a larger {more}--epochs, --steps or --time goes on with it"
         )
 

@@ -32,7 +32,7 @@ from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
 from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.rundir.directory import RunFolder
-from charrnn.training.state import RunSpec, Tally
+from charrnn.training.state import RunSpec, TrainingState
 
 REPORT_EVERY = 50  # steps
 VALIDATIONS = 20  # a run, about
@@ -42,7 +42,7 @@ EVALUATION_SHARE = 0.04  # of the time that a run with a time limit may spend on
 class Trainer:
     """A run from its beginning, or from where ``continue_from`` puts it, to its budget's end.
 
-    ``state`` is the carried ``(hx, cx)``; everything else that a run is lies in ``tally`` (plain
+    ``state`` is the carried ``(hx, cx)``; everything else that a run is lies in ``progress`` (plain
     numbers), in ``stepper`` (tensors) and in ``spec`` (what never changes).
     """
 
@@ -57,34 +57,36 @@ class Trainer:
         self.spec, self.stepper, self.streams = spec, stepper, streams
         self.windows = Windows(streams, stepper.place.device)
         self.folder, self.listener = folder, listener
-        self.tally = Tally()
+        self.progress = TrainingState()
         self.config = spec.training
         self.budget = Budget.of(self.config, streams.windows)
         self.state = stepper.network.zero_state(self.config.batch)
         self._losses: list[Tensor] = []  # of steps not yet looked at
         self._norm: Tensor | None = None
         self._clock = Clock()
-        self._reported = self.tally.at
+        self._reported = self.progress.at
         self.resumed = False
 
-    def continue_from(self, tally: Tally, state: State) -> None:
+    def continue_from(self, progress: TrainingState, state: State) -> None:
         """Go on from a restored checkpoint."""
-        self.tally, self.state, self.resumed = tally, state, True
-        self._clock = Clock(tally.elapsed_s)
-        self._reported = tally.at
+        self.progress, self.state, self.resumed = progress, state, True
+        self._clock = Clock(progress.elapsed_s)
+        self._reported = progress.at
 
     @property
     def complete(self) -> bool:
         """Whether patience is at its end, or the budget is spent and what it bought validated."""
-        tally = self.tally
-        spent = self.budget.spent(tally.step, tally.elapsed_s + tally.validation_s)
-        return self.out_of_patience or (spent and tally.validated_step == tally.step)
+        progress = self.progress
+        spent = self.budget.spent(progress.step, progress.elapsed_s + progress.validation_s)
+        return self.out_of_patience or (spent and progress.validated_step == progress.step)
 
     @property
     def out_of_patience(self) -> bool:
         """Whether the last validations, of which nothing was trained since, were all worse."""
-        tally = self.tally
-        return 0 < self.config.patience <= tally.worse and tally.validated_step == tally.step
+        progress = self.progress
+        return (
+            0 < self.config.patience <= progress.worse and progress.validated_step == progress.step
+        )
 
     def train(self) -> bool:
         """Train until the budget is spent; True if patience ended it before.
@@ -104,7 +106,7 @@ class Trainer:
                     self._validate()
                 else:
                     self._step()
-            if self.tally.validated_step != self.tally.step or self.tally.step == 0:
+            if self.progress.validated_step != self.progress.step or self.progress.step == 0:
                 self._validate()
         except (OSError, CacheError, CorpusError, Interrupted) as error:
             raise self._parting(error) from None
@@ -116,9 +118,9 @@ class Trainer:
             evaluation = self._evaluate()
             self._judge(None if evaluation is None else evaluation.nats_per_char)
         if not self.folder.has(BEST):
-            if self.tally.worse:  # the bar is that of the network that is gone
+            if self.progress.worse:  # the bar is that of the network that is gone
                 evaluation = self._evaluate()
-                self.tally.best_val = None if evaluation is None else evaluation.nats_per_char
+                self.progress.best_val = None if evaluation is None else evaluation.nats_per_char
             self._save_best()
         if not self.folder.has(LAST) or self.folder.owes(LAST):
             self._save_last()
@@ -136,7 +138,7 @@ class Trainer:
 
     def _keep(self) -> str:
         """Save where the run stands, and say so."""
-        step, saved = f"{self.tally.step:,}", False
+        step, saved = f"{self.progress.step:,}", False
         try:
             self._settle()
             saved = self._save_last()
@@ -152,37 +154,37 @@ class Trainer:
         return shlex.join(["charrnn", "train", "--resume", "--out", str(self.folder.path)])
 
     def _spent(self) -> bool:
-        self.tally.elapsed_s = self._clock.now()
+        self.progress.elapsed_s = self._clock.now()
         # the last validation belongs to the time that was asked for
-        return self.budget.spent(self.tally.step, self.tally.elapsed_s + self._validation_s)
+        return self.budget.spent(self.progress.step, self.progress.elapsed_s + self._validation_s)
 
     @property
     def _validation_s(self) -> float:
         """What a validation takes: as long as the last one, and before it as is to be expected."""
-        tally = self.tally
-        if tally.validation_s or not tally.chars:
-            return tally.validation_s
+        progress = self.progress
+        if progress.validation_s or not progress.chars:
+            return progress.validation_s
         read = length(self.spec.parts.val) / 3  # without learning, three times as fast
-        return min(read * tally.elapsed_s / tally.chars, self.budget.seconds / 4)
+        return min(read * progress.elapsed_s / progress.chars, self.budget.seconds / 4)
 
     def _step(self) -> None:
-        tally = self.tally
-        if tally.position.window == 0:
+        progress = self.progress
+        if progress.position.window == 0:
             self.state = self.stepper.network.zero_state(self.config.batch)
-        progress = self.budget.progress(tally.step, tally.elapsed_s, self._validation_s)
-        tally.lr = learning_rate(self.config, tally.step, progress)
-        x, y = self.windows.at(tally.position)
-        result = self.stepper.step(x, y, self.state, tally.lr)
+        fraction = self.budget.fraction(progress.step, progress.elapsed_s, self._validation_s)
+        progress.lr = learning_rate(self.config, progress.step, fraction)
+        x, y = self.windows.at(progress.position)
+        result = self.stepper.step(x, y, self.state, progress.lr)
         self._losses.append(result.loss)
         self._norm = result.grad_norm
         # reading a number waits for a GPU, so there it is done once a report
         if self.windows.device.type == "cpu" or len(self._losses) >= REPORT_EVERY:
             self._settle()
         self.state = result.state
-        tally.advance(self.streams.after(tally.position), x.numel())
-        self.listener.on_step(progress, tally.chars, tally.mean_loss)
+        progress.advance(self.streams.after(progress.position), x.numel())
+        self.listener.on_step(fraction, progress.chars, progress.mean_loss)
         # a validation reports too, and with the same losses
-        if tally.step % REPORT_EVERY == 0 and not self._due() and not self._spent():
+        if progress.step % REPORT_EVERY == 0 and not self._due() and not self._spent():
             self.listener.on_report(self._report(None))
 
     def _settle(self) -> None:
@@ -194,9 +196,9 @@ class Trainer:
         """
         for loss in torch.stack(self._losses).tolist() if self._losses else ():
             if not math.isfinite(loss):
-                raise self._not_finite(f"the loss is {loss} near step {self.tally.step + 1}")
-            self.tally.loss_sum += loss
-            self.tally.loss_steps += 1
+                raise self._not_finite(f"the loss is {loss} near step {self.progress.step + 1}")
+            self.progress.loss_sum += loss
+            self.progress.loss_steps += 1
         self._losses.clear()
 
     def _not_finite(self, what: str) -> NonFiniteLossError:
@@ -214,24 +216,24 @@ class Trainer:
                 f"{skipped} of the last steps changed nothing: their gradients were not finite; "
                 "if that goes on, try --precision float32 or a smaller --lr"
             )
-        tally = self.tally
-        tally.elapsed_s = self._clock.now()
-        chars = tally.chars - self._reported[0]
-        seconds = (tally.elapsed_s if until is None else until) - self._reported[1]
-        self._reported = tally.at
-        tally.train_nats = tally.mean_loss if tally.loss_steps else tally.train_nats
+        progress = self.progress
+        progress.elapsed_s = self._clock.now()
+        chars = progress.chars - self._reported[0]
+        seconds = (progress.elapsed_s if until is None else until) - self._reported[1]
+        self._reported = progress.at
+        progress.train_nats = progress.mean_loss if progress.loss_steps else progress.train_nats
         report = Report(
-            step=tally.step,
-            epoch=tally.epoch,
-            chars=tally.chars,
-            elapsed_s=round(tally.elapsed_s, 3),
-            lr=tally.lr,
-            train_nats=tally.mean_loss,
+            step=progress.step,
+            epoch=progress.epoch,
+            chars=progress.chars,
+            elapsed_s=round(progress.elapsed_s, 3),
+            lr=progress.lr,
+            train_nats=progress.mean_loss,
             val_nats=val_nats,
             grad_norm=self._grad_norm(),
             chars_per_second=round(chars / seconds, 1) if chars and seconds > 0 else None,
         )
-        tally.loss_sum, tally.loss_steps = 0.0, 0
+        progress.loss_sum, progress.loss_steps = 0.0, 0
         self.folder.append_metrics(report.to_dict())
         return report
 
@@ -239,52 +241,52 @@ class Trainer:
         """The last step's, read from the device; None where it is not finite (JSON has no inf)."""
         if self._norm is not None:
             norm = float(self._norm)
-            self.tally.grad_norm = norm if math.isfinite(norm) else None
-        return self.tally.grad_norm
+            self.progress.grad_norm = norm if math.isfinite(norm) else None
+        return self.progress.grad_norm
 
     def _due(self) -> bool:
         """Whether to validate now: by steps, which a resumed run repeats, or by the clock."""
-        if self.tally.validated_step == self.tally.step:
+        if self.progress.validated_step == self.progress.step:
             return False
         if self.config.eval_every:
-            return self.tally.step % self.config.eval_every == 0
+            return self.progress.step % self.config.eval_every == 0
         if self.budget.total_steps:
-            return self.tally.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
+            return self.progress.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
         cost, seconds = self._validation_s / EVALUATION_SHARE, self.budget.seconds
-        if not self.tally.validation_s and cost < seconds:
+        if not self.progress.validation_s and cost < seconds:
             cost = 0.0  # the first look comes early
         pause = max(seconds / VALIDATIONS, cost)
-        return self._clock.now() - self.tally.validated_s >= pause
+        return self._clock.now() - self.progress.validated_s >= pause
 
     def _validate(self) -> None:
         """Evaluate, keep the best, save, show a sample."""
         self._settle()
-        tally, began = self.tally, self._clock.now()
+        progress, began = self.progress, self._clock.now()
         evaluation = self._evaluate()
         if evaluation is not None and not math.isfinite(evaluation.nats):
-            raise self._not_finite(f"the validation loss is not finite at step {tally.step}")
-        tally.validated_step = tally.step
+            raise self._not_finite(f"the validation loss is not finite at step {progress.step}")
+        progress.validated_step = progress.step
         val_nats = None if evaluation is None else evaluation.nats_per_char
-        told = evaluation is not None or tally.loss_steps > 0
+        told = evaluation is not None or progress.loss_steps > 0
         report = self._report(val_nats, began) if told else None
         self._judge(val_nats)
-        tally.validated_s = self._clock.now()
-        tally.validation_s = tally.validated_s - began
+        progress.validated_s = self._clock.now()
+        progress.validation_s = progress.validated_s - began
         self._save_last()
         if report is not None:
             self.listener.on_report(report)
         self.listener.on_sample(preview(self.spec, self.stepper))
-        tally.elapsed_s = self._clock.now()
-        tally.validation_s = tally.elapsed_s - began  # with saving and sample
-        self._reported = tally.at
+        progress.elapsed_s = self._clock.now()
+        progress.validation_s = progress.elapsed_s - began  # with saving and sample
+        self._reported = progress.at
 
     def _judge(self, val_nats: float | None) -> None:
         """Keep the network if it is the best so far; one that is not there sets no bar."""
         if not self.folder.has(BEST):  # somebody removed it
-            self.tally.best_val = None
-        before = self.tally.best_val, self.tally.worse
-        if self.tally.judge(val_nats) and not self._bettered(val_nats) and not self._save_best():
-            self.tally.best_val, self.tally.worse = before
+            self.progress.best_val = None
+        before = self.progress.best_val, self.progress.worse
+        if self.progress.judge(val_nats) and not self._bettered(val_nats) and not self._save_best():
+            self.progress.best_val, self.progress.worse = before
 
     def _bettered(self, val_nats: float | None) -> bool:
         """Whether the file holds a better network than one of ``val_nats``.
@@ -297,7 +299,7 @@ class Trainer:
         return there is not None and there < val_nats
 
     def _save_best(self) -> bool:
-        return self.folder.save(BEST, best_checkpoint(self.spec, self.stepper, self.tally))
+        return self.folder.save(BEST, best_checkpoint(self.spec, self.stepper, self.progress))
 
     def _evaluate(self) -> Score | None:
         if not self.spec.parts.val:
@@ -313,7 +315,7 @@ class Trainer:
             )
 
     def _save_last(self) -> bool:
-        self.tally.elapsed_s = self._clock.now()
+        self.progress.elapsed_s = self._clock.now()
         self._grad_norm()
-        saved = last_checkpoint(self.spec, self.stepper, self.tally, self.state)
+        saved = last_checkpoint(self.spec, self.stepper, self.progress, self.state)
         return self.folder.save(LAST, saved)

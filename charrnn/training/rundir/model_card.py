@@ -16,12 +16,12 @@ import charrnn
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
 from charrnn.text.corpus import Corpus
-from charrnn.training.state import RunSpec, Tally
+from charrnn.training.state import RunSpec, TrainingState
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
 
 
-def card(spec: RunSpec, tally: Tally) -> dict[str, Any]:
+def card(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
     """Corpus, losses (nats a character), recipe and origin, as plain values for JSON."""
     corpus = spec.corpus
     return {
@@ -34,14 +34,14 @@ def card(spec: RunSpec, tally: Tally) -> dict[str, Any]:
             "lines": spec.training.lines,
             "split": dataclasses.asdict(spec.cut),
         },
-        "losses": {"train": tally.train_nats, "val": tally.best_val, "test": None},
+        "losses": {"train": progress.train_nats, "val": progress.best_val, "test": None},
         "start_from": spec.start_from,
         "training": spec.training.to_dict(),
         "progress": {
-            "step": tally.step,
-            "epoch": tally.epoch,
-            "chars": tally.chars,
-            "elapsed_s": round(tally.elapsed_s, 1),
+            "step": progress.step,
+            "epoch": progress.epoch,
+            "chars": progress.chars,
+            "elapsed_s": round(progress.elapsed_s, 1),
         },
         "made": {
             "by": f"charrnn {charrnn.__version__}",
