@@ -56,7 +56,7 @@ def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
     return math.floor(whole * (1 - val - test)), math.floor(whole * (1 - test))
 
 
-def check_cut(kind: Split, val_frac: float, test_frac: float) -> None:
+def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
     """See to it that some text could be cut so.
 
     Raises:
@@ -76,11 +76,11 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
     """Cut ``n`` positions into training, validation and test parts.
 
     Raises:
-        ConfigError: as ``check_cut``.
+        ConfigError: as ``check_split``.
         CorpusError: ``interleaved`` cuts whole windows of 100 rows, and a part gets none.
 
     """
-    check_cut(kind, val_frac, test_frac)
+    check_split(kind, val_frac, test_frac)
     if kind == "contiguous":
         a, b = _cuts(n, val_frac, test_frac)
         return Parts(_ranges((0, a)), _ranges((a, b)), _ranges((b, n)))

@@ -19,7 +19,7 @@ from charrnn.paths import find_checkpoint
 from charrnn.text.corpus import Corpus
 from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
-from charrnn.text.splits import Parts, check_cut, length
+from charrnn.text.splits import Parts, check_split, length
 from charrnn.text.streams import Streams
 from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
@@ -117,13 +117,13 @@ def _start(
         text = text.read_as(origin)
     # whatever is wrong is found before the work begins
     settle(settings, preset)
-    check_cut(**dataclasses.asdict(text.cut()))
+    check_split(**dataclasses.asdict(text.split_spec()))
     place = choose_place(_where(settings))
     if out is not None:
         check_vacant(out)
     corpus = text.encode()
-    cut = text.cut(len(corpus))
-    parts = parts_of(corpus, cut)
+    split_spec = text.split_spec(len(corpus))
+    parts = parts_of(corpus, split_spec)
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(f"{mark}: --encoding {better} leaves it out")
@@ -139,7 +139,7 @@ def _start(
     )
     began = None if start_from is None else str(start_from)
     most = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
-    spec = RunSpec(model, config, corpus, cut, parts, most, began)
+    spec = RunSpec(model, config, corpus, split_spec, parts, most, began)
     network = CharNetwork(model, config.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
     streams, stepper = _streams(spec), _stepper(network, config, listener)

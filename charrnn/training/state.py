@@ -14,7 +14,7 @@ FURTHEST = 2**53  # of steps, characters or windows: no run comes so far
 
 
 @dataclass(frozen=True)
-class Cut:
+class SplitSpec:
     """How the corpus was split."""
 
     kind: Split
@@ -33,7 +33,7 @@ class RunSpec:
     model: ModelConfig
     training: TrainConfig
     corpus: Corpus
-    cut: Cut
+    split: SplitSpec
     parts: Parts
     max_bytes: int | None = None
     start_from: str | None = None

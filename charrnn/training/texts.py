@@ -1,4 +1,4 @@
-"""Which text trains, how it is read and how it is cut."""
+"""Which text trains, how it is read and how it is split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.paths import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.sources import find_codec
 from charrnn.text.splits import Parts, length, split
-from charrnn.training.state import Cut
+from charrnn.training.state import SplitSpec
 
 UTF8, BYTES = "utf-8", "bytes"
 VALIDATED = 500_000  # characters that validate unless another part is asked for, at most
@@ -36,7 +36,7 @@ def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class TextChoice:
-    """Which text trains, how it is read and how it is cut; None: nothing was said of it."""
+    """Which text trains, how it is read and how it is split; None: nothing was said of it."""
 
     paths: tuple[str | Path, ...] = ()
     is_bytes: bool = False
@@ -46,15 +46,15 @@ class TextChoice:
     val_frac: float | None = None
     test_frac: float | None = None
 
-    def cut(self, size: int = 0) -> Cut:
-        """How a text of ``size`` characters is cut.
+    def split_spec(self, size: int = 0) -> SplitSpec:
+        """How a text of ``size`` characters is split.
 
         0.1 of it validates, of a long one no more than tells networks apart. An interleaved split,
         which exists for comparisons, always takes 0.1, and tests on 0.1 too.
         """
         compared = self.split == "interleaved"
         val_frac = 0.1 if compared else min(0.1, VALIDATED / max(size, 1))
-        return Cut(
+        return SplitSpec(
             "contiguous" if self.split is None else self.split,
             val_frac if self.val_frac is None else self.val_frac,
             (0.1 if compared else 0.0) if self.test_frac is None else self.test_frac,
@@ -99,14 +99,14 @@ class TextChoice:
         )
 
 
-def parts_of(corpus: Corpus, cut: Cut) -> Parts:
-    """``corpus`` cut as ``cut`` says.
+def parts_of(corpus: Corpus, split_spec: SplitSpec) -> Parts:
+    """``corpus`` split as ``split_spec`` says.
 
     Raises:
         CorpusError: too little of it is left to train on.
 
     """
-    parts = split(len(corpus), cut.kind, cut.val_frac, cut.test_frac)
+    parts = split(len(corpus), split_spec.kind, split_spec.val_frac, split_spec.test_frac)
     if length(parts.train) < 2:
         raise CorpusError(
             f"{corpus.name} has {counted(len(corpus), 'character')}, "

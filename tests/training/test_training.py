@@ -568,10 +568,10 @@ def test_the_command_on_a_card_names_a_text_that_is_only_called_as_the_bundled_o
 
 
 def test_a_long_text_validates_on_no_more_than_tells_networks_apart():
-    assert TextChoice().cut(10**6).val_frac == 0.1
-    assert TextChoice().cut(10**8).val_frac == 0.005
-    assert TextChoice(val_frac=0.3).cut(10**8).val_frac == 0.3
-    assert TextChoice(split="interleaved").cut(10**8).val_frac == 0.1
+    assert TextChoice().split_spec(10**6).val_frac == 0.1
+    assert TextChoice().split_spec(10**8).val_frac == 0.005
+    assert TextChoice(val_frac=0.3).split_spec(10**8).val_frac == 0.3
+    assert TextChoice(split="interleaved").split_spec(10**8).val_frac == 0.1
 
 
 def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_stays():

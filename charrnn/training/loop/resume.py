@@ -13,7 +13,7 @@ from charrnn.training.events import Listener
 from charrnn.training.loop.checkpointing import environment
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.trainer import Trainer
-from charrnn.training.state import Cut, RunSpec
+from charrnn.training.state import RunSpec, SplitSpec
 from charrnn.training.texts import TextChoice, parts_of, reading
 
 # what may change when a run goes on; everything else is part of what the run is
@@ -34,7 +34,7 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
     """
     card = last.meta
     try:
-        named, cut = card["corpus"], Cut(**card["corpus"]["split"])
+        named, split_spec = card["corpus"], SplitSpec(**card["corpus"]["split"])
         config = card["training"]
         name, digest, encoding = named["name"], named["sha256"], named["encoding"]
         max_bytes, start_from = named.get("max_bytes"), card.get("start_from")
@@ -45,7 +45,7 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
         raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
     _check_unchanged(settings, last.config.to_dict() | config)
     beginning = max_bytes if type(max_bytes) is int and max_bytes > 0 else None
-    was = dataclasses.replace(_text_of(encoding, cut), max_bytes=beginning)
+    was = dataclasses.replace(_text_of(encoding, split_spec), max_bytes=beginning)
     _check_unchanged(_asked(text), _asked(was, of_default=True))
     if any(budget in settings for budget in BUDGETS):
         config = config | dict.fromkeys(BUDGETS, 0)
@@ -56,14 +56,16 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
     changed = {name: value for name, value in settings.items() if name in CHANGEABLE}
     config = TrainConfig.from_dict(config | changed)
     try:
-        parts = parts_of(corpus, cut)
+        parts = parts_of(corpus, split_spec)
     except ConfigError as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
-    return RunSpec(last.config, config, corpus, cut, parts, beginning, start_from)
+    return RunSpec(last.config, config, corpus, split_spec, parts, beginning, start_from)
 
 
-def _text_of(encoding: str, cut: Cut) -> TextChoice:
-    text = TextChoice(split=cut.kind, val_frac=cut.val_frac, test_frac=cut.test_frac)
+def _text_of(encoding: str, split_spec: SplitSpec) -> TextChoice:
+    text = TextChoice(
+        split=split_spec.kind, val_frac=split_spec.val_frac, test_frac=split_spec.test_frac
+    )
     return dataclasses.replace(text, **reading(encoding))
 
 

@@ -32,7 +32,7 @@ def card(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
             "chars": len(corpus),
             "max_bytes": spec.max_bytes,
             "lines": spec.training.lines,
-            "split": dataclasses.asdict(spec.cut),
+            "split": dataclasses.asdict(spec.split),
         },
         "losses": {"train": progress.train_nats, "val": progress.best_val, "test": None},
         "start_from": spec.start_from,
@@ -56,7 +56,7 @@ def card(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
 
 def command(spec: RunSpec) -> str:
     """The command line that trains such a network, everything that was chosen spelled out."""
-    model, config, corpus, cut = spec.model, spec.training, spec.corpus, spec.cut
+    model, config, corpus, split = spec.model, spec.training, spec.corpus, spec.split
     values: dict[str, Any] = {
         "from": spec.start_from,
         "max-bytes": spec.max_bytes,
@@ -72,9 +72,9 @@ def command(spec: RunSpec) -> str:
         "weight-dropout": config.weight_dropout,
         "ema": config.ema,
         "patience": config.patience,
-        "split": cut.kind,
-        "val-frac": cut.val_frac,
-        "test-frac": cut.test_frac,
+        "split": split.kind,
+        "val-frac": split.val_frac,
+        "test-frac": split.test_frac,
         "epochs": config.epochs or None,
         "steps": config.steps or None,
         "time": _plain(config.seconds) + "s" if config.seconds else None,
