@@ -262,7 +262,7 @@ def describe(plan: Plan) -> list[str]:
         f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
         f"{model.parameters / 1e6:.2f} M weights; {counted(config.batch, 'stream')} of "
         f"{config.window}, lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
-        f"{doing} on {plan.place} into {plan.folder}",
+        f"{doing} on {plan.hardware} into {plan.folder}",
     ]
 
 

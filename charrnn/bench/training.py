@@ -22,7 +22,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.kernels.memory import default_memory, keep_memory
 from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
-from charrnn.training.hardware.device import Place, choose_place
+from charrnn.training.hardware.device import Hardware, choose_hardware
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Stepper
 
@@ -81,14 +81,16 @@ class _Plain(nn.Module):
         return self.head(y), state
 
 
-def _plain_step(config: ModelConfig, place: Place, autocast: bool) -> Callable[[Tensor], object]:
-    network = _Plain(config).to(place.device)
+def _plain_step(
+    config: ModelConfig, hardware: Hardware, autocast: bool
+) -> Callable[[Tensor], object]:
+    network = _Plain(config).to(hardware.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     carried: list[object] = [None]
 
     def step(text: Tensor) -> object:
         x, y = text[:, :-1], text[:, 1:]
-        with torch.autocast(place.device.type, torch.bfloat16, enabled=autocast):
+        with torch.autocast(hardware.device.type, torch.bfloat16, enabled=autocast):
             logits, state = network(x, carried[0])
         loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
         optimizer.zero_grad()
@@ -104,9 +106,9 @@ def _plain_step(config: ModelConfig, place: Place, autocast: bool) -> Callable[[
 
 
 def _own_step(
-    config: ModelConfig, settings: TrainConfig, place: Place
+    config: ModelConfig, settings: TrainConfig, hardware: Hardware
 ) -> Callable[[Tensor], object]:
-    stepper = Stepper(CharNetwork(config), settings, place)
+    stepper = Stepper(CharNetwork(config), settings, hardware)
     carried = [stepper.network.zero_state(settings.batch)]
 
     def step(text: Tensor) -> object:
@@ -131,20 +133,20 @@ def bench_training(
     ``product`` is the side of the square matrices whose product's rate is the ceiling (0: as large
     as the device needs).
     """
-    place = choose_place(settings)
+    hardware = choose_hardware(settings)
     size = (settings.batch, settings.window + 1)
-    text = torch.randint(config.vocab_size, size, device=place.device)
+    text = torch.randint(config.vocab_size, size, device=hardware.device)
     steps = {
-        "own": _own_step(config, settings, place),
-        "reference": _plain_step(config, place, False),
+        "own": _own_step(config, settings, hardware),
+        "reference": _plain_step(config, hardware, False),
     }
-    if place.dtype is not None:
-        steps["autocast"] = _plain_step(config, place, True)
-    taken = _interleave(steps, text, place.device, turns, turn_s)
+    if hardware.dtype is not None:
+        steps["autocast"] = _plain_step(config, hardware, True)
+    taken = _interleave(steps, text, hardware.device, turns, turn_s)
     chars = settings.batch * settings.window
     rate = {name: chars / seconds for name, seconds in taken.items()}
-    product = product or (2048 if place.device.type == "cpu" else 8192)
-    ceiling = matmul_flops(place.device, place.dtype or torch.float32, product)
+    product = product or (2048 if hardware.device.type == "cpu" else 8192)
+    ceiling = matmul_flops(hardware.device, hardware.dtype or torch.float32, product)
     autocast = rate.get("autocast")
     return TrainBench(
         cell=config.cell,
@@ -152,7 +154,7 @@ def bench_training(
         hidden=config.hidden,
         batch=settings.batch,
         window=settings.window,
-        place=place.describe(),
+        place=hardware.describe(),
         chars_per_second=round(rate["own"], 1),
         reference_chars_per_second=round(rate["reference"], 1),
         ratio=round(rate["own"] / rate["reference"], 3),
@@ -160,7 +162,7 @@ def bench_training(
         autocast_ratio=round(rate["own"] / autocast, 3) if autocast else None,
         matmul_flops=ceiling,
         fraction_of_matmul=round(rate["own"] * flops_per_char(config) / ceiling, 4),
-        window_overhead=round(_window_seconds(settings, place.device) / taken["own"], 5),
+        window_overhead=round(_window_seconds(settings, hardware.device) / taken["own"], 5),
     )
 
 

@@ -22,7 +22,7 @@ from charrnn.text.sources import names
 from charrnn.text.splits import Parts, check_split, length
 from charrnn.text.streams import Streams
 from charrnn.training.events import Listener, Plan, Result, Silence
-from charrnn.training.hardware.device import choose_place, settings_of_torch, training_flops
+from charrnn.training.hardware.device import choose_hardware, settings_of_torch, training_flops
 from charrnn.training.loop.checkpointing import restore
 from charrnn.training.loop.finalize import finish
 from charrnn.training.loop.optimizer import Stepper
@@ -118,7 +118,7 @@ def _start(
     # whatever is wrong is found before the work begins
     settle(settings, preset)
     check_split(**dataclasses.asdict(text.split_spec()))
-    place = choose_place(_where(settings))
+    hardware = choose_hardware(_where(settings))
     if out is not None:
         check_vacant(out)
     corpus = text.encode()
@@ -134,8 +134,8 @@ def _start(
         preset=preset,
         vocab_size=len(corpus.vocab),
         train_chars=_readable(corpus, parts, settings.get("lines", False)),
-        fast=place.device.type != "cpu",
-        flops=training_flops(place),
+        fast=hardware.device.type != "cpu",
+        flops=training_flops(hardware),
     )
     began = None if start_from is None else str(start_from)
     most = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
@@ -173,19 +173,19 @@ def _resume(
 
 
 def _where(settings: dict[str, Any]) -> TrainConfig:
-    """What of ``settings`` decides the place, before the rest is chosen."""
+    """What of ``settings`` decides the hardware, before the rest is chosen."""
     names = ("device", "precision", "threads")
     return TrainConfig(steps=1, **{n: settings[n] for n in names if n in settings})
 
 
 def _stepper(network: CharNetwork, config: TrainConfig, listener: Listener) -> Stepper:
-    place = choose_place(config)
-    work = network.config.cell, place.device, place.dtype or torch.float32
+    hardware = choose_hardware(config)
+    work = network.config.cell, hardware.device, hardware.dtype or torch.float32
     if must_compile(*work):
         listener.on_compiling()
     with interrupts.at_once():
         kernels(*work)
-    return Stepper(network, config, place)
+    return Stepper(network, config, hardware)
 
 
 def _line_end(corpus: Corpus, lines: bool) -> int | None:
@@ -236,7 +236,7 @@ def _plan(trainer: Trainer, adopted: str) -> Plan:
         training=spec.training,
         corpus=spec.corpus.name,
         chars=chars,
-        place=trainer.stepper.place.describe(),
+        hardware=trainer.stepper.hardware.describe(),
         resumed_at=trainer.progress.step,
         origin=adopted,
     )

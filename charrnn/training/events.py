@@ -43,7 +43,7 @@ class Plan:
     training: TrainConfig
     corpus: str
     chars: dict[str, int]  # of the parts train, val and test
-    place: str
+    hardware: str
     resumed_at: int  # step
     origin: str = ""  # whose weights it begins with, and what became of their characters
 

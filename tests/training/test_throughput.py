@@ -12,7 +12,7 @@ from charrnn.model.layers import kernels
 from charrnn.paths import cache_folder
 from charrnn.training.hardware import device
 from charrnn.training.hardware import throughput as rates
-from charrnn.training.hardware.device import Place, training_flops
+from charrnn.training.hardware.device import Hardware, training_flops
 
 
 @pytest.fixture
@@ -57,17 +57,17 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     monkeypatch.setattr(device, "product_rate", lambda dtype: known[dtype])
     assert device._dtype("auto", torch.device("cpu")) is chosen
     rate = known[chosen or torch.float32]
-    assert 0.2 * rate < training_flops(Place(torch.device("cpu"), chosen, 2)) < rate
+    assert 0.2 * rate < training_flops(Hardware(torch.device("cpu"), chosen, 2)) < rate
 
 
 def test_less_of_the_rate_is_expected_of_tiles_than_of_vectors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(device, "product_rate", lambda *_: 1e12)
-    place, found = Place(torch.device("cpu"), torch.bfloat16, 2), {}
+    hardware, found = Hardware(torch.device("cpu"), torch.bfloat16, 2), {}
     for unit in ("amx_bf16", "avx512_bf16"):
         monkeypatch.setattr(device, "cpu_flags", lambda unit=unit: {"fpu", unit, "avx512_bf16"})
-        found[unit] = training_flops(place)
+        found[unit] = training_flops(hardware)
     assert 0 < found["amx_bf16"] < found["avx512_bf16"] < 1e12
 
 

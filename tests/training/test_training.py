@@ -211,11 +211,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
 def test_weights_are_untouched_by_a_step_whose_loss_is_not_finite(corpus):
     from charrnn.config import ModelConfig
     from charrnn.model.network import CharNetwork
-    from charrnn.training.hardware.device import choose_place
+    from charrnn.training.hardware.device import choose_hardware
 
     config = TrainConfig(steps=1, batch=2, window=3, precision="float32")
     stepper = Stepper(CharNetwork(ModelConfig(5, hidden=4, embedding=3)), config,
-                      choose_place(config))  # fmt: skip
+                      choose_hardware(config))  # fmt: skip
     before = stepper.flat.values.clone()
     x = torch.zeros(2, 3, dtype=torch.long)
     hx, cx = stepper.network.zero_state(2)

@@ -22,7 +22,7 @@ _PRODUCTS: Any = torch.backends.cudnn.rnn  # torch's own types do not know its a
 
 
 @dataclass(frozen=True)
-class Place:
+class Hardware:
     """A device and the type of its matrix products (None: float32 throughout)."""
 
     device: torch.device
@@ -41,7 +41,7 @@ class Place:
 
 @contextmanager
 def settings_of_torch() -> Iterator[None]:
-    """What ``choose_place`` sets is after the block as it was before: a program may go on."""
+    """What ``choose_hardware`` sets is after the block as it was before: a program may go on."""
     threads, products = torch.get_num_threads(), _PRODUCTS.fp32_precision
     try:
         yield
@@ -50,8 +50,8 @@ def settings_of_torch() -> Iterator[None]:
         _PRODUCTS.fp32_precision = products
 
 
-def choose_place(config: TrainConfig) -> Place:
-    """The place for ``config``: what it names, or for ``auto`` the best that there is.
+def choose_hardware(config: TrainConfig) -> Hardware:
+    """The hardware for ``config``: what it names, or for ``auto`` the best that there is.
 
     Tells torch of its threads, and cuDNN how exact float32 is to be.
 
@@ -65,7 +65,7 @@ def choose_place(config: TrainConfig) -> Place:
     # cuDNN would round float32 products to TF32 unasked
     exact = config.precision == "float32"
     _PRODUCTS.fp32_precision = "ieee" if exact else "tf32"
-    return Place(device, _dtype(config.precision, device), torch.get_num_threads())
+    return Hardware(device, _dtype(config.precision, device), torch.get_num_threads())
 
 
 def _device(name: str) -> torch.device:
@@ -98,11 +98,11 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
 
 
-def training_flops(place: Place) -> float:
+def training_flops(hardware: Hardware) -> float:
     """About how many operations a second of its products a training run gets done there."""
-    dtype = place.dtype or torch.float32
-    if place.device.type != "cpu":
-        return PART_OF_GPU * product_rate(dtype, place.device)
+    dtype = hardware.dtype or torch.float32
+    if hardware.device.type != "cpu":
+        return PART_OF_GPU * product_rate(dtype, hardware.device)
     part = PART_OF_FLOAT32
     if dtype == torch.bfloat16:
         part = PART_OF_TILES if "amx_bf16" in cpu_flags() else PART_OF_VECTORS

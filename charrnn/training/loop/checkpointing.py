@@ -23,16 +23,16 @@ TALLY = "tally"  # the training state's name in the file, from the first version
 
 def environment(stepper: Stepper) -> dict[str, Any]:
     """What an exact repetition depends on besides the checkpoint."""
-    place = stepper.place
-    dtype = place.dtype or torch.float32
+    hardware = stepper.hardware
+    dtype = hardware.dtype or torch.float32
     return {
         "charrnn": charrnn.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "device": place.device.type,
-        "machine": machine(place.device),
-        "threads": place.threads if place.device.type == "cpu" else None,
-        "kernels": kernels(stepper.network.config.cell, place.device, dtype),
+        "device": hardware.device.type,
+        "machine": machine(hardware.device),
+        "threads": hardware.threads if hardware.device.type == "cpu" else None,
+        "kernels": kernels(stepper.network.config.cell, hardware.device, dtype),
         "precision": str(dtype).removeprefix("torch."),
     }
 
@@ -87,7 +87,7 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[TrainingState, St
         stepper.done = progress.step
         config, B = checkpoint.config, stepper.config.batch
         hx, cx = (
-            _tensor(extra, f"state.{name}", (config.layers, B, width)).to(stepper.place.device)
+            _tensor(extra, f"state.{name}", (config.layers, B, width)).to(stepper.hardware.device)
             for name, width in (("hx", config.hidden), ("cx", config.cell_width))
         )
     except torch.OutOfMemoryError:

@@ -60,10 +60,10 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     fitted, known = best.meta.get("temperature"), best.about("losses").get("val")
     if isinstance(fitted, float) and isinstance(known, float):  # and not bettered since
         return fitted, known
-    place, network = trainer.stepper.place, trainer.stepper.network
+    hardware, network = trainer.stepper.hardware, trainer.stepper.network
     network.load_numpy(best.weights)
     temperature = fit_temperature(
-        network, spec.corpus.ids, spec.parts.val, device=place.device, dtype=place.dtype
+        network, spec.corpus.ids, spec.parts.val, device=hardware.device, dtype=hardware.dtype
     )
     best = dataclasses.replace(best, weights=tempered(best.weights, temperature))
     val = _scored(trainer, best, spec.parts.val)
@@ -89,10 +89,12 @@ def _score_test(trainer: Trainer) -> float | None:
 
 def _scored(trainer: Trainer, best: Checkpoint, ranges: tuple[Range, ...]) -> float:
     """Nats a character of ``best`` over ``ranges`` of the run's corpus."""
-    place, network = trainer.stepper.place, trainer.stepper.network
+    hardware, network = trainer.stepper.hardware, trainer.stepper.network
     network.load_numpy(best.weights)
     ids = trainer.spec.corpus.ids
-    return evaluate(network, ids, ranges, device=place.device, dtype=place.dtype).nats_per_char
+    return evaluate(
+        network, ids, ranges, device=hardware.device, dtype=hardware.dtype
+    ).nats_per_char
 
 
 def _result(

@@ -14,7 +14,7 @@ from charrnn.config import TrainConfig
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
-from charrnn.training.hardware.device import Place
+from charrnn.training.hardware.device import Hardware
 
 # float16 loses gradients below 6e-8: they are carried this much larger, and a step whose gradients
 # then overflow is skipped
@@ -41,19 +41,19 @@ class Stepper:
     averaging ``averaged`` is the weights themselves.
     """
 
-    def __init__(self, network: CharNetwork, config: TrainConfig, place: Place) -> None:
-        self.network = network.to(place.device)
-        self.config, self.place = config, place
-        if place.device.type == "cpu":
+    def __init__(self, network: CharNetwork, config: TrainConfig, hardware: Hardware) -> None:
+        self.network = network.to(hardware.device)
+        self.config, self.hardware = config, hardware
+        if hardware.device.type == "cpu":
             keep_memory()
         self.flat = FlatParameters(self.network)
         self.averaged = self.flat.values.clone() if config.ema else self.flat.values
         self.exp_avg = torch.zeros_like(self.flat.values)
         self.exp_avg_sq = torch.zeros_like(self.flat.values)
         rates = config.dropout, config.input_dropout, config.weight_dropout
-        self.dropout = Dropout(*rates, torch.Generator(place.device))
-        self._loss_scale = LOSS_SCALE if place.dtype == torch.float16 else 1.0
-        self._skipped = torch.zeros((), device=place.device)
+        self.dropout = Dropout(*rates, torch.Generator(hardware.device))
+        self._loss_scale = LOSS_SCALE if hardware.dtype == torch.float16 else 1.0
+        self._skipped = torch.zeros((), device=hardware.device)
         self.done = 0
 
     def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
@@ -78,7 +78,7 @@ class Stepper:
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""
-        logits, state = self.network(x, state, dtype=self.place.dtype, dropout=self.dropout)
+        logits, state = self.network(x, state, dtype=self.hardware.dtype, dropout=self.dropout)
         return F.cross_entropy(logits.flatten(0, 1), y.flatten()), state
 
     @contextmanager

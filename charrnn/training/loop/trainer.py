@@ -55,7 +55,7 @@ class Trainer:
         listener: Listener,
     ) -> None:
         self.spec, self.stepper, self.streams = spec, stepper, streams
-        self.windows = Windows(streams, stepper.place.device)
+        self.windows = Windows(streams, stepper.hardware.device)
         self.folder, self.listener = folder, listener
         self.progress = TrainingState()
         self.config = spec.training
@@ -304,14 +304,14 @@ class Trainer:
     def _evaluate(self) -> Score | None:
         if not self.spec.parts.val:
             return None
-        place = self.stepper.place
+        hardware = self.stepper.hardware
         with self.stepper.averaged_weights():
             return evaluate(
                 self.stepper.network,
                 self.spec.corpus.ids,
                 self.spec.parts.val,
-                device=place.device,
-                dtype=place.dtype,
+                device=hardware.device,
+                dtype=hardware.dtype,
             )
 
     def _save_last(self) -> bool:
