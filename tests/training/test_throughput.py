@@ -17,34 +17,34 @@ from charrnn.training.hardware.device import Hardware, training_flops
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache of its own, and ``product_rate`` as in a new process."""
+    """A cache of its own, and ``matmul_throughput`` as in a new process."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
-    monkeypatch.setattr(rates, "_known_rate", rates._known_rate.__wrapped__)
+    monkeypatch.setattr(rates, "_known_throughput", rates._known_throughput.__wrapped__)
     return tmp_path / "rates.json"
 
 
 def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But not what other work had made small."""
-    first = rates.product_rate(torch.float32)
+    first = rates.matmul_throughput(torch.float32)
     assert first > 0
     assert fresh.is_file()
     for reading, known in ((0.5, 1.0), (1.05, 1.0), (1.5, 1.5), (1.0, 1.5)):
         monkeypatch.setattr(rates, "_measure", lambda *_, reading=reading: reading * first)
-        assert rates.product_rate(torch.float32) == known * first
+        assert rates.matmul_throughput(torch.float32) == known * first
     assert [*json.loads(fresh.read_text()).values()] == [1.5 * first]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": -1}'])
 def test_a_damaged_memory_is_measured_again(fresh: Path, text: str) -> None:
     fresh.write_text(text)
-    assert rates.product_rate(torch.float32) > 0
+    assert rates.matmul_throughput(torch.float32) > 0
     assert "float32" in fresh.read_text()
 
 
 def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fresh.parent / "file").write_text("in the way")
     monkeypatch.setenv("CHARRNN_CACHE", str(fresh.parent / "file"))
-    assert rates.product_rate(torch.float32) > 0
+    assert rates.matmul_throughput(torch.float32) > 0
     assert cache_folder().is_file()
 
 
@@ -54,7 +54,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
 ) -> None:
     known = {torch.bfloat16: bfloat16, torch.float32: 2e11}
     monkeypatch.setattr(device, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(device, "product_rate", lambda dtype: known[dtype])
+    monkeypatch.setattr(device, "matmul_throughput", lambda dtype: known[dtype])
     assert device._dtype("auto", torch.device("cpu")) is chosen
     rate = known[chosen or torch.float32]
     assert 0.2 * rate < training_flops(Hardware(torch.device("cpu"), chosen, 2)) < rate
@@ -63,7 +63,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
 def test_less_of_the_rate_is_expected_of_tiles_than_of_vectors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(device, "product_rate", lambda *_: 1e12)
+    monkeypatch.setattr(device, "matmul_throughput", lambda *_: 1e12)
     hardware, found = Hardware(torch.device("cpu"), torch.bfloat16, 2), {}
     for unit in ("amx_bf16", "avx512_bf16"):
         monkeypatch.setattr(device, "cpu_flags", lambda unit=unit: {"fpu", unit, "avx512_bf16"})
@@ -77,10 +77,10 @@ def test_rates_are_told_apart_by_processor_and_threads(
     with device.settings_of_torch():
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            rates.product_rate(torch.float32)
+            rates.matmul_throughput(torch.float32)
     torch.set_num_threads(1)
     monkeypatch.setattr(rates, "_cpuinfo", lambda: ("model name\t: Other", "flags : fpu amx_bf16"))
-    rates.product_rate(torch.float32)
+    rates.matmul_throughput(torch.float32)
     assert len(json.loads(fresh.read_text())) == 3
     assert rates.machine(torch.device("cpu")) == "Other amx_bf16"
 
@@ -102,5 +102,5 @@ def test_the_kernels_are_those_of_an_lstm_on_a_processor() -> None:
 
 def test_a_processor_without_bfloat16_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "multiplies_bfloat16", lambda: False)
-    monkeypatch.setattr(device, "product_rate", lambda *_: pytest.fail("minutes of emulation"))
+    monkeypatch.setattr(device, "matmul_throughput", lambda *_: pytest.fail("minutes of emulation"))
     assert device._dtype("auto", torch.device("cpu")) is None

@@ -11,7 +11,7 @@ import torch
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, counted
-from charrnn.training.hardware.throughput import cpu_flags, product_rate
+from charrnn.training.hardware.throughput import cpu_flags, matmul_throughput
 
 # what a run gets done of the rate of one large product, validations and all: memory holds tiles
 # back more than vectors; a GPU's part is a guess
@@ -102,18 +102,18 @@ def training_flops(hardware: Hardware) -> float:
     """About how many operations a second of its products a training run gets done there."""
     dtype = hardware.dtype or torch.float32
     if hardware.device.type != "cpu":
-        return PART_OF_GPU * product_rate(dtype, hardware.device)
+        return PART_OF_GPU * matmul_throughput(dtype, hardware.device)
     part = PART_OF_FLOAT32
     if dtype == torch.bfloat16:
         part = PART_OF_TILES if "amx_bf16" in cpu_flags() else PART_OF_VECTORS
-    return part * product_rate(dtype)
+    return part * matmul_throughput(dtype)
 
 
 def _bfloat16_pays() -> bool:
     """Whether bfloat16 products are native here and faster: an old kernel may not let them be."""
     if not multiplies_bfloat16():
         return False
-    return product_rate(torch.bfloat16) > product_rate(torch.float32)
+    return matmul_throughput(torch.bfloat16) > matmul_throughput(torch.float32)
 
 
 def multiplies_bfloat16() -> bool:

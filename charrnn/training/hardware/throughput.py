@@ -23,17 +23,17 @@ BUSY = 0.9  # of a new reading: what is remembered was measured while the machin
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
-def product_rate(dtype: torch.dtype, device: torch.device = CPU) -> float:
+def matmul_throughput(dtype: torch.dtype, device: torch.device = CPU) -> float:
     """Operations a second of products in ``dtype`` on ``device``; a CPU's in torch's threads.
 
     Every process measures, some hundredths of a second, but takes what an earlier one left in the
     cache folder unless that is much less, so that a choice that depends on it stays the same.
     """
-    return _known_rate(dtype, device, torch.get_num_threads())
+    return _known_throughput(dtype, device, torch.get_num_threads())
 
 
 @cache
-def _known_rate(dtype: torch.dtype, device: torch.device, threads: int) -> float:
+def _known_throughput(dtype: torch.dtype, device: torch.device, threads: int) -> float:
     where = f", {threads} threads" if device.type == "cpu" else ""
     key = f"torch {torch.__version__}, {machine(device)}{where}, {dtype}"
     path = cache_folder() / "rates.json"
