@@ -27,3 +27,10 @@ def letters(text: str = "\n abcdefghijklmnopqrstuvwxyz.,") -> Vocab:
     """The alphabet of ``text``, every symbol as often as it stands there."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     return Vocab.from_counts(np.bincount(codes).astype(np.int64), is_bytes=False)
+
+
+def drawn_text(V: int, N: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """``N`` ids drawn at random, each by itself, and the ``V`` probabilities they follow."""
+    probabilities = np.random.default_rng(1).dirichlet(np.ones(V))
+    ids = np.random.default_rng(2).choice(V, N, p=probabilities)
+    return ids.astype(np.uint8), probabilities

@@ -1,66 +1,20 @@
-"""Temperatures fitted on a validation part, and networks that learn while they are scored."""
+"""Networks that learn from a text while they are scored on it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from charrnn.config import ModelConfig
 from charrnn.generation.scoring import score
 from charrnn.model.network import CharNetwork
 from charrnn.training.evaluation.dynamic import Adaptation, score_adapting
 from charrnn.training.evaluation.loss import evaluate
-from charrnn.training.evaluation.temperature import fit_temperature, tempered
+from tests.support.networks import drawn_text
 
 V = 7
-RANGES = ((0, 5000), (6000, 7000))
-
-
-class Known:
-    """Knows the probabilities of a text drawn at random, and is ``surer`` times as sure."""
-
-    vocab_size = V
-
-    def __init__(self, surer: float) -> None:
-        probabilities = np.random.default_rng(1).dirichlet(np.ones(V))
-        self.text = np.random.default_rng(2).choice(V, 7000, p=probabilities).astype(np.uint8)
-        self.logits = torch.tensor(np.log(probabilities) * surer, dtype=torch.float32)
-
-    def zero_state(self, B: int) -> tuple[Tensor, Tensor]:
-        return torch.zeros(1, B, 0), torch.zeros(1, B, 0)
-
-    def __call__(self, x: Tensor, state: Any, *, dtype: Any = None) -> tuple[Tensor, Any]:
-        return self.logits.expand(*x.shape, V), state
-
-
-@pytest.mark.parametrize("surer", [0.7, 1.0, 1.3, 2.0])
-def test_the_temperature_undoes_what_was_too_sure(surer: float) -> None:
-    known = Known(surer)
-    assert fit_temperature(known, known.text, RANGES) == pytest.approx(surer, rel=0.05)
-
-
-def test_a_temperature_beyond_the_row_is_its_end() -> None:
-    known = Known(50.0)
-    assert fit_temperature(known, known.text, RANGES) == pytest.approx(2 ** (10 / 8))
-
-
-def test_nothing_to_fit_on() -> None:
-    known = Known(1.0)
-    with pytest.raises(ValueError, match="nothing"):
-        fit_temperature(known, known.text, ())
-
-
-def test_tempered_weights_divide_the_logits() -> None:
-    network = CharNetwork(ModelConfig(V, hidden=16))
-    weights, x = network.to_numpy(), torch.arange(V)[None]
-    before, _ = network(x, network.zero_state(1))
-    network.load_numpy(tempered(weights, 1.25))
-    after, _ = network(x, network.zero_state(1))
-    assert torch.allclose(after, before / 1.25, atol=1e-6)
+TEXT = drawn_text(V, 7000)[0]
 
 
 def small() -> CharNetwork:
@@ -68,7 +22,7 @@ def small() -> CharNetwork:
 
 
 def test_without_steps_adapting_is_scoring() -> None:
-    text = Known(1.0).text[:900]
+    text = TEXT[:900]
     still = score_adapting(small(), text, how=Adaptation(lr=0.0, pull=0.0))
     network = small()
     wanted = score(network.config, network.to_numpy(), text)
@@ -89,7 +43,7 @@ def test_a_text_that_repeats_itself_is_learned_while_it_is_read() -> None:
 
 def test_a_window_is_scored_before_it_is_learned_from() -> None:
     """The first window's score does not depend on the step that follows it."""
-    text, how = Known(1.0).text, Adaptation(window=20, lr=0.1)
+    text, how = TEXT, Adaptation(window=20, lr=0.1)
     first = score_adapting(small(), text[:21], how=how)
     assert first.nats == score_adapting(small(), text[:21], how=Adaptation(20, 0.0)).nats
     # and the second one's does
@@ -103,7 +57,7 @@ def test_nothing_to_adapt_to() -> None:
 
 
 def test_the_pull_leads_back() -> None:
-    network, text = small(), Known(1.0).text[:400]
+    network, text = small(), TEXT[:400]
     before = network.head.weight.detach().clone()
     score_adapting(network, text, how=Adaptation(lr=1e-2, pull=1.0))
     assert torch.equal(network.head.weight, before)

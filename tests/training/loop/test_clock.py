@@ -1,0 +1,78 @@
+"""A run ends when its budget of steps, epochs or seconds is spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn.checkpoint import file as checkpoint
+from charrnn.errors import Interrupted
+from charrnn.training.loop import trainer as loop
+from tests.support.processes import TEXT
+from tests.support.runs import SMALL, StopAt, run
+
+
+def test_the_budget_is_the_steps_or_the_epochs(corpus: Path, tmp_path: Path) -> None:
+    windows = (int(len(TEXT) * 0.9)) // 4 // 10
+    assert run(corpus, tmp_path / "two", steps=None, epochs=2).steps == 2 * windows
+
+
+def test_a_time_budget_is_kept(corpus: Path, tmp_path: Path) -> None:
+    result = run(corpus, tmp_path / "run", steps=None, seconds=1.5)
+    assert 0 < result.elapsed_s < 10  # a bound that only a loop without end breaks
+
+
+def test_a_rate_is_that_of_training_without_validating(
+    corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
+) -> None:
+    slowly(2, 1000)
+    run(corpus, tmp_path / "run", steps=200, eval_every=30)
+    lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    rates = [json.loads(line)["chars_per_second"] for line in lines[:-1]]
+    assert set(rates) == {SMALL["batch"] * SMALL["window"] / 2}
+
+
+@pytest.mark.parametrize("validation_s", [1, 20, 200])
+def test_time_for_a_validation_is_set_aside_before_there_was_one(
+    validation_s: float, corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
+) -> None:
+    """Reading alone takes about a third of what learning does, which is all that is known."""
+    val = len(corpus.read_text()) // 10
+    slowly(3 * validation_s * SMALL["batch"] * SMALL["window"] / val, validation_s)
+    result = run(corpus, tmp_path / "run", steps=0, seconds=600)
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert result.steps > 1
+    assert 600 <= lines[-2]["elapsed_s"] < 600 + 2 * validation_s
+    validations = [line for line in lines[:-1] if line["val_nats"] is not None]
+    assert len(validations) == {1: 20, 20: 3, 200: 1}[validation_s]
+    assert lines[-2]["lr"] < 0.2 * SMALL["lr"]
+
+
+def test_a_run_with_a_time_that_is_often_stopped_is_validated_all_the_same(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:  # a second a step
+        now = 0.0
+
+        def __init__(self, start=0.0):
+            Clock.at = start
+
+    monkeypatch.setattr(Clock, "now", lambda self: Clock.at, raising=False)
+    monkeypatch.setattr(loop, "Clock", Clock)
+
+    class StopAfter(StopAt):
+        def on_step(self, progress, chars, loss):
+            Clock.at += 1
+            super().on_step(progress, chars, loss)
+
+    settings = {"steps": None, "seconds": 2000.0}  # due every hundred
+    with pytest.raises(Interrupted):
+        run(corpus, tmp_path / "run", listener=StopAfter(60), **settings)
+    assert not (tmp_path / "run/best.safetensors").exists()
+    with pytest.raises(Interrupted):
+        charrnn.train(out=tmp_path / "run", resume=True, listener=StopAfter(60))
+    assert checkpoint.load(tmp_path / "run/best.safetensors").meta["progress"]["step"] == 100

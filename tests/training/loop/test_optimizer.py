@@ -1,0 +1,46 @@
+"""A loss or a gradient that is not finite changes no weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.model.network import CharNetwork
+from charrnn.training.hardware.device import choose_hardware
+from charrnn.training.loop.optimizer import Stepper
+from tests.support.runs import Notes, run
+
+
+def test_weights_are_untouched_by_a_step_whose_loss_is_not_finite(corpus: Path) -> None:
+    config = TrainConfig(steps=1, batch=2, window=3, precision="float32")
+    stepper = Stepper(CharNetwork(ModelConfig(5, hidden=4, embedding=3)), config,
+                      choose_hardware(config))  # fmt: skip
+    before = stepper.flat.values.clone()
+    x = torch.zeros(2, 3, dtype=torch.long)
+    hx, cx = stepper.network.zero_state(2)
+    result = stepper.step(x, x, (hx + float("nan"), cx), 0.1)
+    assert not torch.isfinite(result.loss)
+    assert torch.equal(stepper.flat.values, before)
+    assert not stepper.exp_avg.any()
+
+
+def test_steps_whose_gradients_overflow_are_skipped_and_counted(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss_of, seen, notes = Stepper.loss, [], Notes()
+
+    def overflowing(self, x, y, state):
+        loss, state = loss_of(self, x, y, state)
+        seen.append(self.flat.values.clone())
+        if len(seen) in (7, 8, 30):  # a root at zero: the loss is finite, its gradient is not
+            loss = loss + (self.network.head.bias.sum() * 0).sqrt()
+        return loss, state
+
+    monkeypatch.setattr(Stepper, "loss", overflowing)
+    run(corpus, tmp_path / "run", listener=notes, eval_every=20)
+    assert [note.split(" of the last")[0] for note in notes.said] == ["2", "1"]
+    still = [k for k in range(1, 60) if torch.equal(seen[k], seen[k - 1])]
+    assert still == [7, 8, 30]  # nothing but those three changed nothing

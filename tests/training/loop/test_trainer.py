@@ -1,0 +1,145 @@
+"""A run learns, nothing but its steps changes it, and what stops it loses nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import charrnn
+from charrnn import interrupts
+from charrnn.checkpoint import file as checkpoint
+from charrnn.config import TrainConfig
+from charrnn.errors import Interrupted, NonFiniteLossError
+from charrnn.training.events import Silence
+from charrnn.training.loop import trainer as loop
+from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.state import TrainingState
+from tests.support.processes import TEXT
+from tests.support.runs import metrics, run, same, tensors
+
+
+def test_training_learns(corpus: Path, tmp_path: Path) -> None:
+    result = run(corpus, tmp_path / "run", steps=400, hidden=32, dropout=0.0)
+    uniform = np.log(len(set(TEXT)))
+    assert result.best_val < uniform / 3
+    assert result.steps == 400
+
+
+def test_evaluating_saving_and_sampling_change_nothing(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path / "often", eval_every=1)
+    run(corpus, tmp_path / "once", eval_every=1000)
+    often, once = tensors(tmp_path / "often"), tensors(tmp_path / "once")
+    assert same(often, once)
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(corpus: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(corpus, tmp_path / name, seed=seed, steps=5)
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    assert not same(tensors(tmp_path / "a"), tensors(tmp_path / "c"))
+
+
+def test_a_signal_while_validating_saves_the_run(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+        interrupts.check()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            run(corpus, tmp_path / "parts")
+    assert stopped.value.exit_code == 143
+    charrnn.train(out=tmp_path / "parts", resume=True)
+    run(corpus, tmp_path / "whole")
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    step, seen = Stepper.loss, []
+
+    def poisoned(self, x, y, state):
+        loss, state = step(self, x, y, state)
+        seen.append(self.flat.values.clone())
+        return (loss * bad if len(seen) == 13 else loss), state
+
+    monkeypatch.setattr(Stepper, "loss", poisoned)
+    with pytest.raises(NonFiniteLossError, match="near step 13"):
+        run(corpus, tmp_path / "run", eval_every=5)
+    kept = checkpoint.load(tmp_path / "run" / "last.safetensors")
+    assert kept.meta["resume"]["tally"]["step"] == 10
+    assert len(seen) == 13
+
+
+def test_a_loss_that_nobody_had_read_does_not_hide_a_signal() -> None:
+    """On a GPU it is read once in a while; then it is too late to keep anything."""
+    trainer = object.__new__(loop.Trainer)
+    trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
+    trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
+    trainer.folder = SimpleNamespace(path=Path("run"), has=lambda name: True)
+    left = trainer._parting(Interrupted(signal.SIGTERM, ""))
+    assert isinstance(left, Interrupted)
+    assert left.exit_code == 128 + signal.SIGTERM
+    assert "stopped at step 7, which could not be saved" in str(left)
+
+
+def test_a_reader_of_the_metrics_that_goes_away_costs_nothing(corpus: Path, tmp_path: Path) -> None:
+    class Gone(Silence):
+        def on_report(self, report):
+            if report.step == 50:
+                raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(corpus, tmp_path / "parts", listener=Gone(), eval_every=1000)
+    assert checkpoint.load(tmp_path / "parts/last.safetensors").meta["progress"]["step"] == 50
+    charrnn.train(out=tmp_path / "parts", resume=True)
+    run(corpus, tmp_path / "whole", eval_every=1000)
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+
+
+def test_a_signal_in_the_middle_of_a_run_s_validation_changes_nothing(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(corpus, tmp_path / "whole", eval_every=10)
+    evaluate, calls = loop.evaluate, []
+
+    def interrupted(*args, **settings):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGHUP)
+        return evaluate(*args, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", interrupted)
+        with pytest.raises(Interrupted) as stopped:
+            run(corpus, tmp_path / "parts", eval_every=10)
+    assert stopped.value.exit_code == 129
+    assert "step 30" in str(stopped.value)
+    charrnn.train(out=tmp_path / "parts", resume=True)
+    assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "parts"))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
+
+
+def test_every_validation_tells_the_training_loss_of_the_steps_before_it(
+    corpus: Path, tmp_path: Path
+) -> None:
+    run(corpus, tmp_path / "run", steps=100, eval_every=50)
+    lines = metrics(tmp_path / "run")[:-1]
+    assert [line["step"] for line in lines] == [50, 100]
+    assert all(line["train_nats"] and line["val_nats"] for line in lines)
+
+
+def test_without_a_validation_part_the_loss_is_still_told(corpus: Path, tmp_path: Path) -> None:
+    result = run(corpus, tmp_path / "run", steps=4, val_frac=0.0)
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines[-2:]] == [4, 4]
+    assert result.train == lines[-2]["train_nats"] > 0

@@ -1,0 +1,32 @@
+"""The lines of metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from charrnn.checkpoint import file as checkpoint
+from charrnn.training.rundir.metrics import append, cut
+from tests.support.runs import run
+
+
+def test_metrics_have_the_promised_fields(corpus: Path, tmp_path: Path) -> None:
+    run(corpus, tmp_path / "run", test_frac=0.1)
+    *lines, last = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().split("\n")
+                    if x]  # fmt: skip
+    for line in lines:
+        assert list(line) == ["step", "epoch", "chars", "elapsed_s", "lr", "train_nats",
+                              "val_nats", "grad_norm", "chars_per_second"]  # fmt: skip
+    assert last.keys() >= lines[0].keys()
+    assert last["final"] is True
+    assert last["test_nats"] > 0
+    card = checkpoint.load(tmp_path / "run" / "best.safetensors").meta
+    assert card["losses"]["test"] == last["test_nats"]
+
+
+def test_a_metrics_line_that_lost_its_end_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}')
+    cut(path, 5)
+    append(path, {"step": 2})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]

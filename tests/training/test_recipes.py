@@ -1,0 +1,124 @@
+"""Sizes follow the text, the budget and the machine; what was asked for stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charrnn
+from charrnn.errors import ConfigError
+from charrnn.training.recipes import PRESETS, choose
+from tests.support.checkpoints import ROOT
+
+
+@pytest.mark.parametrize(
+    ("chars", "epochs", "batch"),
+    [(54_000, 10, 8), (234_000, 10, 16), (2_600_000, 50, 64), (2_600_000, 1, 16)],
+)
+def test_a_few_passes_over_a_short_text_are_steps_enough(
+    chars: int, epochs: int, batch: int
+) -> None:
+    def chosen(**asked):
+        return choose(
+            {"epochs": epochs} | asked,
+            preset=None, vocab_size=50, train_chars=chars, fast=False, flops=4e11,
+        )[1]  # fmt: skip
+
+    config = chosen()
+    assert config.batch == batch
+    assert config.batch == 8 or epochs * chars / (batch * config.window) >= 1000
+    assert chosen(batch=50).batch == 50
+
+
+def test_sizes_follow_the_corpus_and_wishes_are_kept() -> None:
+    def chosen(n, **asked):
+        model, config = choose(
+            asked, preset=None, vocab_size=50, train_chars=n, fast=False, flops=4e11
+        )
+        return model.hidden, config
+
+    sizes = [chosen(n, seconds=600.0)[0] for n in (1000, 20_000, 200_000, 3_000_000)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+    hidden, config = chosen(3_000_000, hidden=96, batch=7, window=33, steps=5)
+    assert (hidden, config.batch, config.window, config.steps) == (96, 7, 33, 5)
+    for n in (2, 3, 10, 100, 1000, 10_000):
+        config = chosen(n)[1]
+        assert config.batch * config.window <= n
+    with pytest.raises(ConfigError, match="preset"):
+        choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
+
+
+@pytest.mark.parametrize(
+    ("asked", "flops", "fast", "sizes"),
+    [
+        ({"seconds": 60.0}, 4e11, False, (384, 32, 64, 8e-3)),
+        ({"seconds": 60.0, "hidden": 512}, 4e11, False, (512, 32, 64, 6e-3)),
+        ({"seconds": 360.0}, 4e11, False, (512, 32, 64, 6e-3)),
+        ({"seconds": 600.0}, 4e11, False, (512, 64, 100, 4e-3)),
+        ({"seconds": 600.0}, 1e11, False, (384, 32, 64, 8e-3)),
+        ({"seconds": 60.0, "layers": 1, "hidden": 128}, 4e11, False, (128, 64, 100, 4e-3)),
+        ({"seconds": 600.0}, 1.2e12, False, (512, 64, 100, 4e-3)),
+        ({"seconds": 60.0}, 4e13, True, (512, 128, 128, 4e-3)),
+        ({"steps": 100}, 4e11, False, (512, 64, 100, 4e-3)),
+    ],
+)
+def test_who_can_read_little_takes_many_small_steps(
+    asked: dict[str, Any], flops: float, fast: bool, sizes: tuple[float, ...]
+) -> None:
+    """What decides is not the time but how much this machine reads in it."""
+    model, config = choose(
+        asked, preset=None, vocab_size=80, train_chars=3_000_000, fast=fast, flops=flops
+    )
+    assert (model.hidden, config.batch, config.window, config.lr) == sizes
+
+
+def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_stays() -> None:
+    def chosen(epochs, **asked):
+        settings = {"epochs": epochs} | asked
+        config = choose(
+            settings, preset=None, vocab_size=50, train_chars=10**6, fast=False, flops=4e11
+        )[1]
+        return config.dropout, config.input_dropout, config.weight_dropout
+
+    assert chosen(1) == (0.0, 0.0, 0.0)
+    few, many = chosen(8), chosen(60)
+    assert few[0] > 0
+    assert few[1:] == (0.0, 0.0)
+    assert all(a < b for a, b in zip(few, many, strict=True))
+    # a network with few weights for its text does not learn it by heart
+    rich, middling, poor = (chosen(20, hidden=hidden) for hidden in (512, 256, 64))
+    assert rich > middling > poor == (0.0, 0.0, 0.0)
+    assert chosen(60, dropout=0.5, input_dropout=0.0) == (0.5, 0.0, many[2])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_keeps_within_its_size_and_gives_way_to_what_is_asked(preset: str) -> None:
+    def chosen(**asked):
+        return choose(
+            asked, preset=preset, vocab_size=87, train_chars=2_600_000, fast=False, flops=4e11
+        )
+
+    most = {"small": 5.6e6, "karpathy2015": 5.6e6, "best": 25e6}.get(preset, 4e6)
+    model, config = chosen()
+    assert model.parameters <= most
+    assert (model.hidden, config.lr) == (PRESETS[preset]["hidden"], PRESETS[preset]["lr"])
+    model, config = chosen(hidden=64, steps=5)
+    assert (model.hidden, config.steps, config.epochs, config.seconds) == (64, 5, 0, 0.0)
+    assert f"`--preset {'|'.join(PRESETS)}`".replace("|", "\\|") in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("asked", [
+    {}, {"batch": 16}, {"batch": 32}, {"window": 50}, {"lines": True}, {"shuffle_offset": False},
+    {"batch": 8, "shuffle_offset": False}, {"batch": 8, "lines": True},
+])  # fmt: skip
+@pytest.mark.parametrize("size", [60, 100, 301])
+def test_what_was_not_asked_for_shrinks_with_the_text(
+    tmp_path: Path, asked: dict[str, Any], size: int
+) -> None:
+    text = tmp_path / "small.txt"
+    text.write_text(("abcdefghi\n" * 40)[:size])
+    settings = {"hidden": 8, "layers": 1, "steps": 1, "val_frac": 0.0, **asked}
+    assert charrnn.train(text, out=tmp_path / "run", **settings).steps == 1
