@@ -34,6 +34,7 @@ TRAINING = [
     "loop", "api",
 ]  # fmt: skip
 TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "insight", "console", "cli", "__main__"}
+TORCH_FREE_TRAINING = {"events", "state", "recipes", "texts", "rundir"}
 
 
 def python(code: str) -> str:
@@ -231,6 +232,30 @@ def test_the_rooms_of_training_build_on_those_before_them(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in TORCH_FREE))
 def test_torch_stays_where_training_is(name: str) -> None:
     assert not [m for m in imported(name, at_import=False) if m.split(".")[0] == "torch"]
+
+
+def test_a_run_s_folder_its_recipe_and_its_events_do_without_torch() -> None:
+    names = [n for n in MODULES if n.count(".") > 1 and n.split(".")[2] in TORCH_FREE_TRAINING]
+    assert {name.split(".")[2] for name in names} == TORCH_FREE_TRAINING
+    imports = "; ".join(f"import {name}" for name in names)
+    assert "torch" not in python(f"import sys; {imports}; print(*sys.modules)").split()
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """Names with an underscore that a module takes out of torch."""
+    attributes = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    found = {name for name in attributes if re.match(r"torch(\.\w+)*\._[^_]", name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {name for name in names if re.search(r"\._[^_]", name)}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES)))
+def test_torch_s_private_names_are_used_in_one_file(name: str) -> None:
+    if name not in {"charrnn.model.torch_private", "charrnn.model.layers"}:
+        assert not private_names(ast.parse(MODULES[name].read_text()))
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in {"errors", "config"}))

@@ -41,7 +41,9 @@ def best_checkpoint(spec: RunSpec, stepper: Stepper, progress: TrainingState) ->
     """The file to share: the averaged weights and the card."""
     with stepper.averaged_weights():
         weights: Tensors = dict(stepper.network.to_numpy())
-    return Checkpoint(spec.model, spec.corpus.vocab, weights, card(spec, progress))
+    return Checkpoint(
+        spec.model, spec.corpus.vocab, weights, card(spec, progress, torch.__version__)
+    )
 
 
 def last_checkpoint(
@@ -57,7 +59,7 @@ def last_checkpoint(
     }
     if spec.training.ema:
         extra["averaged"] = stepper.averaged
-    meta = card(spec, progress) | {
+    meta = card(spec, progress, torch.__version__) | {
         "resume": {TALLY: dataclasses.asdict(progress), "environment": environment(stepper)}
     }
     weights: Tensors = dict(stepper.network.to_numpy())

@@ -14,6 +14,7 @@ from charrnn.config import TrainConfig
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State
+from charrnn.model.torch_private import fused_adamw
 from charrnn.training.hardware.device import Hardware
 
 # float16 loses gradients below 6e-8: they are carried this much larger, and a step whose gradients
@@ -102,7 +103,7 @@ class Stepper:
 
     @torch.no_grad()
     def _update(self, lr: float, norm: Tensor) -> None:
-        """AdamW (Loshchilov & Hutter 2019) on the flat vectors."""
+        """AdamW on the flat vectors, and the average of the weights."""
         self.done += 1
         config, n = self.config, self.flat.decayed
         # torch's kernel skips the update where found_inf is not 0: NaN never reaches a weight
@@ -113,21 +114,17 @@ class Stepper:
         # filled where it is used: a number that is copied to a GPU waits for it
         done = torch.full((), float(self.done), device=norm.device)
         for piece, decay in ((slice(None, n), config.weight_decay), (slice(n, None), 0.0)):
-            torch._fused_adamw_(
-                [self.flat.values[piece]],
-                [self.flat.grads[piece]],
-                [self.exp_avg[piece]],
-                [self.exp_avg_sq[piece]],
-                [],
-                [done],
+            fused_adamw(
+                self.flat.values[piece],
+                self.flat.grads[piece],
+                self.exp_avg[piece],
+                self.exp_avg_sq[piece],
+                step=done,
+                skip=skip,
                 lr=lr,
                 beta1=config.beta1,
                 beta2=config.beta2,
                 weight_decay=decay,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-                found_inf=skip,
             )
         if config.ema:
             kept = min(config.ema, (1 + self.done) / (10 + self.done))

@@ -10,8 +10,6 @@ import shlex
 from contextlib import suppress
 from typing import Any
 
-import torch
-
 import charrnn
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
@@ -21,7 +19,7 @@ from charrnn.training.state import RunSpec, TrainingState
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
 
 
-def card(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
+def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str, Any]:
     """Corpus, losses (nats a character), recipe and origin, as plain values for JSON."""
     corpus = spec.corpus
     return {
@@ -45,7 +43,7 @@ def card(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
         },
         "made": {
             "by": f"charrnn {charrnn.__version__}",
-            "torch": torch.__version__,
+            "torch": torch_version,
             "python": platform.python_version(),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "command": command(spec),
