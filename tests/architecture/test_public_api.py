@@ -291,4 +291,4 @@ def test_every_public_function_of_the_facade_is_typed() -> None:
 def test_the_version_is_one() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", charrnn.__version__)
     with suppress(PackageNotFoundError):  # it may run from its folder
-        assert version("charrnn") == charrnn.__version__
+        assert version("charrnn-cli") == charrnn.__version__
