@@ -17,8 +17,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import pytest
 import typer.main
 
-from charrnn.cli.app import app, main
+from charrnn.cli.app import app
 from tests.support.checkpoints import charrnn, tiny
+from tests.support.command_line import commands, leave
 from tests.support.terminal import UNWANTED
 
 CONTROL = "\x1b]0;x\x07\x9b31m\u202e\r\n"
@@ -120,17 +121,6 @@ class Parameter(NamedTuple):
         return f"{self.command} {self.name}"
 
 
-def commands() -> Iterator[tuple[str, Any]]:
-    """Every command of the program with its name; the program itself has none."""
-
-    def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-        yield name, command
-        for inner, child in getattr(command, "commands", {}).items():
-            yield from walk(f"{name} {inner}".strip(), child)
-
-    return walk("", typer.main.get_command(app))
-
-
 def parameters() -> Iterator[Parameter]:
     for command, described in commands():
         if not command or getattr(described, "commands", None):  # those have only flags
@@ -185,13 +175,6 @@ def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny().save(Path("model"))
     Path("text.txt").write_text("the quick brown fox\n" * 200)
     Path("empty").touch()
-
-
-def leave(args: list[str], capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of ``charrnn args``, in this process."""
-    with pytest.raises(SystemExit) as left:
-        main(args)
-    return int(left.value.code or 0), *capfd.readouterr()
 
 
 def faults(args: list[str], capfd: pytest.CaptureFixture[str], named: str = "") -> str:

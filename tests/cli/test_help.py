@@ -1,0 +1,114 @@
+"""Every option is documented, in the help and in the README, and what is documented is true."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import get_args, get_type_hints
+
+import pytest
+
+from charrnn.config import Preset
+from tests.support.checkpoints import ROOT
+from tests.support.command_line import Call, commands, options
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_option_has_help() -> None:
+    assert [f"{name} {option}" for name, option, text in options() if not text] == []
+
+
+def test_every_option_and_command_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = {f"{name} {option}" for name, option, _ in options() if name and option not in readme}
+    missing |= {name for name, _, _ in options() if name and name.split()[0] not in readme}
+    assert not missing
+
+
+def test_every_option_has_an_environment_variable() -> None:
+    for name, command in commands():
+        for param in command.params:
+            long = [option for option in param.opts if option.startswith("--")]
+            if long and long[0] not in ("--help", "--version") and name:
+                own = {
+                    "score --split": "SCORE_SPLIT",
+                    "data get --out": "DATA_OUT",
+                    "insight --out": "INSIGHT_OUT",
+                }
+                usual = long[0][2:].upper().replace("-", "_")
+                wanted = "CHARRNN_" + own.get(f"{name} {long[0]}", usual)
+                assert param.envvar == wanted, f"{name} {long[0]}"
+
+
+def test_a_variable_that_two_commands_read_means_the_same_in_both() -> None:
+    kinds: dict[str, set[object]] = {}
+    for _, command in commands():
+        hints = get_type_hints(inspect.unwrap(command.callback))
+        for param in command.params:
+            if param.envvar:
+                kinds.setdefault(param.envvar, set()).add(hints[param.name])
+    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
+
+
+def test_the_readme_says_where_help_and_version_are(call: Call) -> None:
+    levels = {name for name, _ in commands()}
+    assert all(call(*name.split(), "--help")[0] == 0 for name in levels)
+    assert {name for name, option, _ in options() if option == "--version"} == {""}
+    assert "`--help` is there on every level, the version at `charrnn --version`" in README
+
+
+def test_choices_are_what_there_is() -> None:
+    from charrnn.cli.data import Known
+    from charrnn.text.downloads import KNOWN
+    from charrnn.training.recipes import PRESETS
+
+    assert list(get_args(Preset)) == list(PRESETS)
+    assert list(get_args(Known)) == list(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ("train --patience", "Default: 8."),
+        ("train --size", "from the corpus and the time"),
+        ("train --batch", "from the corpus and the time"),
+        ("train --window", "from the corpus and the time"),
+        ("train --lr", "Default: from the time"),
+        ("train --embedding", "Default: from --size"),
+        ("train --dropout", "from how often the text will be read"),
+        ("train --input-dropout", "from how often the text will be read"),
+        ("train --weight-dropout", "from how often the text will be read"),
+        ("train --sum-layers", "Default: all"),
+        ("train --fit-temperature", "Default: on"),
+        ("train --ema", "the default: off"),
+        ("sample --unknown", "error refuses the text, skip leaves them out, replace puts a space"),
+        ("score --unknown", "error refuses the text, skip leaves them out, replace puts a space"),
+        ("bench sample --threads", "up to 2"),
+    ],
+)
+def test_help_says_what_holds_when_nothing_is_said(args: str, said: str) -> None:
+    assert said in next(text for name, option, text in options() if f"{name} {option}" == args)
+
+
+def test_the_defaults_that_help_states_are_true() -> None:
+    from charrnn.generation.factory import MAX_THREADS
+    from charrnn.training.recipes import choose
+
+    chosen = choose({}, preset=None, vocab_size=9, train_chars=10**6, fast=False, flops=1e12)
+    model, config = chosen
+    assert (model.cell, model.layers, model.sum_layers, MAX_THREADS) == ("lstm", 2, True, 2)
+    assert (config.patience, config.ema, config.fit_temperature) == (8, 0.0, True)
+    assert config.seconds == 600
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_help_breaks_between_facts_only(
+    columns: int, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name, _ in commands():
+        page = call(*name.split(), "--help")[1]
+        assert max(map(len, page.splitlines())) <= columns
+        assert not re.search(r"\[env$|env var:$|default:$|[a-z]\.\.\.$", page, re.MULTILINE), page
+        assert page.isascii()

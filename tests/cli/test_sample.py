@@ -1,0 +1,82 @@
+"""``charrnn sample``: text alone on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkpoints import charrnn, tiny
+from tests.support.command_line import BEST, RUN, Call
+
+pytestmark = pytest.mark.usefixtures("a_run")
+
+
+def test_sample_writes_text_alone_and_says_the_rest_on_stderr() -> None:
+    done = charrnn("sample", "--length", "50", "--prime", "the ")
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"the ")
+    assert len(done.stdout) == 54
+    assert done.stderr.startswith(b"charrnn: checkpoints/novel/best.safetensors, seed ")
+    seed = done.stderr.split()[-1].decode()
+    again = charrnn("sample", "novel", "--length", "50", "--prime", "the ", "--seed", seed)
+    assert (again.stdout, again.stderr) == (done.stdout, b"")
+
+
+def test_a_prime_comes_from_stdin_or_a_file(call: Call) -> None:
+    args = ["sample", "novel", "--seed", "1", "--length", "20"]
+    wanted = call(*args, "--prime", "the end")[1]
+    Path("prime.txt").write_text("the end")
+    assert call(*args, "--prime-file", "prime.txt")[1] == wanted
+    assert charrnn(*args, "--prime", "-", input=b"the end").stdout.decode() == wanted
+    assert call(*args, "--prime-file", "none.txt")[0] == 2
+    assert call(*args, "--prime-file", "prime.txt", "--prime", "x")[0] == 2
+
+
+def test_several_samples_and_lines(call: Call) -> None:
+    args = ["sample", "novel", "--seed", "1", "--length", "30"]
+    code, out, err = call(*args, "--count", "3", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err, len(rows)) == (0, "", 3)
+    assert [sorted(row) for row in rows] == [["index", "seed", "text"]] * 3
+    assert [row["index"] for row in rows] == [0, 1, 2]
+    assert call(*args, "--count", "3")[1] == "\n\n".join(row["text"] for row in rows)
+    lines = call(*args, "--count", "4", "--lines")[1]
+    assert lines.count("\n") == 4
+
+
+def test_an_unknown_character_in_a_prime(call: Call) -> None:
+    args = ["sample", "novel", "--seed", "1", "--length", "5", "--prime", "the €nd"]
+    code, out, err = call(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith("charrnn: character '€' (U+20AC) at 4 is not in the vocabulary of ")
+    assert call(*args, "--unknown", "skip")[0] == 0
+    assert call(*args, "--unknown", "replace")[0] == 0
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["sample", "novel", "--length", "40"]
+    one, two = (call(*args, "--seed", seed)[1] for seed in "12")
+    monkeypatch.setenv("CHARRNN_SEED", "1")
+    assert call(*args) == (0, one, "")
+    assert call(*args, "--seed", "2") == (0, two, "")
+    monkeypatch.setenv("CHARRNN_LENGTH", "7")
+    assert call("sample", "novel", "--seed", "1")[1] == one[:7]
+    monkeypatch.setenv("CHARRNN_SEED", "nonsense")
+    code, out, err = call(*args)
+    assert (code, out) == (2, "")
+    assert "CHARRNN_SEED" in err
+
+
+def test_a_run_that_was_stopped_before_its_first_validation_can_be_used(call: Call) -> None:
+    BEST.rename(RUN / "last.safetensors")
+    for which in ("novel", str(RUN)):
+        code, out, _ = call("sample", which, "--length", "5", "--seed", "1")
+        assert (code, len(out)) == (0, 5), which
+    assert "novel/last.safetensors" in call("ls", "--json")[1]
+    tiny().save(BEST)
+    assert "novel/best.safetensors" in call("sample", "--length", "5", "--seed", "1")[2]
+    assert "last.safetensors" not in call("ls", "--json")[1]

@@ -1,0 +1,59 @@
+"""``charrnn train`` as a first-time user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkpoints import charrnn, environment
+from tests.support.command_line import BEST, RUN, Call
+
+pytestmark = pytest.mark.usefixtures("a_run")
+
+
+def test_what_is_left_of_a_run_can_be_begun_with(call: Call) -> None:
+    Path("text.txt").write_text("abcabc" * 100)
+    begun = "--from checkpoints/novel begins"
+    assert begun in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
+    assert begun in call("train", "--resume", "--out", str(RUN))[2]
+    (RUN / "last.safetensors").write_bytes(BEST.read_bytes())
+    assert "--resume continues" in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
+
+
+def test_metrics_that_nobody_has_room_for_are_not_the_folder_s_fault() -> None:
+    Path("text.txt").write_text("abcabc" * 1000)
+    args = ["train", "text.txt", "--steps", "2", "--size", "8", "--json", "--out", "run"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "charrnn", *args], stdout=full, stderr=subprocess.PIPE,
+            env=environment(), text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "charrnn: standard output: No space left on device; stopped and saved" in done.stderr
+
+
+def test_a_log_without_validations_says_how_far_the_samples_have_come() -> None:
+    Path("text.txt").write_text("abcabc" * 1000)
+    args = ["--steps", "60", "--size", "8", "--layers", "1", "--val-frac", "0", "--out", "run"]
+    said = charrnn("train", "text.txt", *args).stderr.decode().splitlines()
+    samples = [index for index, line in enumerate(said) if line.startswith("    ")]
+    assert samples
+    assert all(said[i - 1].startswith(("step ", "    ")) for i in samples)
+
+
+def test_lines_need_a_line_end(call: Call) -> None:
+    Path("text.txt").write_text("abcabc" * 1000)
+    small = ["--steps", "1", "--size", "8", "--layers", "1"]
+    _, _, said = call("train", "text.txt", "--lines", *small, "--out", "flat")
+    assert "text.txt has no line ends" in said
+    assert call("sample", "flat", "--length", "5", "--seed", "1")[0] == 0
+    code, _, said = call("sample", "flat", "--length", "5", "--lines")
+    assert (code, said.startswith("charrnn: --lines: no line end")) == (2, True)
+    Path("lines.txt").write_text("abc\ncba\ncab")
+    skip = ["--unknown", "skip", "--per-line", "--json"]
+    _, out, _ = call("score", "lines.txt", "--model", "flat", *skip)
+    assert [json.loads(line)["text"] for line in out.splitlines()] == ["abc", "cba", "cab"]
