@@ -1,4 +1,8 @@
-"""Contract lines 15 and 16: encodings, short corpora and strange ones, as ``train`` meets them."""
+"""Short corpora, strange ones and every encoding, as ``charrnn train`` meets them.
+
+Encodings are strict unless asked otherwise and an error names the byte; small corpora shrink batch
+and window with one note; impossible ones are refused in one line that says the least size.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,172 @@
+"""Corpora: what is read is what was written; the cache gives it back, or it is encoded again."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn.errors import CorpusError
+from charrnn.text import sources
+from charrnn.text.corpus import cached_corpus, encode_corpus
+from tests.support.texts import TEXT, encode
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
+def test_the_ids_are_the_same_for_any_block_size(
+    block: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = encode(TEXT.encode(), cache=tmp_path / "whole")
+    monkeypatch.setattr(sources, "BLOCK", block)
+    cut = encode(TEXT.encode(), cache=tmp_path / "cut")
+    assert cut.vocab == whole.vocab
+    assert np.array_equal(cut.ids, whole.ids)
+
+
+def test_bom_line_ends_and_nul_are_kept() -> None:
+    corpus = encode(TEXT.encode())
+    assert corpus.vocab.decode(corpus.ids) == TEXT
+
+
+def test_bytes_take_anything() -> None:
+    raw = bytes(range(256)) * 2
+    corpus = encode(raw, is_bytes=True)
+    assert corpus.vocab.decode_bytes(corpus.ids) == raw
+    assert corpus.vocab.is_bytes
+    assert corpus.ids.dtype == np.uint8
+    assert encode(raw, encoding="bytes").vocab.is_bytes  # the same thing, in the cache too
+
+
+def test_several_files_are_read_one_after_the_other() -> None:
+    corpus = encode(b"one ", b"two")
+    assert corpus.vocab.decode(corpus.ids) == "one two"
+    assert corpus.name == "t0.txt + t1.txt"
+
+
+def test_standard_input_is_a_corpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    cache = tmp_path / "cache"
+    corpus = encode_corpus(["-"], cache=cache)
+    assert corpus.vocab.decode(corpus.ids) == TEXT
+    assert {path.suffix for path in cache.iterdir()} == {".ids", ".json"}  # no copy is left
+
+
+def test_a_fifo_is_a_corpus(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(TEXT.encode(),))
+    writer.start()
+    corpus = encode_corpus([pipe])
+    writer.join()
+    assert corpus.vocab.decode(corpus.ids) == TEXT
+
+
+def test_an_endless_device_needs_max_bytes() -> None:
+    with pytest.raises(CorpusError, match="--max-bytes"):
+        encode_corpus(["/dev/zero"])
+    corpus = encode_corpus(["/dev/zero"], max_bytes=5000)
+    assert len(corpus) == 5000
+    assert corpus.vocab.codes == (0,)
+
+
+def test_max_bytes_counts_through_all_files() -> None:
+    corpus = encode(b"abcd", b"efgh", b"ijkl", max_bytes=6)
+    assert corpus.vocab.decode(corpus.ids) == "abcdef"
+
+
+def test_a_folder_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="is a folder"):
+        encode_corpus([tmp_path])
+    with pytest.raises(CorpusError, match=r"cannot read missing\.txt: No such file"):
+        encode_corpus(["missing.txt"])
+    with pytest.raises(CorpusError, match=r"t0.txt is empty"):
+        encode(b"")
+
+
+def test_every_code_point_is_too_large_an_alphabet() -> None:
+    everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    with pytest.raises(CorpusError, match="65535"):
+        encode(everything.encode())
+
+
+def cache_files(cache: Path) -> dict[str, tuple[int, int]]:
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in cache.iterdir()}
+
+
+def test_a_text_is_encoded_once(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = encode(b"the same text", cache=cache)
+    before = cache_files(cache)
+    again = encode(b"the same text", name="other", cache=cache)
+    assert cache_files(cache) == before
+    assert again.name == "other0.txt"
+    assert cached_corpus(first.sha256, "x", "utf-8", cache) is not None
+    encode(b"another text", cache=cache)
+    assert len(cache_files(cache)) == 2 * len(before)
+
+
+@pytest.mark.parametrize("suffix", [".ids", ".json"])
+def test_a_damaged_cache_is_made_anew(suffix: str, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    whole = encode(b"the quick brown fox", cache=cache)
+    (path,) = cache.glob(f"*{suffix}")
+    ids, good = whole.ids.copy(), path.read_bytes()
+    damaged = [good[:-1], b"", good + b"x"]
+    damaged += [good[:i] + bytes([good[i] ^ 1]) + good[i + 1 :] for i in range(0, len(good), 11)]
+    for content in damaged:
+        path.write_bytes(content)
+        again = encode(b"the quick brown fox", cache=cache)
+        assert again.vocab == whole.vocab
+        assert np.array_equal(again.ids, ids)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_files_with_marks_are_another_text_than_their_bytes_in_one(
+    encoding: str, tmp_path: Path
+) -> None:
+    raws = [text.encode(encoding) for text in ("eins", "zwei")]
+    parts = encode(*raws, encoding=encoding, cache=tmp_path / "cache")
+    whole = encode(b"".join(raws), encoding=encoding, cache=tmp_path / "cache")
+    assert parts.sha256 != whole.sha256
+    assert parts.vocab.decode(parts.ids) == "einszwei"
+    assert whole.vocab.decode(whole.ids) == "eins\ufeffzwei"
+    again = encode(*raws, encoding=encoding, cache=tmp_path / "cache")
+    assert (again.sha256, again.vocab) == (parts.sha256, parts.vocab)
+    assert np.array_equal(again.ids, parts.ids)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "iso2022_jp"])
+def test_files_cut_elsewhere_and_empty_ones(encoding: str, tmp_path: Path) -> None:
+    def key(*texts: str) -> str:
+        raws = [text.encode(encoding) for text in texts]
+        return encode(*raws, encoding=encoding, cache=tmp_path / "cache").sha256
+
+    assert len({key("ab", "c"), key("a", "bc"), key("abc"), key("a", "b", "c")}) == 4
+    assert key("abc") == encode("abc".encode(encoding), encoding=encoding).sha256
+    assert encode(b"", "abc".encode(encoding), b"", encoding=encoding).sha256 == key("abc")
+
+
+def test_utf8_files_are_the_text_of_their_bytes_in_one(tmp_path: Path) -> None:
+    for settings in ({}, {"encoding": "latin-1"}, {"is_bytes": True}):
+        parts = encode("né".encode(), b"\xef\xbb\xbfb", cache=tmp_path / "a", **settings)
+        whole = encode("né\ufeffb".encode(), cache=tmp_path / "b", **settings)
+        assert parts.sha256 == whole.sha256
+        assert np.array_equal(parts.ids, whole.ids)
+
+
+def test_a_name_that_is_no_text_finds_nothing_in_the_cache(tmp_path: Path) -> None:
+    digest = encode(b"some text").sha256
+    assert cached_corpus(digest, "x", "utf-8") is not None
+    for wrong in (None, 1, [], {}):
+        assert cached_corpus(wrong, "x", "utf-8") is None  # type: ignore[arg-type]
+        assert cached_corpus(digest, wrong, "utf-8") is None  # type: ignore[arg-type]
+        assert cached_corpus(digest, "x", wrong) is None  # type: ignore[arg-type]
+
+
+def test_a_digest_that_is_a_path_finds_nothing(tmp_path: Path) -> None:
+    assert cached_corpus("../" * 12 + "etc/passwd", "x", "utf-8", tmp_path) is None

@@ -1,0 +1,86 @@
+"""The training, validation and test parts of a text never overlap."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.corpus import encode_corpus
+from charrnn.text.splits import RangeMap, length, split
+from tests.support.checkpoints import real_text
+
+FRACTIONS = st.sampled_from([0, 0.05, 0.1, 0.125, 0.2, 0.3])
+
+
+@given(st.integers(1, 500), FRACTIONS, FRACTIONS)
+def test_contiguous_parts_tile_the_text_in_order(n: int, val: float, test: float) -> None:
+    parts = split(n, "contiguous", val, test)
+    whole = [*parts.train, *parts.val, *parts.test]
+    assert [i for start, stop in whole for i in range(start, stop)] == list(range(n))
+
+
+@given(st.integers(10_000, 400_000), FRACTIONS, FRACTIONS)
+def test_interleaved_parts_never_overlap(n: int, val: float, test: float) -> None:
+    try:
+        parts = split(n, "interleaved", val, test)
+    except CorpusError:
+        assert min(val or 1, test or 1, 1 - val - test) * n < 20_000  # less than two pieces
+        return
+    assert [bool(part) for part in (parts.val, parts.test)] == [val > 0, test > 0]
+    ranges = sorted([*parts.train, *parts.val, *parts.test])
+    assert all(a[1] <= b[0] for a, b in pairwise(ranges))
+    assert sum(map(length, (parts.train, parts.val, parts.test))) == n // 10_000 * 10_000
+    assert ranges[-1][1] <= n
+
+
+def test_decimal_fractions_cut_exactly() -> None:
+    assert length(split(10, "contiguous", 0.1, 0).train) == 9
+    assert length(split(1000, "contiguous", 0.1, 0.2).train) == 700  # 1 - 0.1 - 0.2 is less
+
+
+@pytest.mark.parametrize(("val", "test"), [(1, 0), (-0.1, 0), (0.5, 0.5), (math.nan, 0)])
+def test_fractions_that_leave_nothing_are_refused(val: float, test: float) -> None:
+    with pytest.raises(ConfigError):
+        split(1000, "contiguous", val, test)
+
+
+@pytest.mark.parametrize(
+    ("n", "part"), [(9_999, "training"), (20_000, "validation"), (50_000, "validation")]
+)
+def test_too_short_a_text_for_rows_names_the_part_that_gets_none(n: int, part: str) -> None:
+    with pytest.raises(CorpusError, match=f"{n:,} none is left for the {part} part"):
+        split(n, "interleaved", 0.1, 0.1)
+
+
+def test_split_p_is_that_of_the_paper() -> None:
+    corpus = encode_corpus([real_text("warpeace_input.txt")], is_bytes=True)
+    assert (len(corpus), len(corpus.vocab)) == (3_258_246, 87)
+    parts = split(len(corpus), "interleaved", 0.1, 0.1)
+    row = 32_500
+    assert parts.train == tuple((r * row, r * row + 26_000) for r in range(100))
+    assert parts.val == tuple((r * row + 26_000, r * row + 29_200) for r in range(100))
+    assert parts.test == tuple((r * row + 29_200, (r + 1) * row) for r in range(100))
+
+
+def test_split_c_is_contiguous() -> None:
+    corpus = encode_corpus([real_text("warpeace_input.txt")], is_bytes=True)
+    parts = split(len(corpus), "contiguous", 0.1, 0.1)
+    assert list(map(length, (parts.train, parts.val, parts.test))) == [2_606_596, 325_825, 325_825]
+    assert parts.test == ((3_258_246 - 325_825, 3_258_246),)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=1, max_size=6))
+def test_range_map_lists_the_ranges_and_wraps(gaps: list[tuple[int, int]]) -> None:
+    ranges, at = [], 0
+    for gap, size in gaps:
+        ranges.append((at + gap, at + gap + size))
+        at += gap + size
+    positions = [i for start, stop in ranges for i in range(start, stop)]
+    line = RangeMap(tuple(ranges))
+    assert line.positions(np.arange(2 * line.length)).tolist() == positions * 2
