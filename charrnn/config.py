@@ -34,7 +34,7 @@ MOST = SEED_LIMIT - 1  # of whatever is counted: more would not fit a float, nor
 def check(good: bool, name: str, value: object, wanted: str) -> None:
     """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``good``."""
     if not good:
-        raise ConfigError(f"{name} is {value!r}: it must be {wanted}", name)
+        raise ConfigError(f"is {value!r}: it must be {wanted}", setting=name)
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -222,9 +222,9 @@ class TrainConfig(_Record):
         check_real("seconds", self.seconds, self.seconds >= 0, "at least 0")
         given = [n for n in ("epochs", "steps", "seconds") if getattr(self, n) > 0]
         if not given:
-            raise ConfigError("no budget: one of epochs, steps and seconds must be above 0")
+            raise ConfigError("no budget", "set one of {epochs}, {steps} and {seconds} above 0")
         if len(given) > 1:
-            raise ConfigError(f"{' and '.join(given)} are given: leave all but one away", *given)
+            raise ConfigError("more than one budget", "set one of {epochs}, {steps} and {seconds}")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.config import TrainConfig
 from charrnn.errors import counted
+from charrnn.hints import PYTHON, Hint, Style
 from charrnn.training.events import Plan, Report, Result, bits
 
 if TYPE_CHECKING:
@@ -135,13 +136,22 @@ def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class TrainConsole:
-    """Tells a run's story on stderr: a bar on a terminal, plain lines in a log."""
+    """Tells a run's story on stderr: a bar on a terminal, plain lines in a log.
+
+    Args:
+        quiet: print notes only.
+        echo: is called with each line of the metrics.
+        style: how the hints of notes spell settings.
+
+    """
 
     def __init__(
-        self, quiet: bool = False, echo: Callable[[dict[str, Any]], None] | None = None
+        self,
+        quiet: bool = False,
+        echo: Callable[[dict[str, Any]], None] | None = None,
+        style: Style = PYTHON,
     ) -> None:
-        self._quiet = quiet
-        self._echo = echo  # gets every metrics line
+        self._quiet, self._echo, self._style = quiet, echo, style
         self._bar: tqdm[Any] | None = None
         self._said = time.monotonic()
         self._unsaid: Report | None = None
@@ -160,9 +170,10 @@ class TrainConsole:
         if not self._quiet:
             note("compiling kernels for this processor, some ten seconds")
 
-    def on_note(self, text: str) -> None:
-        """Say it, quiet or not."""
-        self._write(f"charrnn: {one_line(text)}")
+    def on_note(self, text: str, hint: Hint | None = None) -> None:
+        """Print it, quiet or not."""
+        advice = f"; {hint.spelled(self._style)}" if hint else ""
+        self._write(f"charrnn: {one_line(text + advice)}")
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:
         """Move the bar."""

@@ -1,48 +1,82 @@
 """Everything that charrnn raises on purpose, in one tree.
 
     CharRNNError                 exit 1   anything below
-    ├── UserError                exit 2   what was asked for cannot be done as asked
-    │   ├── ConfigError                   an option or a configuration value is out of range
+    ├── UserError                exit 2   the request is invalid or cannot be carried out
+    │   ├── ConfigError                   an option or a configuration value is invalid
     │   ├── CorpusError                   a text is missing, too short or of the wrong kind
-    │   │   └── DecodingError             a text is not what its encoding says (``.offset``)
-    │   ├── UnknownCharacterError         a text has a character that the vocabulary lacks
-    │   └── CheckpointError               a checkpoint is missing, damaged or not ours
+    │   │   └── DecodingError             a text is not in its encoding (``.offset``)
+    │   ├── UnknownCharacterError         a text has a character that is not in the vocabulary
+    │   └── CheckpointError               a checkpoint is missing, damaged or not one of ours
     ├── TrainingError            exit 1   a run had to stop
     │   ├── NonFiniteLossError            the loss is NaN or infinite
     │   ├── SaveError                     checkpoints can no longer be written
-    │   └── FolderBusyError               another trainer holds the output folder
-    ├── CacheError               exit 1   what is kept of a text could not be written to the cache
-    ├── DownloadError            exit 1   a corpus could not be fetched whole
+    │   └── FolderBusyError               another process is training into the output folder
+    ├── CacheError               exit 1   an encoded text could not be written to the cache
+    ├── DownloadError            exit 1   a corpus could not be downloaded completely
     └── Interrupted              exit 128 + signal number
 
-Messages are one line: the thing, the place, what to do. The command line prints them after
-``charrnn: `` on stderr; nothing else is ever printed about them unless ``CHARRNN_DEBUG=1``.
+An error is one line: what is wrong, where, and what to do. The command line prints it after
+``charrnn: `` on stderr, and a traceback only if ``CHARRNN_DEBUG=1``. What to do is a hint
+(``charrnn.hints``), which names settings in braces: the command line prints its own options for
+them, ``str(error)`` the arguments of the Python interface.
 """
 
 from __future__ import annotations
 
+import copyreg
 import signal
 from pathlib import Path
+from typing import Any
+
+from charrnn.hints import PYTHON, Hint, Style
 
 
 class CharRNNError(Exception):
-    """Base of everything that charrnn raises on purpose."""
+    """Base of everything that charrnn raises on purpose.
+
+    Args:
+        message: what is wrong, and where; data may be part of it.
+        hint: what to do: a constant text with settings in braces (``"choose another {out}"``).
+        setting: the setting at fault, in its Python name; the message then follows its name.
+        values: values for settings that the hint names.
+
+    """
 
     exit_code = 1
+    style: Style = PYTHON  # how str() spells settings; the command line sets its own
+
+    def __init__(self, message: str, hint: str = "", *, setting: str = "", **values: Any) -> None:
+        super().__init__(message)
+        self.hint = Hint(hint, values)
+        self.setting = setting
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without ``setting`` and ``hint``."""
+        return str(self.args[0])
+
+    def spelled(self, style: Style) -> str:
+        """The whole line, with settings as ``style`` spells them."""
+        subject = f"{style.setting(self.setting)} " if self.setting else ""
+        advice = f"; {self.hint.spelled(style)}" if self.hint.text else ""
+        return f"{subject}{self.message}{advice}"
+
+    def __str__(self) -> str:
+        return self.spelled(self.style)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # copies and unpickled errors skip __init__, whose arguments differ from class to class
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UserError(CharRNNError):
-    """What was asked for cannot be done as asked."""
+    """The request is invalid or cannot be carried out."""
 
     exit_code = 2
 
 
 class ConfigError(UserError):
-    """An option or a configuration value is out of range; ``settings`` are those that it names."""
-
-    def __init__(self, message: str, *settings: str) -> None:
-        super().__init__(message)
-        self.settings = settings
+    """An option or a configuration value is invalid."""
 
 
 class CorpusError(UserError):
@@ -50,19 +84,19 @@ class CorpusError(UserError):
 
 
 class DecodingError(CorpusError):
-    """A text is not what its encoding says; ``offset`` is the first bad byte."""
+    """A text is not in its encoding; ``offset`` is the first bad byte."""
 
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, offset: int, hint: str = "", **values: Any) -> None:
+        super().__init__(message, hint, **values)
         self.offset = offset
 
 
 class UnknownCharacterError(UserError):
-    """A text has a character that the vocabulary lacks."""
+    """A text has a character that is not in the vocabulary."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint is missing, damaged or not ours."""
+    """A checkpoint is missing, damaged or not one of ours."""
 
 
 class TrainingError(CharRNNError):
@@ -78,22 +112,22 @@ class SaveError(TrainingError):
 
 
 class FolderBusyError(TrainingError):
-    """Another trainer holds the output folder."""
+    """Another process is training into the output folder."""
 
 
 class CacheError(CharRNNError):
-    """What is kept of a text could not be written to the cache."""
+    """An encoded text could not be written to the cache."""
 
 
 class DownloadError(CharRNNError):
-    """A corpus could not be fetched whole."""
+    """A corpus could not be downloaded completely."""
 
 
 class Interrupted(CharRNNError):
-    """A signal asked the program to leave; what could be saved has been saved."""
+    """A signal asked the program to stop; whatever could be saved has been saved."""
 
-    def __init__(self, signum: int, message: str = "") -> None:
-        super().__init__(message or f"stopped by {signal.Signals(signum).name}")
+    def __init__(self, signum: int, message: str = "", hint: str = "", **values: Any) -> None:
+        super().__init__(message or f"stopped by {signal.Signals(signum).name}", hint, **values)
         self.signum = signum
 
     @property
@@ -103,12 +137,12 @@ class Interrupted(CharRNNError):
 
 
 def counted(number: int, noun: str) -> str:
-    """``number`` of what ``noun`` names, in words: ``1 step``, ``2,000 steps``."""
+    """A number and what it counts: ``1 step``, ``2,000 steps``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def said_by(error: OSError, place: str | Path = "") -> str:
-    """What the system says, and of which file; ``place`` where it names none."""
+    """The system's own words for ``error`` and the file concerned (else ``place``)."""
     named = error.filename or place
     reason = error.strerror or str(error)
     return f"{named}: {reason}" if str(named) else reason

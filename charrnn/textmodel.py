@@ -124,7 +124,7 @@ class TextModel:
         if settings.get("seed") is None:
             settings["seed"] = draw_seed()
         if settings.get("count", 1) != 1:
-            raise ConfigError("count: sample writes one text, samples writes several", "count")
+            raise ConfigError("is not 1: sample writes one text, samples several", setting="count")
         config = SampleConfig.from_dict({"count": 1} | settings)
         return next(self.samples(prime, config, lines=lines))
 
@@ -137,8 +137,7 @@ class TextModel:
         """
         generator = self._generator(prime, config, lines)
         if generator.endless:
-            wanted = "a whole text needs a length above 0, or a stop text"
-            raise ConfigError(f"length is 0: {wanted}", "length")
+            raise ConfigError("is 0: nothing would end the text", "set {stop}", setting="length")
         return (self.vocab.decode(ids) for ids in generator.samples())
 
     def stream(
@@ -156,7 +155,7 @@ class TextModel:
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
         if lines and self.vocab.id_of("\n") is None:
-            raise ConfigError("lines: no line end is in the vocabulary, so none can come", "lines")
+            raise ConfigError("needs a line end in the vocabulary", "omit {lines}", setting="lines")
         lines = self.lines if lines is None else lines
         return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
-from charrnn.errors import ConfigError, UserError
+from charrnn.errors import CharRNNError, UserError
 
-# the Python interface's names for what an option calls otherwise
+# settings whose option has another name, and functions whose command has
 _OPTIONS = {
     "hidden": "--size",
     "is_bytes": "--bytes",
@@ -18,6 +19,7 @@ _OPTIONS = {
     "start_from": "--from",
     "temperature": "--temp",
 }
+_COMMANDS = {"list_checkpoints": "ls"}
 # options of a command of which only one can be given: a flag wins over another's variable too
 _RIVALS = {
     "train": (
@@ -48,12 +50,12 @@ class Command(TyperCommand):
         overruled = self._prefer_flags(ctx)
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            if isinstance(error, ConfigError):
-                error.args = (in_options(error, self._spellings()),)
+        except CharRNNError as error:
+            error.style = OptionStyle(self)
             given = [p for p in self.params if is_from_environment(ctx, p)]
-            if variables := [p.envvar for p in given if p.name not in overruled]:
-                error.add_note(f"set in the environment: {', '.join(map(str, variables))}")
+            variables = [str(p.envvar) for p in given if p.name not in overruled]
+            if variables and isinstance(error, UserError):
+                error.add_note(f"set in the environment: {', '.join(variables)}")
             raise
 
     def _prefer_flags(self, ctx: typer.Context) -> set[str]:
@@ -69,11 +71,6 @@ class Command(TyperCommand):
                 ctx.params[str(param.name)] = param.get_default(ctx)
         return overruled
 
-    def _spellings(self) -> dict[str, str]:
-        """Every option as it is typed, by its first long name; both of a switch that has two."""
-        named = [[*filter(_is_long, [*p.opts, *p.secondary_opts])] for p in self.params]
-        return {names[0]: "/".join(names) for names in named if names}
-
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the tables of arguments and options; ``[env var: X; …]`` breaks after a ``;``."""
         column = _NARROW_COLUMN if formatter.width < _NARROW else _COLUMN
@@ -87,20 +84,34 @@ class Command(TyperCommand):
         formatter.buffer = [text.replace(_UNBROKEN, " ") for text in formatter.buffer]
 
 
-def in_options(error: ConfigError, spellings: dict[str, str]) -> str:
-    """What ``error`` says, with options in place of the settings that it names.
+class OptionStyle:
+    """Settings as the options of ``command`` (None: of whichever has them), calls as commands."""
 
-    Args:
-        error: what is wrong, in the words of the Python interface.
-        spellings: the options that there are, and how each is shown.
+    def __init__(self, command: TyperCommand | None = None) -> None:
+        params = command.params if command else ()
+        named = [[*filter(_is_long, [*p.opts, *p.secondary_opts])] for p in params]
+        self._spellings = {names[0]: "/".join(names) for names in named if names}
+        self._knows_all = command is None
 
-    """
-    text = str(error)
-    for setting in error.settings:
-        option = _OPTIONS.get(setting, "--" + setting.replace("_", "-"))
-        name = re.compile(rf"(?<![\w-]){re.escape(setting)}(?![\w-])")
-        text = name.sub(spellings.get(option, setting), text, count=1)
-    return text
+    def setting(self, name: str, value: object = None) -> str:
+        """``--lr``, or ``--lr 0.001``; the name itself where the command has no such option."""
+        if value is not None:
+            return shlex.join(_words(name, value))
+        option = _option(name)
+        return self._spellings.get(option, option if self._knows_all else name)
+
+    def call(self, function: str, arguments: Mapping[str, object]) -> str:
+        """``charrnn train --resume``."""
+        words = [word for name, value in arguments.items() for word in _words(name, value)]
+        return shlex.join(["charrnn", _COMMANDS.get(function, function), *words])
+
+
+def _option(setting: str) -> str:
+    return _OPTIONS.get(setting, "--" + setting.replace("_", "-"))
+
+
+def _words(setting: str, value: object) -> list[str]:
+    return [_option(setting)] if value is True else [_option(setting), str(value)]
 
 
 def is_from_environment(ctx: typer.Context, param: Any) -> bool:

@@ -58,7 +58,7 @@ def insight(
     encoding, name = model.encoding(encoding), _name(model.path)
     out = Path(f"{name}.html") if out is None else out
     if out.is_dir():
-        raise ConfigError(f"out is {out}, a folder: name a file, or - for stdout", "out")
+        raise ConfigError(f"is {out}, a folder: name a file, or - for stdout", setting="out")
     if text == str(corpus) == "-":
         raise ConfigError("--text and --corpus cannot both be standard input")
     which: list[str] = [str(model.path)] if checkpoint is None else []

@@ -158,7 +158,7 @@ def naming(text: str) -> Iterator[None]:
     try:
         yield
     except (CorpusError, UnknownCharacterError) as error:
-        error.args = (titled(text, str(error)),)
+        error.args = (titled(text, error.message),)
         raise
 
 

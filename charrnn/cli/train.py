@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from charrnn import interrupts
+from charrnn.cli.command import OptionStyle
 from charrnn.cli.options import THREADS, flag, option, seconds
 from charrnn.config import Cell, Device, Precision, Preset, Split
 
@@ -134,4 +135,4 @@ def _console(quiet: bool, json: bool) -> Any:
             error.filename = "standard output"
             raise
 
-    return TrainConsole(quiet=quiet, echo=echo if json else None)
+    return TrainConsole(quiet=quiet, echo=echo if json else None, style=OptionStyle())

@@ -97,9 +97,8 @@ class Generator:
         if lines and newline is not None:
             self._stops.append((newline,))
         if config.count > 1 and self.endless:
-            raise ConfigError(
-                "count is above 1 and length 0: endless samples need a stop text", "count", "length"
-            )
+            reason = "is above 1, but the first sample never ends"
+            raise ConfigError(reason, "set {length} or {stop}", setting="count")
         read = vocab.encode(prime, config.unknown).astype(np.intp)
         self._prime = read if len(read) else np.array([first_id(vocab)])
 

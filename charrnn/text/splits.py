@@ -68,8 +68,8 @@ def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
         inside = isinstance(value, (int, float)) and 0 <= value < 1
         check_real(name, value, inside, "at least 0 and below 1")
     if val_frac + test_frac >= 1:
-        both = f"val_frac and test_frac are {val_frac:g} and {test_frac:g}"
-        raise ConfigError(f"{both}: nothing is left to train on", "val_frac", "test_frac")
+        reason = f"nothing is left to train on after {val_frac:g} and {test_frac:g}"
+        raise ConfigError(reason, "make {val_frac} or {test_frac} smaller")
 
 
 def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:

@@ -13,6 +13,7 @@ from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
+from charrnn.hints import omit
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
@@ -83,7 +84,7 @@ def train(
     """
     listener = listener or Silence()
     if out is not None and not str(out):  # which would be the current folder
-        raise ConfigError("out is empty: name a folder", "out")
+        raise ConfigError("is empty: name a folder", setting="out")
     check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
     if max_bytes is not None:
         check_whole("max_bytes", max_bytes, 1)
@@ -97,8 +98,8 @@ def train(
     with interrupts.graceful(), settings_of_torch():
         if resume:
             if start_from is not None or preset is not None:
-                reason = "resume goes on with a run as it is: without start_from, preset"
-                raise ConfigError(reason, "resume", "start_from", "preset")
+                reason = "continues a run as it is"
+                raise ConfigError(reason, "omit {start_from} and {preset}", setting="resume")
             return _resume(text, out, settings, listener)
         return _start(text, out, start_from, preset, settings, listener)
 
@@ -252,9 +253,7 @@ def _shape_of(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
     shape = {k: v for k, v in origin.config.to_dict().items() if k != "vocab_size"}
     other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
     if other:
-        kept = ", ".join(other)
-        reason = f"start_from keeps the checkpoint's {kept}: leave that away"
-        raise ConfigError(reason, "start_from", *other)
+        raise ConfigError("keeps the checkpoint's shape", omit(other), setting="start_from")
     return settings | shape
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.hints import Hint
 from charrnn.paths import BEST
 
 
@@ -99,8 +100,8 @@ class Listener(Protocol):
     def on_compiling(self) -> None:
         """Kernels are being compiled, which takes seconds, once on a machine."""
 
-    def on_note(self, text: str) -> None:
-        """Something worth a line."""
+    def on_note(self, text: str, hint: Hint | None = None) -> None:
+        """Something worth a line, and what to do about it."""
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:
         """A step is done; ``loss`` only now and then."""
@@ -121,7 +122,7 @@ class Silence:
     def on_compiling(self) -> None:
         """Nothing."""
 
-    def on_note(self, text: str) -> None:
+    def on_note(self, text: str, hint: Hint | None = None) -> None:
         """Nothing."""
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:

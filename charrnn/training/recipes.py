@@ -87,9 +87,10 @@ def settle(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
 
     """
     if preset is not None and preset not in PRESETS:
-        raise ConfigError(f"preset {preset}: there are {', '.join(PRESETS)}", "preset")
+        known = ", ".join(PRESETS)
+        raise ConfigError(f"is {preset!r}: it must be one of {known}", setting="preset")
     if "vocab_size" in asked:
-        raise ConfigError("vocab_size follows from the corpus: leave it away", "vocab_size")
+        raise ConfigError("follows from the corpus: omit it", setting="vocab_size")
     recipe = dict(PRESETS.get(preset or "", {}))
     if not asked.keys().isdisjoint(_BUDGETS):
         recipe = {name: value for name, value in recipe.items() if name not in _BUDGETS}

@@ -73,11 +73,11 @@ class TextChoice:
 
         """
         if self.is_bytes and not origin.vocab.is_bytes:
-            reason = "start_from keeps the checkpoint's characters: leave is_bytes away"
-            raise ConfigError(reason, "start_from", "is_bytes")
+            reason = "keeps the checkpoint's characters"
+            raise ConfigError(reason, "omit {is_bytes}", setting="start_from")
         if self._coded and origin.vocab.is_bytes:
-            reason = "start_from keeps the checkpoint's bytes: leave encoding away"
-            raise ConfigError(reason, "start_from", "encoding")
+            reason = "keeps the checkpoint's bytes"
+            raise ConfigError(reason, "omit {encoding}", setting="start_from")
         return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
 
     def encode(self) -> Corpus:
@@ -89,8 +89,8 @@ class TextChoice:
 
         """
         if self.is_bytes and self._coded:
-            reason = "is_bytes takes the text as it lies there: leave encoding away"
-            raise ConfigError(reason, "is_bytes", "encoding")
+            reason = "takes the text's bytes as they are"
+            raise ConfigError(reason, "omit {encoding}", setting="is_bytes")
         return encode_corpus(
             self.paths or (bundled_corpus(),),
             is_bytes=self.is_bytes,

@@ -24,7 +24,7 @@ from tests.support.checkpoints import ROOT, environment, tiny
 PACKAGE = ROOT / "charrnn"
 # the rooms in the order in which text flows through them; each imports from those before it
 ROOMS = [
-    "cells", "errors", "config", "paths", "atomic_io", "interrupts", "text", "checkpoint",
+    "cells", "hints", "errors", "config", "paths", "atomic_io", "interrupts", "text", "checkpoint",
     "generation", "textmodel", "model", "training", "insight", "bench", "console", "cli",
     "__main__",
 ]  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_sample_without_a_seed_is_another_each_time() -> None:
 
 
 def test_one_sample_is_not_several() -> None:
-    with pytest.raises(errors.ConfigError, match="samples writes several"):
+    with pytest.raises(errors.ConfigError, match="count is not 1: sample writes one text"):
         charrnn.TextModel(tiny()).sample(count=3)
 
 
@@ -138,13 +138,28 @@ def test_a_sample_that_nothing_ends_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"preset": "nope"}, "preset nope: there are karpathy2015"),
-        ({"device": "cuda"}, "device cuda: this machine"),
-        ({"precision": "float16", "device": "cpu"}, "precision float16 needs a CUDA GPU"),
-        ({"is_bytes": True, "encoding": "latin-1"}, "is_bytes takes the text as it lies"),
-        ({"start_from": "model", "hidden": 32}, "start_from keeps the checkpoint's hidden"),
-        ({"start_from": "model", "is_bytes": True}, "start_from keeps the checkpoint's characters"),
-        ({"resume": True, "preset": "small"}, "resume goes on with a run as it is"),
+        ({"preset": "nope"}, "preset is 'nope': it must be one of karpathy2015"),
+        ({"device": "cuda"}, "device is 'cuda', which this machine"),
+        (
+            {"precision": "float16", "device": "cpu"},
+            "precision is 'float16', which needs a CUDA GPU",
+        ),
+        (
+            {"is_bytes": True, "encoding": "latin-1"},
+            "is_bytes takes the text's bytes as they are; omit encoding",
+        ),
+        (
+            {"start_from": "model", "hidden": 32},
+            "start_from keeps the checkpoint's shape; omit hidden",
+        ),
+        (
+            {"start_from": "model", "is_bytes": True},
+            "start_from keeps the checkpoint's characters; omit is_bytes",
+        ),
+        (
+            {"resume": True, "preset": "small"},
+            "resume continues a run as it is; omit start_from and preset",
+        ),
         ({"out": ""}, "out is empty"),
         ({"out": "text"}, "text is not a folder"),
         ({"max_bytes": 0}, "max_bytes is 0"),
@@ -258,7 +273,10 @@ def test_torch_s_private_names_are_used_in_one_file(name: str) -> None:
         assert not private_names(ast.parse(MODULES[name].read_text()))
 
 
-@pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in {"errors", "config"}))
+GROUND = {"hints", "errors", "config"}
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if room(n) in GROUND))
 def test_the_ground_needs_the_standard_library_alone(name: str) -> None:
     for other in imported(name, at_import=False):
         top = other.split(".")[0]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import charrnn as charrnn_package
-from charrnn.cli.command import in_options
-from charrnn.errors import ConfigError, counted
+from charrnn.cli.command import OptionStyle
+from charrnn.errors import CharRNNError, ConfigError, counted
+from tests.support.command_line import commands
 
 pytestmark = pytest.mark.usefixtures("a_run")
 
@@ -19,16 +20,25 @@ pytestmark = pytest.mark.usefixtures("a_run")
         ("sample novel --temp -1", "--temp is -1.0: it must be at least 0"),
         ("sample novel --top-k 70000", "--top-k is 70000: "),
         ("sample novel --stop=", "--stop is '': it must be a text of at least one character"),
-        ("sample novel --length 0 --count 2", "--count is above 1 and --length 0: "),
+        (
+            "sample novel --length 0 --count 2",
+            "--count is above 1, but the first sample never ends; set --length",
+        ),
         ("train t.txt --time 0", "--time is 0: it must be above 0"),
         ("train t.txt --time 0h0m", "--time is 0h0m: it must be above 0"),
         ("train t.txt --steps 0", "Invalid value for '--steps'"),
         ("train t.txt --epochs 0", "Invalid value for '--epochs'"),
-        ("train t.txt --steps 1 --epochs 1", "--epochs and --steps are given: leave all but one"),
+        (
+            "train t.txt --steps 1 --epochs 1",
+            "more than one budget; set one of --epochs, --steps and --time",
+        ),
         ("train t.txt --steps 1 --size 0", "--size is 0: "),
         ("train t.txt --steps 1 --val-frac 2", "--val-frac is 2.0: "),
-        ("train t.txt --from novel --size 9", "--from keeps the checkpoint's --size: leave"),
-        ("train t.txt --from novel --sum-layers", "checkpoint's --sum-layers/--last-layer: leave"),
+        ("train t.txt --from novel --size 9", "--from keeps the checkpoint's shape; omit --size"),
+        (
+            "train t.txt --from novel --sum-layers",
+            "checkpoint's shape; omit --sum-layers/--last-layer",
+        ),
         ("train t.txt --preset nonsense", "Invalid value for '--preset'"),
         ("data get", "Missing argument 'NAME'. Choose from: war-and-peace, tinyshakespeare; "),
     ],
@@ -48,7 +58,7 @@ def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[n
     for changed in ("--size 64", "--bytes", "--val-frac 0.1"):
         code, _, err = call("train", "--resume", "--out", "run", *changed.split())
         assert code == 2
-        assert f"a resumed run keeps its {changed.split()[0]}: leave that away" in err
+        assert f"a resumed run keeps its settings; omit {changed.split()[0]}, or start" in err
     Path("u.txt").write_text("the young prince\n" * 200)
     code, _, err = call("train", "u.txt", "--resume", "--out", "run")
     assert (code, err.count("\n")) == (2, 1)
@@ -62,16 +72,17 @@ def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[n
 
 
 def test_only_settings_are_put_in_other_words() -> None:
-    options = {"--size": "--size", "--time": "--time"}
+    command = next(found for name, found in commands() if name == "train")
 
-    def said(text: str, *settings: str) -> str:
-        return in_options(ConfigError(text, *settings), options)
+    def said(error: CharRNNError) -> str:
+        return error.spelled(OptionStyle(command))
 
-    assert said("runs/hidden holds a run") == "runs/hidden holds a run"
-    assert said("hidden is 'hidden': hidden", "hidden") == "--size is 'hidden': hidden"
-    two = said("unhidden, hidden, seconds: no", "hidden", "seconds")
-    assert two == "unhidden, --size, --time: no"
-    assert said("vocab_size is 0: too few", "vocab_size") == "vocab_size is 0: too few"
+    assert said(ConfigError("runs/hidden holds a run")) == "runs/hidden holds a run"
+    assert said(ConfigError("is 'hidden'", setting="hidden")) == "--size is 'hidden'"
+    assert said(ConfigError("{hidden}", "omit {seconds}")) == "{hidden}; omit --time"
+    assert said(ConfigError("is 0", setting="vocab_size")) == "vocab_size is 0"
+    switch = "try --sum-layers/--last-layer"
+    assert said(ConfigError("no", "try {sum_layers}")) == f"no; {switch}"
 
 
 @pytest.mark.parametrize(
@@ -79,8 +90,8 @@ def test_only_settings_are_put_in_other_words() -> None:
     [
         ({"hidden": 0, "steps": 1}, "hidden is 0: "),
         ({"seconds": -1.0}, "seconds is -1.0: "),
-        ({"steps": 0}, "no budget: one of epochs, steps and seconds must be above 0"),
-        ({"steps": 1, "epochs": 1}, "epochs and steps are given: "),
+        ({"steps": 0}, "no budget; set one of epochs, steps and seconds above 0"),
+        ({"steps": 1, "epochs": 1}, "more than one budget; set one of epochs, steps and seconds"),
     ],
 )
 def test_python_hears_its_own_names(settings: dict[str, float], said: str) -> None:

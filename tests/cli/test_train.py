@@ -52,7 +52,7 @@ def test_lines_need_a_line_end(call: Call) -> None:
     assert "text.txt has no line ends" in said
     assert call("sample", "flat", "--length", "5", "--seed", "1")[0] == 0
     code, _, said = call("sample", "flat", "--length", "5", "--lines")
-    assert (code, said.startswith("charrnn: --lines: no line end")) == (2, True)
+    assert (code, said.startswith("charrnn: --lines needs a line end")) == (2, True)
     Path("lines.txt").write_text("abc\ncba\ncab")
     skip = ["--unknown", "skip", "--per-line", "--json"]
     _, out, _ = call("score", "lines.txt", "--model", "flat", *skip)

@@ -77,7 +77,8 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, here in there.items() if here))
     if not there[name]:
-        raise ConfigError(f"device {name}: this machine or this torch has none; try auto", "device")
+        reason = f"is {name!r}, which this machine or this build of torch lacks"
+        raise ConfigError(reason, "set {device} to auto", setting="device")
     return torch.device(name)
 
 
@@ -90,11 +91,11 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
             return torch.float16 if torch.cuda.get_device_capability(device)[0] >= VOLTA else None
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else None
     if device.type == "mps":
-        reason = "is untried on mps: leave it away"
-        raise ConfigError(f"precision {precision} {reason}", "precision")
+        reason = f"is {precision!r}, which is untested on mps: omit it"
+        raise ConfigError(reason, setting="precision")
     if precision == "float16" and device.type != "cuda":
-        reason = f"needs a CUDA GPU, not {device.type}; try bfloat16"
-        raise ConfigError(f"precision {precision} {reason}", "precision")
+        reason = f"is {precision!r}, which needs a CUDA GPU, not {device.type}"
+        raise ConfigError(reason, "try bfloat16", setting="precision")
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
+from charrnn.hints import omit
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.training.events import Listener
 from charrnn.training.loop.checkpointing import environment
@@ -85,10 +86,7 @@ def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
     """
     other = sorted(name for name in asked.keys() - CHANGEABLE if asked[name] != was.get(name))
     if other:
-        raise ConfigError(
-            f"a resumed run keeps its {', '.join(other)}: leave that away, or start a new run",
-            *other,
-        )
+        raise ConfigError("a resumed run keeps its settings", f"{omit(other)}, or start a new run")
 
 
 def _corpus_of(last: Checkpoint, corpus: Corpus | None, name: str, digest: str) -> Corpus:

@@ -1,0 +1,92 @@
+"""Errors and hints: what they say to Python and to the command line, and that they can travel."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from charrnn import errors
+from charrnn.cli.command import OptionStyle
+from charrnn.errors import CharRNNError
+from charrnn.hints import Hint, omit
+
+
+def tree(root: type[CharRNNError] = CharRNNError) -> Iterator[type[CharRNNError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from tree(child)
+
+
+def example(kind: type[CharRNNError]) -> CharRNNError:
+    hint, values = "try {lr} or {train(resume, out)}", {"lr": 0.1, "resume": True, "out": "a"}
+    if issubclass(kind, errors.Interrupted):
+        return kind(15, "stopped {here}", hint, **values)
+    if issubclass(kind, errors.DecodingError):
+        return kind("bad {byte}", 7, hint, **values)
+    return kind("bad {thing}", hint, setting="seconds", **values)
+
+
+@pytest.mark.parametrize(
+    ("hint", "in_python", "on_the_command_line"),
+    [
+        (Hint("name another {out}"), "name another out", "name another --out"),
+        (Hint("{val_frac}, {seconds}"), "val_frac, seconds", "--val-frac, --time"),
+        (Hint("try {lr}", {"lr": 0.001}), "try lr=0.001", "try --lr 0.001"),
+        (Hint("{is_bytes}", {"is_bytes": True}), "is_bytes=True", "--bytes"),
+        (
+            Hint("{start_from} begins with it", {"start_from": Path("a b")}),
+            "start_from='a b' begins with it",
+            "--from 'a b' begins with it",
+        ),
+        (Hint("{train()} makes one"), "charrnn.train() makes one", "charrnn train makes one"),
+        (
+            Hint("{train(resume, out)} goes on", {"resume": True, "out": Path("{lr} it's")}),
+            """charrnn.train(resume=True, out="{lr} it's") goes on""",
+            """charrnn train --resume --out '{lr} it'"'"'s' goes on""",
+        ),
+        (Hint(omit(["hidden", "lr"])), "omit hidden, lr", "omit --size, --lr"),
+    ],
+    ids=lambda value: value.text if isinstance(value, Hint) else "",
+)
+def test_a_hint_is_spelled_for_its_reader(
+    hint: Hint, in_python: str, on_the_command_line: str
+) -> None:
+    assert str(hint) == in_python
+    assert hint.spelled(OptionStyle()) == on_the_command_line
+
+
+def test_data_in_a_message_is_never_taken_for_a_setting() -> None:
+    error = errors.SaveError("cannot write to {out}/%s", "name another {out}")
+    assert str(error) == "cannot write to {out}/%s; name another out"
+    assert error.spelled(OptionStyle()) == "cannot write to {out}/%s; name another --out"
+    assert error.message == "cannot write to {out}/%s"
+
+
+@pytest.mark.parametrize("kind", list(tree()))
+@pytest.mark.parametrize(
+    "travel",
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(pickle.HIGHEST_PROTOCOL)),
+    ],
+)
+def test_an_error_survives_pickling_and_copying(kind: type[CharRNNError], travel) -> None:  # type: ignore[no-untyped-def]
+    error = example(kind)
+    error.add_note("the run in a")
+    arrived = travel(error)
+    assert type(arrived) is kind
+    assert str(arrived) == str(error)
+    assert arrived.exit_code == error.exit_code
+    assert vars(arrived) == vars(error)  # hint, setting, offset, signum, notes
+    assert arrived.args == error.args
+
+
+def test_an_error_from_another_process_keeps_the_spelling_of_the_command_line() -> None:
+    error = errors.ConfigError("is 0", setting="hidden")
+    error.style = OptionStyle()
+    assert str(pickle.loads(pickle.dumps(error))) == "--size is 0"
