@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +18,7 @@ import torch
 
 import charrnn
 from charrnn import errors
-from tests.support.checkpoints import ROOT, environment, tiny
+from tests.support.checkpoints import ROOT, python, tiny
 
 PACKAGE = ROOT / "charrnn"
 # the rooms in the order in which text flows through them; each imports from those before it
@@ -35,13 +34,6 @@ TRAINING = [
 ]  # fmt: skip
 TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "insight", "console", "cli", "__main__"}
 TORCH_FREE_TRAINING = {"events", "state", "recipes", "texts", "rundir"}
-
-
-def python(code: str) -> str:
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
 
 
 def module_name(path: Path) -> str:

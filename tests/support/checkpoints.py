@@ -1,4 +1,4 @@
-"""Checkpoints without training, forged files, and charrnn as a process."""
+"""Checkpoints without training, forged files, and Python and charrnn as processes."""
 
 from __future__ import annotations
 
@@ -61,6 +61,14 @@ def charrnn(*args: str, input: bytes = b"", **env: str) -> subprocess.CompletedP
     return subprocess.run(
         command, input=input, capture_output=True, env=environment(**env), timeout=120
     )
+
+
+def python(program: str, **env: str) -> str:
+    """What a Python program writes to standard output; it must leave with 0."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(**env), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def header_of(blob: bytes) -> dict[str, Any]:

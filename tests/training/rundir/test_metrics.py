@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from charrnn.checkpoint import file as checkpoint
-from charrnn.training.rundir.metrics import append, cut
+from charrnn.training.rundir.metrics import append, cut, losses
 from tests.support.runs import run
 
 
@@ -30,3 +31,20 @@ def test_a_metrics_line_that_lost_its_end_is_dropped(tmp_path: Path) -> None:
     cut(path, 5)
     append(path, {"step": 2})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+def test_losses_of_a_log_that_is_anybodys(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    nothing: dict[str, list[object]] = {"train_nats": [], "val_nats": []}
+    assert losses(log) == losses(tmp_path) == nothing
+    lines = ['{"chars": 5, "val_nats": 2.5}', "[]", "{", '{"chars": "5", "val_nats": 1.0}', "\x00",
+             '{"chars": 6, "val_nats": null}', '{"chars": 7, "val_nats": Infinity}', "[" * 99999,
+             '{"chars": 8, "val_nats": 2.25}', "5", '{"chars": true, "val_nats": 1.0}']  # fmt: skip
+    lines += [
+        '{"chars": 9, "val_nats": 1.0, "final": true}', '{"chars": 5, "val_nats": 1e300}',
+        '{"chars": -5, "val_nats": 1.0}', '{"chars": 1%s, "val_nats": 1.0}' % ("0" * 20),
+    ]  # fmt: skip
+    log.write_text("\n".join(lines))
+    assert losses(log) == nothing | {"val_nats": [(5, 2.5), (8, 2.25)]}
+    os.mkfifo(tmp_path / "pipe")
+    assert losses(tmp_path / "pipe") == nothing

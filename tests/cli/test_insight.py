@@ -1,0 +1,98 @@
+"""``charrnn insight``: a page, its path, and what cannot be."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.checkpoints import ROOT, charrnn, tiny
+
+
+@pytest.fixture
+def folder(bare_environment: None) -> Path:
+    tiny().save(Path("checkpoints/novel/best.safetensors"))
+    return Path("checkpoints/novel")
+
+
+def test_the_command_writes_a_page_and_prints_its_path(folder: Path) -> None:
+    (folder / "metrics.jsonl").write_text('{"chars": 5, "val_nats": 2.5}\n')
+    done = charrnn("insight")
+    assert (done.returncode, done.stdout) == (0, b"novel.html\n")
+    assert re.fullmatch(rb"charrnn: \S+best.safetensors, seed \d+\n", done.stderr)
+    made = Path("novel.html").read_text()
+    assert all(f"<h2>{title}" in made for title in (
+        "How it learned", "What surprised it", "What it copied", "What single units follow",
+        "How it sees",
+    ))  # fmt: skip
+    again = charrnn("insight", "novel", "--seed", "4", "--out", "-")
+    assert (again.returncode, again.stderr) == (0, b"")
+    os.mkfifo("pipe")
+    with subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE) as reader:
+        assert charrnn("insight", "novel", "--seed", "4", "--out", "pipe").stdout == b"pipe\n"
+        assert reader.communicate()[0] == again.stdout
+    assert Path("pipe").is_fifo()
+    assert again.stdout == charrnn("insight", "novel", "--seed", "4", "--out", "-").stdout
+    assert again.stdout.startswith(b"<!doctype html>")
+
+
+def test_the_command_reads_a_text_and_needs_no_torch(folder: Path) -> None:
+    Path("text.txt").write_text("abc " * 6000)
+    Path("fake").mkdir()
+    Path("fake/torch.py").write_text("raise ModuleNotFoundError('none', name='torch')")
+    path = f"{Path('fake').absolute()}:{ROOT}"
+    args = ["--text", "text.txt", "--unknown", "replace", "--out", "p"]
+    done = charrnn("insight", "novel", *args, PYTHONPATH=path)
+    assert (done.returncode, done.stdout) == (0, b"p\n"), done.stderr
+    assert b"text.txt: its first 20,000 characters are read" in done.stderr
+    assert "text.txt: " in Path("p").read_text()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_the_command_finds_what_was_copied(
+    folder: Path, new_cache: Callable[[Path], str], cached: bool
+) -> None:
+    """Of the corpus as cached in training, or as named; neither is needed for the rest."""
+    chapter = "".join(np.random.default_rng(7).choice(list("abcdefgh .\n"), 3000))
+    Path("chapter.txt").write_text(chapter)
+    environment = {"CHARRNN_CACHE": new_cache(Path("cache").absolute())}
+    args = ["--steps", "2", "--out", "of-it", "--quiet"]
+    assert charrnn("train", "chapter.txt", *args, **environment).returncode == 0
+    Path("text.txt").write_text(chapter[100:350])
+    if not cached:
+        environment = {"CHARRNN_CACHE": new_cache(Path("another").absolute())}
+    args = ["insight", "of-it", "--text", "text.txt", "--out", "-"]
+    without = charrnn(*args, **environment).stdout.decode()
+    assert ("not at hand; --corpus" in without) != cached
+    named = charrnn(*args[:-1], "p.html", "--corpus", "chapter.txt", **environment)
+    assert (named.returncode, named.stderr) == (0, b"")
+    made = Path("p.html").read_text()
+    assert made == without or not cached
+    assert "<tr><td>the longest</td><td>250</td><td>" in made
+    assert "<td>20 or more</td><td>100.0%</td><td>0.0%</td>" in made
+    assert f"<pre>{chapter[100:350]}</pre>" in made
+
+
+@pytest.mark.parametrize(("args", "code", "said"), [
+    (["--corpus", "none.txt"], 2, "cannot read none.txt"),
+    (["--corpus", "odd.txt"], 2, "its sha256 differs: name the text that was trained on"),
+    (["--corpus", "-", "--text", "-"], 2, "--text and --corpus cannot both be standard input"),
+    (["--text", "none.txt"], 2, "cannot read none.txt"),
+    (["--text", "empty.txt"], 2, "empty.txt: there are fewer than two characters"),
+    (["--text", "odd.txt"], 2, "odd.txt: character"),
+    (["--out", "/proc/x/page.html"], 1, "/proc/x"),
+    (["--out", "."], 2, "--out is ., a folder"),
+])  # fmt: skip
+def test_what_cannot_be_is_said_in_a_line(
+    folder: Path, args: list[str], code: int, said: str
+) -> None:
+    Path("empty.txt").write_text("")
+    Path("odd.txt").write_text("Ω")
+    done = charrnn("insight", "novel", "--seed", "1", *args)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert (said in done.stderr.decode(), done.stderr.count(b"\n")) == (True, 1)
