@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.generation.compiled.layout import has_whole_states, whole_scale
-from charrnn.generation.filters import choose
+from charrnn.generation.draw import choose
 from charrnn.text.vocab import Ids
 
 Array = NDArray[np.float32]

@@ -19,8 +19,8 @@ from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.engine import FastEngine
 from charrnn.generation.compiled.layout import Variant, whole_scale
+from charrnn.generation.draw import choose
 from charrnn.generation.factory import open_engine
-from charrnn.generation.filters import choose
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine, Weights, quantize
 from charrnn.generation.scoring import score

@@ -1,4 +1,4 @@
-"""``sampling.choose`` for one row, as compiled code. Needs llvmlite.
+"""``charrnn.generation.draw.choose`` for one row, as compiled code. Needs llvmlite.
 
 The filters look for the least weight to keep without sorting: weights are at least 0, so their
 bits are in the same order as they are, and 31 halvings of the range of bits find it.

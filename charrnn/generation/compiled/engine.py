@@ -24,7 +24,7 @@ from charrnn.generation.compiled.layout import (
     aligned,
     whole_scale,
 )
-from charrnn.generation.filters import inverse_temperature
+from charrnn.generation.draw import inverse_temperature
 from charrnn.generation.numpy_engine import Array, State, Weights, quantize, rounded_states
 from charrnn.text.vocab import Ids
 

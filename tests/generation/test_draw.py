@@ -20,7 +20,7 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig, SampleConfig
 from charrnn.errors import CheckpointError
-from charrnn.generation.filters import choose, draw, probabilities, restrict
+from charrnn.generation.draw import choose, draw, probabilities, restrict
 from charrnn.generation.numpy_engine import Engine, Weights
 from charrnn.textmodel import TextModel
 from tests.support.checkpoints import tiny
