@@ -22,7 +22,7 @@ _HOMES = {
     "CharRNNError": "charrnn.errors",
     "Checkpoint": "charrnn.checkpoint.file",
     "ModelConfig": "charrnn.config",
-    "SampleConfig": "charrnn.config",
+    "SampleConfig": "charrnn.generation.sample_config",
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
@@ -45,8 +45,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from charrnn.checkpoint.file import Checkpoint
-    from charrnn.config import ModelConfig, SampleConfig, TrainConfig
+    from charrnn.config import ModelConfig, TrainConfig
     from charrnn.errors import CharRNNError
+    from charrnn.generation.sample_config import SampleConfig
     from charrnn.text.vocab import Vocab
     from charrnn.textmodel import TextModel, load
     from charrnn.training.api import train

@@ -225,38 +225,3 @@ class TrainConfig(_Record):
             raise ConfigError("no budget", "set one of {epochs}, {steps} and {seconds} above 0")
         if len(given) > 1:
             raise ConfigError("more than one budget", "set one of {epochs}, {steps} and {seconds}")
-
-
-@dataclass(frozen=True)
-class SampleConfig(_Record):
-    """How characters are drawn.
-
-    ``temperature`` 0 is argmax; ``length`` characters a sample (0: endless); ``top_k`` 0,
-    ``top_p`` 1 and ``min_p`` 0 are off; a sample ends before the first of ``stop``.
-    """
-
-    temperature: float = 0.8
-    length: int = 1000
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    stop: tuple[str, ...] = ()
-    count: int = 1
-    seed: int = 0
-    unknown: Unknown = "error"
-
-    def __post_init__(self) -> None:
-        for name in ("temperature", "top_p", "min_p"):
-            check_real(name, getattr(self, name), True, "a finite number")
-        check_real("temperature", self.temperature, self.temperature >= 0, "at least 0")
-        check_whole("length", self.length, 0, SEED_LIMIT - 1)
-        check_whole("top_k", self.top_k, 0, MAX_VOCABULARY)
-        check_real("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
-        check_real("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1")
-        check(isinstance(self.stop, tuple), "stop", self.stop, "a tuple of texts")
-        for text in self.stop:
-            good = isinstance(text, str) and text != ""
-            check(good, "stop", text, "a text of at least one character")
-        check_whole("count", self.count, 1, 100_000)
-        check_whole("seed", self.seed, 0, SEED_LIMIT - 1)
-        check_choice("unknown", self.unknown, get_args(Unknown))

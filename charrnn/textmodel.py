@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
-from charrnn.config import Form, SampleConfig, Split, Unknown, check_choice, draw_seed
+from charrnn.config import Form, Split, Unknown, check_choice, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Weights
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.paths import find_checkpoint
@@ -112,12 +113,12 @@ class TextModel:
         Args:
             prime: what to go on from; empty begins afresh. Bytes are UTF-8; ``read`` knows others.
             lines: end at the line's end (default: if the model was trained so).
-            **settings: fields of ``SampleConfig``: temperature, length, top_k … Without a ``seed``
-                a fresh one is drawn, so that every call writes another text.
+            **settings: those of ``SampleConfig``: temperature, length, top_k or any other filter.
+                Without a ``seed`` a random one is drawn, so that every call writes another text.
 
         Raises:
-            ConfigError: a setting is out of range, or nothing can end the text (``length`` 0
-                without a stop text): ``stream`` writes such a one.
+            ConfigError: a setting is unknown or out of range, or nothing can end the text
+                (``length`` 0 without a stop text): ``stream`` writes such a one.
             UnknownCharacterError: ``prime`` or a stop text has a character the vocabulary lacks.
 
         """
@@ -125,7 +126,7 @@ class TextModel:
             settings["seed"] = draw_seed()
         if settings.get("count", 1) != 1:
             raise ConfigError("is not 1: sample writes one text, samples several", setting="count")
-        config = SampleConfig.from_dict({"count": 1} | settings)
+        config = SampleConfig(**settings)
         return next(self.samples(prime, config, lines=lines))
 
     def samples(

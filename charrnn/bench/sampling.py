@@ -23,8 +23,9 @@ import torch
 from charrnn.bench import start
 from charrnn.bench.eager import CellLoop, EagerLoop, alone, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
-from charrnn.config import Form, ModelConfig, SampleConfig
+from charrnn.config import Form, ModelConfig
 from charrnn.generation.factory import AnyEngine, cpus, open_engine
+from charrnn.generation.sample_config import SampleConfig
 
 CHUNK = 64
 

@@ -16,8 +16,9 @@ from charrnn.cli.options import (
     titled,
 )
 from charrnn.cli.output import print_path
-from charrnn.config import SampleConfig, Unknown, draw_seed
+from charrnn.config import Unknown, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import BEST, LAST
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from charrnn.cli.options import (
     whole_variable,
 )
 from charrnn.cli.output import Escape, TextWriter, is_escaped
-from charrnn.config import Form, SampleConfig, Unknown, draw_seed
+from charrnn.config import Form, Unknown, draw_seed
 from charrnn.errors import ConfigError, Interrupted
+from charrnn.generation.sample_config import SampleConfig
 
 
 def sample(

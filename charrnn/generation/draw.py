@@ -1,29 +1,28 @@
-"""From logits to a character: temperature, top-k, top-p, min-p, and a draw from a given number.
+"""From logits to a character: temperature, filters, and a draw from a given number.
 
-Every function takes one distribution ``(V,)`` or rows of them ``(N, V)``, and a row's result never
-depends on the other rows. Randomness comes in as uniform numbers in [0, 1), so the same numbers
-always give the same characters.
-
-The order is fixed: temperature, then top-k, then top-p of what top-k left, then min-p.
+A row's result never depends on the other rows. Randomness comes in as uniform numbers in [0, 1),
+so the same numbers always give the same characters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charrnn.config import SampleConfig
+from charrnn.errors import ConfigError
+from charrnn.generation.filters import Context
+from charrnn.generation.sample_config import SampleConfig
+from charrnn.text.vocab import Ids
 
 Floats = NDArray[np.floating[Any]]
 
-# 1 / temperature stays within these: beyond the first every logit but the largest is out of reach
-# (and 0 · scale would be NaN), below the second float32 ends (and an infinite distance · 0 would)
+# 1 / temperature stays within these: above the first only the largest logit keeps any weight (and
+# 0 · infinity would be NaN), below the second lie no normal float32 (and infinity · 0 would be NaN)
 MAX_SCALE, MIN_SCALE = 1e30, 1.2e-38
-FURTHEST = np.finfo(np.float32).max
-# top-p looks at this many of the likeliest characters before it sorts them all
-TOP_P_CANDIDATES = 64
+LARGEST = np.finfo(np.float32).max
 
 
 def inverse_temperature(temperature: float) -> float:
@@ -32,19 +31,19 @@ def inverse_temperature(temperature: float) -> float:
 
 
 def _bounded(logits: Floats) -> Floats:
-    """Logits of which some overflowed: +inf leaves the others no chance, NaN and −inf come last."""
+    """Replace overflowed logits: +inf excludes all others, NaN and −inf become the lowest."""
     infinite, last = np.isposinf(logits), np.isnan(logits)
     last |= infinite.any(axis=-1, keepdims=True) & ~infinite
-    bounded: Floats = np.where(last, -FURTHEST, np.nan_to_num(logits))
+    bounded: Floats = np.where(last, -LARGEST, np.nan_to_num(logits))
     return bounded
 
 
 def probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float32]:
     """softmax(``logits`` / ``temperature``) over the last axis, up to a factor a row, in float32.
 
-    The largest entry of a row is 1; nothing is divided, since ``draw`` does not need it. With
-    ``temperature`` 0 the first largest logit gets 1 and everything else 0. No logits and no
-    temperature give NaN.
+    The largest entry of a row is 1: rows are not normalized, since ``draw`` does not need it. With
+    ``temperature`` 0 the first largest logit gets 1 and all others 0. The result is never NaN,
+    whatever the logits and the temperature.
     """
     top = logits.max(axis=-1, keepdims=True)
     if not np.isfinite(top).all():
@@ -59,60 +58,39 @@ def probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float3
         return p
 
 
-def _keep_largest(p: NDArray[np.float32], least: Floats, kept: NDArray[Any]) -> None:
-    """Zero all but the ``kept (N, 1)`` largest of each row of ``p (N, V)``, in place.
-
-    ``least (N, 1)`` is the smallest value to keep; among equals the lowest ids stay.
-    """
-    above, equal = p > least, p == least
-    room = kept - above.sum(axis=-1, keepdims=True)
-    p[~(above | (equal & (np.cumsum(equal, axis=-1) <= room)))] = 0
-
-
-def _top_k(p: NDArray[np.float32], k: int) -> None:
-    V = p.shape[-1]
-    if k < V:
-        least = np.partition(p, V - k, axis=-1)[:, V - k, None]
-        _keep_largest(p, least, np.full((len(p), 1), k))
-
-
-def _top_p(p: NDArray[np.float32], top_p: float) -> None:
-    V = p.shape[-1]
-    wanted = top_p * p.sum(axis=-1, keepdims=True, dtype=np.float64)  # (N, 1)
-    for size in (min(TOP_P_CANDIDATES, V), V):
-        likeliest = p if size == V else np.partition(p, V - size, axis=-1)[:, V - size :]
-        likeliest = -np.sort(-likeliest, axis=-1)  # descending
-        mass = np.cumsum(likeliest, axis=-1, dtype=np.float64)
-        if size == V or (mass[:, -1:] >= wanted).all():
-            break
-    # the character that crosses the mark is the last one kept
-    kept = np.minimum((mass < wanted).sum(axis=-1, keepdims=True) + 1, size)
-    _keep_largest(p, np.take_along_axis(likeliest, kept - 1, axis=-1), kept)
-
-
-def restrict(
-    p: NDArray[np.float32], *, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+def filtered(
+    logits: Floats, config: SampleConfig, context: Context | None = None
 ) -> NDArray[np.float32]:
-    """``p`` with the characters zeroed that the filters leave out; the rest is as it was.
+    """Weights ``(N, V)`` of ``logits (N, V)`` after the temperature and the filters of ``config``.
 
-    Args:
-        p: weights of at least 0, ``(V,)`` or ``(N, V)``; they need not sum to 1.
-        top_k: keep the k likeliest (0: all; among equals the lowest ids).
-        top_p: keep the fewest likeliest that hold this share of the mass (1: all).
-        min_p: keep what has at least this share of the likeliest one's probability (0: all).
+    Where a filter forbids every character of a row that has any weight (the others are too
+    unlikely for float32, or an earlier filter has excluded them), these characters are removed and
+    the weights computed again.
+
+    Raises:
+        ConfigError: a filter forbids the whole vocabulary.
+        ValueError: a filter needs a context and gets none.
     """
-    rows = np.atleast_2d(p).copy()
-    if top_k:
-        _top_k(rows, top_k)
-    if top_p < 1:
-        _top_p(rows, top_p)
-    if min_p > 0:
-        rows[rows < np.float32(min_p) * rows.max(axis=-1, keepdims=True)] = 0
-    return rows.reshape(p.shape)
+    if context is None and not config.compiled:
+        raise ValueError("these filters need a context: the vocabulary, and the texts so far")
+    forbidden = np.zeros(logits.shape, bool)
+    while True:
+        p = probabilities(logits, config.temperature)
+        for filter, value in config.chain:
+            before = p if filter.compiled else p.copy()
+            p = filter.apply(p, value, context)
+            if not filter.compiled and (empty := ~p.any(axis=-1, keepdims=True)).any():
+                forbidden |= empty & (before > 0)
+                break
+        else:
+            return p
+        if forbidden.all(axis=-1).any():
+            raise ConfigError("leaves no character to draw", setting=filter.name)
+        logits = np.where(forbidden, -np.inf, _bounded(logits))
 
 
 def draw(p: Floats, uniform: ArrayLike) -> NDArray[np.intp]:
-    """The character at which the running sum of ``p`` passes ``uniform`` of the whole.
+    """The first character at which the running sum of ``p`` exceeds ``uniform`` times its total.
 
     Args:
         p: weights of at least 0, ``(V,)`` or ``(N, V)``, one above 0 in every row.
@@ -122,30 +100,60 @@ def draw(p: Floats, uniform: ArrayLike) -> NDArray[np.intp]:
         An id ``()``, or ids ``(N,)``; never one whose weight is 0.
     """
     sums = np.cumsum(p, axis=-1, dtype=np.float64)
-    whole = sums[..., -1:]
-    target = np.asarray(uniform, np.float64)[..., None] * whole
+    total = sums[..., -1:]
+    target = np.asarray(uniform, np.float64)[..., None] * total
     passed: NDArray[np.intp] = (sums <= target).sum(axis=-1)
-    # rounding may lift the target to the whole itself: then it is the last one with any weight
-    last: NDArray[np.intp] = (sums < whole).sum(axis=-1)
+    # rounding may lift the target to the total: then it is the last character with any weight
+    last: NDArray[np.intp] = (sums < total).sum(axis=-1)
     return np.minimum(passed, last)
 
 
-def choose(logits: Floats, uniform: ArrayLike, config: SampleConfig) -> NDArray[np.intp]:
-    """Ids drawn from ``logits``, ``(V,)`` or ``(N, V)``, as ``config`` says.
+def choose(
+    logits: Floats, uniform: ArrayLike, config: SampleConfig, context: Context | None = None
+) -> NDArray[np.intp]:
+    """Draw ids from ``logits``, ``(V,)`` or ``(N, V)``, as ``config`` says.
 
-    ``uniform`` is a number in [0, 1), or ``(N,)`` of them. Temperature 0 does not look at it.
+    Args:
+        logits: of one distribution, or of N.
+        uniform: a number in [0, 1), or ``(N,)`` of them; not used at temperature 0.
+        config: how to draw.
+        context: what filters look at; only ``compiled`` ones do without.
+
+    Raises: as ``filtered``.
     """
-    if config.temperature == 0:
+    if config.temperature == 0 and config.compiled:  # these never forbid the likeliest
         best: NDArray[np.intp] = logits.argmax(axis=-1)
         if np.isnan(np.take_along_axis(logits, best[..., None], axis=-1)).any():
             best = _bounded(logits).argmax(axis=-1)
         return best
-    p = probabilities(logits, config.temperature)
-    if is_filtered(config):
-        p = restrict(p, top_k=config.top_k, top_p=config.top_p, min_p=config.min_p)
-    return draw(p, uniform)
+    p = filtered(np.atleast_2d(logits), config, context)
+    return draw(p.reshape(logits.shape), uniform)
 
 
-def is_filtered(config: SampleConfig) -> bool:
-    """Whether ``config`` leaves any character out."""
-    return config.top_k > 0 or config.top_p < 1 or config.min_p > 0
+def write(
+    step: Callable[[Ids], Floats],
+    ids: Ids,
+    uniforms: NDArray[np.float64],
+    config: SampleConfig,
+    context: Context | None = None,
+) -> Ids:
+    """Draw T characters in each of N streams, one after the other.
+
+    Args:
+        step: reads ids ``(N,)`` and returns logits ``(N, V)``.
+        ids: ``(N,)``, the character that each stream has yet to read.
+        uniforms: ``(T, N)`` numbers in [0, 1), one for each draw.
+        config: how to draw.
+        context: as in ``choose``; what is drawn is appended to its texts.
+
+    Returns:
+        The characters ``(T, N)``; the last row has not been read yet.
+
+    Raises: as ``filtered``.
+    """
+    drawn = np.empty(uniforms.shape, np.int32)
+    for row, uniform in zip(drawn, uniforms, strict=True):
+        row[...] = ids = choose(step(ids), uniform, config, context)
+        if context is not None:
+            context.append(ids)
+    return drawn

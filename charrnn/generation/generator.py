@@ -1,7 +1,8 @@
-"""Samples: prime, draw, stop. Many at once, each the same whatever runs beside it.
+"""Samples: read the prime, draw, stop. Many streams at once, none of which affects another.
 
-Sample i draws from a generator of its own, seeded with (seed, i), and the engine's numbers for a
-stream do not depend on its neighbours, so sample i is the same text whatever ``count`` is.
+Sample i draws from a random generator of its own, seeded with (seed, i), and what an engine
+computes for a stream does not depend on the other streams. So sample i is the same text whatever
+``count`` is.
 """
 
 from __future__ import annotations
@@ -13,22 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
-from charrnn.config import SampleConfig
 from charrnn.errors import ConfigError
+from charrnn.generation.filters import Context
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.stops import StopFilter, stop_ids
 from charrnn.text.vocab import Ids, Vocab
 
 State = tuple[NDArray[np.float32], NDArray[np.float32]]
 
-# samples that advance at once, and characters a call of the engine: the first ones at once,
-# then enough to make the calls themselves cheap
+# samples that advance together, and characters in each call of the engine: the first are shown at
+# once, later chunks are long enough for the calls themselves to cost nothing
 GROUP = 256
 CHUNKS = (1, 4, 16, 64)
 FEED = 1024
 
 
 class Stepper(Protocol):
-    """What a generator needs of an engine; ``Engine`` says what each of these does."""
+    """What a generator needs of an engine; see ``Engine``."""
 
     @property
     def state(self) -> State:
@@ -44,14 +46,20 @@ class Stepper(Protocol):
         """Zero the state."""
 
     def feed(self, ids: Ids) -> None:
-        """Read a text."""
+        """Read a text in every stream."""
 
-    def generate(self, ids: Ids, uniforms: NDArray[np.float64], config: SampleConfig) -> Ids:
-        """Write characters."""
+    def generate(
+        self,
+        ids: Ids,
+        uniforms: NDArray[np.float64],
+        config: SampleConfig,
+        context: Context | None = None,
+    ) -> Ids:
+        """Draw characters; ``context`` is given where a filter of ``config`` needs one."""
 
 
 class Piece(NamedTuple):
-    """Some ids of sample ``sample``, in order; ``last`` is true on its last piece."""
+    """The next ids of sample number ``sample``; ``last`` marks its last piece."""
 
     sample: int
     ids: list[int]
@@ -59,7 +67,7 @@ class Piece(NamedTuple):
 
 
 def first_id(vocab: Vocab) -> int:
-    """What is read before a text that has no prime: a line end, else the likeliest symbol."""
+    """The id to read before a text without a prime: the line end, else the most frequent symbol."""
     newline = vocab.id_of("\n")
     return int(np.argmax(vocab.counts)) if newline is None else newline
 
@@ -68,18 +76,19 @@ class Generator:
     """Draws ``config.count`` samples of ``config.length`` characters.
 
     Args:
-        vocab: the alphabet.
-        engine: an engine of one stream over that alphabet (its state is overwritten).
-        config: how to draw. A sample ends before the first of ``config.stop``, text that may be
-            the beginning of one being held back until it is decided.
+        vocab: the vocabulary.
+        engine: an engine of one stream over that vocabulary (its state is overwritten).
+        config: how to draw. A sample ends before the first of ``config.stop``; text that may be
+            the beginning of a stop text is held back until that is decided.
         prime: the text that samples continue; it is read, not repeated. Without one the network
             starts from its zero state and reads one character that is not printed: the line end
-            if the alphabet has it, else its most frequent symbol.
+            if the vocabulary has it, otherwise the most frequent symbol.
         lines: samples end at their first line end, which is not part of them.
 
     Raises:
-        ConfigError: several endless samples that nothing stops: the second would never come.
-        UnknownCharacterError: as ``config.unknown`` says, for ``prime``; always for a stop text.
+        ConfigError: several endless samples that nothing stops: the second would never begin.
+        UnknownCharacterError: ``prime`` has a character that the vocabulary lacks and
+            ``config.unknown`` is "error", or a stop text has one.
     """
 
     def __init__(
@@ -99,8 +108,9 @@ class Generator:
         if config.count > 1 and self.endless:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")
-        read = vocab.encode(prime, config.unknown).astype(np.intp)
-        self._prime = read if len(read) else np.array([first_id(vocab)])
+        self._prime = vocab.encode(prime, config.unknown).astype(np.intp)
+        # what the network reads before its first draw
+        self._read = self._prime if len(self._prime) else np.array([first_id(vocab)])
 
     @property
     def endless(self) -> bool:
@@ -108,18 +118,18 @@ class Generator:
         return self.config.length == 0 and not self._stops
 
     def pieces(self) -> Iterator[Piece]:
-        """All samples in order, each in one or more pieces; sample 0 comes as it is made."""
+        """All samples in order, each in one or more pieces; sample 0 comes as it is drawn."""
         self._engine.reset()
-        for begin in range(0, len(self._prime) - 1, FEED):
+        for begin in range(0, len(self._read) - 1, FEED):
             interrupts.check()
             with _overflowing():
-                self._engine.feed(self._prime[:-1][begin : begin + FEED])
+                self._engine.feed(self._read[:-1][begin : begin + FEED])
         start = self._engine.state
         for first in range(0, self.config.count, GROUP):
             yield from self._group(first, min(GROUP, self.config.count - first), start)
 
     def texts(self) -> list[str]:
-        """All samples, decoded. Endless ones never come back."""
+        """All samples, decoded. Does not return if they are endless."""
         return [self.vocab.decode(ids) for ids in self.samples()]
 
     def samples(self) -> Iterator[list[int]]:
@@ -141,7 +151,7 @@ class Generator:
         for rows in self._rows(engine, first, N):
             for sample, column in zip(samples, rows, strict=True):
                 sample.take(column)
-            # the first unfinished sample goes out as it is made, those after it wait
+            # the first unfinished sample is handed out as it is drawn, those after it wait
             while head < N:
                 ids, last = samples[head].give()
                 yield Piece(first + head, ids, last)
@@ -152,22 +162,23 @@ class Generator:
                 return
 
     def _rows(self, engine: Stepper, first: int, N: int) -> Iterator[list[list[int]]]:
-        """What each of the N streams writes next, again and again."""
+        """Chunk after chunk, what each of the N streams draws."""
         rngs = [np.random.default_rng([self.config.seed, first + i]) for i in range(N)]
-        pending: Ids = np.full(N, self._prime[-1])
+        pending: Ids = np.full(N, self._read[-1])
+        context = None if self.config.compiled else Context(self.vocab, self._prime, N)
         made = 0
         for T in _chunks():
             interrupts.check()
             T = min(T, self.config.length - made) if self.config.length else T
             uniforms = np.stack([rng.random(T) for rng in rngs], axis=1)  # (T, N)
             with _overflowing():
-                ids = engine.generate(pending, uniforms, self.config)
+                ids = engine.generate(pending, uniforms, self.config, context)
             pending, made = ids[-1], made + T
             yield ids.T.tolist()
 
 
 def _overflowing() -> np.errstate:
-    """Weights may be anybody's: where they overflow the text is bad, and that is all."""
+    """Let untrusted weights overflow without a warning: the text is bad then, and that is all."""
     return np.errstate(all="ignore")
 
 
@@ -178,7 +189,7 @@ def _chunks() -> Iterator[int]:
 
 
 class _Sample:
-    """One sample on its way: what can go out, and whether it has ended."""
+    """A sample in progress: the ids that can be handed out, and whether it has ended."""
 
     def __init__(self, filter: StopFilter, length: int) -> None:
         self._filter, self._left = filter, length or None
@@ -186,6 +197,7 @@ class _Sample:
         self.done = False
 
     def take(self, ids: list[int]) -> None:
+        """Add ids that were drawn; those after the sample's end are dropped."""
         if self.done:
             return
         self._ready += self._filter.push(ids)
@@ -196,5 +208,6 @@ class _Sample:
             self._ready += self._filter.finish()
 
     def give(self) -> tuple[list[int], bool]:
+        """The ids not yet handed out, and whether they are the last."""
         ready, self._ready = self._ready, []
         return ready, self.done

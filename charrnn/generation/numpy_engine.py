@@ -17,9 +17,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import ModelConfig
 from charrnn.generation.compiled.layout import has_whole_states, whole_scale
-from charrnn.generation.draw import choose
+from charrnn.generation.draw import write
+from charrnn.generation.filters import Context
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
 Array = NDArray[np.float32]
@@ -229,21 +231,15 @@ class Engine:
         for index in ids:
             self.step(np.full(self.streams, index))
 
-    def generate(self, ids: Ids, uniforms: NDArray[np.float64], config: SampleConfig) -> Ids:
-        """Write T characters in every stream.
-
-        Args:
-            ids: ``(N,)``, the character that each stream has still to read.
-            uniforms: ``(T, N)`` numbers in [0, 1), one a draw.
-            config: how to draw.
-
-        Returns:
-            The characters ``(T, N)``; the last row has not been read yet.
-        """
-        drawn = np.empty(uniforms.shape, np.int32)
-        for row, uniform in zip(drawn, uniforms, strict=True):
-            row[...] = ids = choose(self.step(ids), uniform, config)
-        return drawn
+    def generate(
+        self,
+        ids: Ids,
+        uniforms: NDArray[np.float64],
+        config: SampleConfig,
+        context: Context | None = None,
+    ) -> Ids:
+        """Draw T characters in every stream: ``(T, N)``; see ``draw.write``."""
+        return write(self.step, ids, uniforms, config, context)
 
     def _product(self, x: Array, weight: Array, bias: Array | None, out: Array) -> Array:
         """``x (N, in)`` · ``weight (rows, in)``ᵀ + ``bias`` into ``out (N, rows)``."""

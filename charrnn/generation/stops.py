@@ -1,4 +1,4 @@
-"""Ending a sample before a stop text, without ever printing the beginning of one."""
+"""End a sample before a stop text, without ever printing the beginning of one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
     """The ids of each stop text.
 
     Raises:
-        UnknownCharacterError: one has a character that ``vocab`` lacks, and would never come.
-
+        UnknownCharacterError: one has a character that ``vocab`` lacks, so it could never match.
     """
     for text in texts:
         if missing := vocab.missing(text):
@@ -22,7 +21,7 @@ def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 class StopFilter:
-    """Lets ids through until a stop text is complete; holds back what may become one."""
+    """Passes ids on until a stop text is complete; holds back what may become one."""
 
     def __init__(self, stops: Sequence[tuple[int, ...]]) -> None:
         self._stops = sorted(stops, key=len, reverse=True)
@@ -30,9 +29,9 @@ class StopFilter:
         self.stopped = False
 
     def push(self, ids: Sequence[int]) -> list[int]:
-        """What of ``ids`` and of what was held back can go out now.
+        """Add ``ids``; return those, also of the ids held back, that can be printed now.
 
-        After a stop text has been completed ``stopped`` is true and nothing comes any more.
+        Once a stop text is complete, ``stopped`` is true and nothing more is returned.
         """
         if not self._stops:
             return list(ids)
@@ -45,13 +44,13 @@ class StopFilter:
         return out
 
     def finish(self) -> list[int]:
-        """What is held back when the text ends without a stop text."""
+        """End the text; return the ids held back, which no stop text completed."""
         held, self._held = self._held, []
         return [] if self.stopped else held
 
     def _release(self) -> list[int]:
         held = tuple(self._held)
-        # the longest of those that end here began first
+        # of several stop texts that end here the longest began first
         for stop in self._stops:
             if held[-len(stop) :] == stop:
                 self.stopped, self._held = True, []
@@ -63,7 +62,7 @@ class StopFilter:
 
     @staticmethod
     def _undecided(held: tuple[int, ...], stop: tuple[int, ...]) -> int:
-        """Length of the longest end of ``held`` with which ``stop`` begins."""
+        """Length of the longest suffix of ``held`` that is a proper prefix of ``stop``."""
         for length in range(min(len(held), len(stop) - 1), 0, -1):
             if held[-length:] == stop[:length]:
                 return length

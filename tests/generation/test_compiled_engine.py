@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("llvmlite", reason="the extra fast is not installed")
 
-from charrnn.config import CELLS, Form, ModelConfig, SampleConfig
+from charrnn.config import CELLS, Form, ModelConfig
 from charrnn.errors import ConfigError
 from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled import machine_code
@@ -23,6 +23,7 @@ from charrnn.generation.draw import choose
 from charrnn.generation.factory import open_engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine, Weights, quantize
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import score
 from tests.support.checkpoints import ROOT
 from tests.support.networks import letters, random_weights

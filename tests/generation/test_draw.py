@@ -1,4 +1,4 @@
-"""Choosing a character: the fast filters against slow, obvious ones; contract line 18."""
+"""Drawing a character: fast filters against slow, obvious ones, in both engines."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.cli.app import main
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
-from charrnn.generation.draw import choose, draw, probabilities, restrict
+from charrnn.generation.draw import choose, draw, probabilities
 from charrnn.generation.numpy_engine import Engine, Weights
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.textmodel import TextModel
 from tests.support.checkpoints import tiny
 
@@ -31,6 +32,14 @@ logits_rows = arrays(
     elements=st.floats(-30, 30, width=32).map(lambda x: round(x, 1)),
 )
 uniform = st.floats(0, 1, exclude_max=True)
+
+
+def restrict(p: NDArray[np.float32], **filters: Any) -> NDArray[np.float32]:
+    """``p`` after the chain of these filters."""
+    rows = np.atleast_2d(p).copy()
+    for filter, value in SampleConfig(**filters).chain:
+        rows = filter.apply(rows, value, None)
+    return rows.reshape(p.shape)
 
 
 def obvious_restrict(
@@ -306,8 +315,11 @@ def around(logits: NDArray[np.float32], u: float, config: SampleConfig) -> set[i
     for change in (1 - 1e-5, 1.0, 1 + 1e-5):
         for top in (1 - 1e-5, 1.0, 1 + 1e-5):
             for least in (1 - 1e-5, 1.0, 1 + 1e-5):
-                near = dataclasses.replace(
-                    config, top_p=min(config.top_p * top, 1.0), min_p=min(config.min_p * least, 1.0)
+                shares = {"top_p": config.top_p * top, "min_p": config.min_p * least}
+                near = SampleConfig(
+                    temperature=config.temperature,
+                    filters=config.filters,
+                    **{name: min(share, 1.0) for name, share in shares.items()},
                 )
                 drawn.add(int(choose(logits, min(u * change, 1 - 1e-16), near)))
     return drawn

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import CELLS, ModelConfig, SampleConfig
+from charrnn.config import CELLS, ModelConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.generation.generator import Generator, first_id
 from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.stops import StopFilter, stop_ids
 from tests.support.networks import letters, random_weights
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from charrnn.config import CELLS, ModelConfig, SampleConfig
+from charrnn.config import CELLS, ModelConfig
 from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.sample_config import SampleConfig
 from tests.support.checkpoints import ROOT
 from tests.support.networks import random_weights
 
@@ -127,7 +128,8 @@ def test_the_room_never_imports_torch() -> None:
     program = """
 import sys
 import numpy as np
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import ModelConfig
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.factory import open_engine

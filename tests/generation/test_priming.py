@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from charrnn.cli.app import main
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import ModelConfig
 from charrnn.errors import UnknownCharacterError
 from charrnn.generation.generator import first_id
 from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import TextModel, load
 from tests.support.checkpoints import META, charrnn, environment, tiny

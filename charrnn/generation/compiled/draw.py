@@ -1,7 +1,8 @@
 """``charrnn.generation.draw.choose`` for one row, as compiled code. Needs llvmlite.
 
-The filters look for the least weight to keep without sorting: weights are at least 0, so their
-bits are in the same order as they are, and 31 halvings of the range of bits find it.
+It knows the filters that are declared ``compiled``: top_k, top_p and min_p, in this order. They
+find the smallest weight to keep without sorting: weights are at least 0, so their bits as whole
+numbers are in the same order as they are, and 31 bisections of the range of bits find it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ BIT = ir.IntType(1)
 def build(module: ir.Module, lanes: int) -> Any:
     """``draw(logits, size, padded, uniform, id, scale, top_k, top_p, min_p)`` in ``module``.
 
-    The ``size`` logits, padded to whole vectors, are overwritten with their weights. A ``scale``
-    (1 / temperature) below 0 takes the first largest.
+    The ``size`` logits, padded to whole vectors, are overwritten with their weights. The drawn id
+    is stored at ``id``. A ``scale`` (1 / temperature) below 0 takes the first of the largest.
     """
     restrict = _restrict(module, lanes)
     kinds = [PTR, I64, I64, DOUBLE, PTR, DOUBLE, I64, DOUBLE, DOUBLE]
@@ -47,7 +48,7 @@ def build(module: ir.Module, lanes: int) -> Any:
 
 
 def _largest(w: Writer, p: Value, size: Value) -> tuple[Value, Value]:
-    """The largest of ``size`` floats and its first place, as variables."""
+    """The largest of ``size`` floats and the index where it first occurs, as variables."""
     most, best = w.variable(w.read(p, w.whole(0))), w.variable(w.whole(0))
     with w.loop(w.whole(1), size) as i:
         here = w.read(p, i)
@@ -74,9 +75,9 @@ def _sum(w: Writer, p: Value, size: Value) -> Value:
 
 
 def _pass(w: Writer, p: Value, size: Value, uniform: Value, best: Value) -> None:
-    """Let ``best`` be the first place where the running sum passes ``uniform`` of the whole.
+    """Set ``best`` to the first index at which the running sum exceeds ``uniform`` times the total.
 
-    Where rounding lets none pass, ``best`` stays the likeliest.
+    If no sum exceeds it, owing to rounding, ``best`` stays the likeliest.
     """
     target = w.b.fmul(uniform, _sum(w, p, size))
     total, found = w.variable(ZERO), w.variable(ir.Constant(BIT, 0))
@@ -91,12 +92,12 @@ def _pass(w: Writer, p: Value, size: Value, uniform: Value, best: Value) -> None
 def _restrict(module: ir.Module, lanes: int) -> Any:
     """``restrict(p, size, padded, wanted, counting)``: zero all but the largest weights.
 
-    Kept are as few as together reach ``wanted``: in number if ``counting``, else in weight. Among
-    equals the first stay.
+    The fewest that reach ``wanted`` are kept: in number if ``counting``, otherwise in total weight.
+    Among equals the first are kept.
     """
     w = Writer(module, "restrict", [PTR, I64, I64, DOUBLE, BIT], lanes, False)
     p, size, padded, wanted, counting = w.arguments
-    # the largest bit pattern from which on the weights still reach what is wanted
+    # the largest bit pattern such that the weights from it upwards still reach ``wanted``
     low, high = w.variable(w.whole(0)), w.variable(w.whole(0x3F800001))
     with w.loop(w.whole(0), w.whole(31)):
         middle = w.b.ashr(w.b.add(w.get(low), w.get(high)), w.whole(1))
@@ -120,7 +121,7 @@ def _restrict(module: ir.Module, lanes: int) -> Any:
 
 
 def _reach(w: Writer, p: Value, padded: Value, bits: Value, counting: Value) -> Value:
-    """How many weights, or how much weight, is at least the float of ``bits``."""
+    """The number (or the total) of the weights that are at least the float with these ``bits``."""
     least = w.spread(w.b.bitcast(w.b.trunc(bits, I32), FLOAT))
     one = w.spread(w.b.select(counting, ir.Constant(FLOAT, 1.0), ir.Constant(FLOAT, 0.0)))
     none, total = w.real(0.0), w.variable(w.real(0.0))

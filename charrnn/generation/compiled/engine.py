@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import ModelConfig, SampleConfig
+from charrnn.config import ModelConfig
 from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.layout import (
     FIELDS,
@@ -24,8 +24,10 @@ from charrnn.generation.compiled.layout import (
     aligned,
     whole_scale,
 )
-from charrnn.generation.draw import inverse_temperature
+from charrnn.generation.draw import inverse_temperature, write
+from charrnn.generation.filters import Context
 from charrnn.generation.numpy_engine import Array, State, Weights, quantize, rounded_states
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
 # below this many bytes of weights and streams a second thread costs more than it brings
@@ -245,8 +247,19 @@ class FastEngine:
         rows = np.repeat(np.asarray(ids, np.int32)[:, None], self.streams, axis=1)
         self._call(rows)
 
-    def generate(self, ids: Ids, uniforms: NDArray[np.float64], config: SampleConfig) -> Ids:
-        """Write T characters in every stream; see ``Engine.generate``."""
+    def generate(
+        self,
+        ids: Ids,
+        uniforms: NDArray[np.float64],
+        config: SampleConfig,
+        context: Context | None = None,
+    ) -> Ids:
+        """Draw T characters in every stream: ``(T, N)``; see ``draw.write``.
+
+        NumPy filters and draws if ``config`` has a filter that the compiled draw does not know.
+        """
+        if not all(f.compiled and f.name in _PLACES for f, _ in config.chain):
+            return write(self.step, ids, uniforms, config, context)
         rows = np.empty((len(uniforms) + 1, self.streams), np.int32)
         rows[0] = ids
         self._call(rows, np.ascontiguousarray(uniforms, np.float64), config)

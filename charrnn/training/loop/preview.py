@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from charrnn.config import SampleConfig
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.state import RunSpec
 

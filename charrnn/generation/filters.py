@@ -1,0 +1,228 @@
+"""Sampling filters: a chain of functions on the weights of the next character.
+
+A filter is one function in this file and its declaration:
+
+    @sampling_filter(off=False, help="Write no vowels.")
+    def no_vowels(p: Weights, value: bool, context: Context) -> Weights:
+        import numpy as np
+
+        p[:, np.isin(context.vocab.codes, [ord(vowel) for vowel in "aeiou"])] = 0
+        return p
+
+Nothing else needs to change: ``SampleConfig(no_vowels=True)`` validates its value, ``charrnn
+sample --no-vowels`` offers it, and every engine applies it. The compiled engine draws with those
+filters alone that are declared ``compiled``; with any other it hands out logits, and NumPy filters
+and draws.
+
+Filters apply after the temperature, in the order in which they stand here. A filter that forbids
+characters belongs above those that keep the likeliest, so that these choose among what is allowed.
+
+The command line lists filters in its help, which must not wait for NumPy: import it inside the
+functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from charrnn.config import MAX_VOCABULARY, check, check_real
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from charrnn.text.vocab import Ids, Vocab
+
+    Weights: TypeAlias = NDArray[np.float32]
+
+# top-p looks at this many of the likeliest characters before it sorts them all
+TOP_P_CANDIDATES = 64
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Context:
+    """What a filter can look at besides the weights: the vocabulary, and the texts so far.
+
+    There is one for the N streams that an engine advances together, from their first character to
+    their last. It is kept only where a filter is on that is not ``compiled``.
+
+    Attributes:
+        vocab: the vocabulary of the ids.
+        prime: ids ``(P,)`` of the text that all streams continue; empty if there is none.
+        memo: for filters to keep what they work out (a mask, an index of the texts), each under
+            its own name. A filter may be called several times for the same character, so update
+            this up to the length of ``texts`` instead of once a call.
+    """
+
+    def __init__(self, vocab: Vocab, prime: Ids, streams: int) -> None:
+        import numpy as np
+
+        self.vocab, self.prime = vocab, prime
+        self.memo: dict[str, Any] = {}
+        self._texts, self._length = np.empty((streams, 64), np.int32), 0
+
+    @property
+    def texts(self) -> NDArray[np.int32]:
+        """Ids ``(N, t)``: the t characters that each stream has drawn, without the prime."""
+        return self._texts[:, : self._length]
+
+    def append(self, ids: Ids) -> None:
+        """Add the character ``ids (N,)`` that each stream has drawn."""
+        import numpy as np
+
+        if self._length == self._texts.shape[1]:
+            self._texts = np.concatenate([self._texts, np.empty_like(self._texts)], axis=1)
+        self._texts[:, self._length] = ids
+        self._length += 1
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A registered filter: ``apply`` with its declaration (see ``sampling_filter``)."""
+
+    name: str
+    apply: Callable[[Weights, Any, Any], Weights]
+    off: Any
+    help: str
+    valid: Callable[[Any], bool]
+    wanted: str
+    compiled: bool
+
+    def check(self, value: object) -> None:
+        """Validate a value.
+
+        Raises:
+            ConfigError: it has another type than ``off``, or is out of range.
+        """
+        if isinstance(self.off, float):
+            check_real(self.name, value, True, "a finite number")
+        else:
+            check(type(value) is type(self.off), self.name, value, self.wanted)
+        check(self.valid(value), self.name, value, self.wanted)
+
+
+# in the order in which they apply
+FILTERS: dict[str, Filter] = {}
+
+
+def sampling_filter(
+    *,
+    off: Any,
+    help: str,
+    valid: Callable[[Any], bool] = lambda value: True,
+    wanted: str = "",
+    compiled: bool = False,
+) -> Callable[[Function], Function]:
+    """Register the function below under its name, which is also that of its setting and flag.
+
+    The function takes weights ``p (N, V)``, float32 of at least 0 that need not sum to 1; the value
+    of its setting; and a ``Context``. It returns weights of the same shape, and may change ``p`` in
+    place. A row's result must not depend on the other rows: a sample is the same whatever is drawn
+    beside it.
+
+    At temperature 0 the likeliest character has weight 1 and all others 0. Where a filter forbids
+    every character of a row that has any weight, the weights are computed again without these; it
+    is an error only if the whole vocabulary is forbidden.
+
+    Args:
+        off: the value with which the filter does nothing, its default. Its type is that of the
+            setting: bool, int, float, str or a tuple of str.
+        help: one line for ``charrnn sample --help``.
+        valid: whether a value is allowed.
+        wanted: which values are, as an error message says it: "above 0 and at most 1".
+        compiled: the compiled draw knows this filter under this name. Such a filter never forbids
+            the likeliest character, and gets no context.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        if name in FILTERS:
+            raise ValueError(f"there is a sampling filter {name!r} already")
+        types = {bool: "true or false", str: "a text", tuple: "a tuple of texts"}
+        allowed = wanted or types.get(type(off), "a number")
+        FILTERS[name] = Filter(name, function, off, help, valid, allowed, compiled)
+        return function
+
+    return register
+
+
+@sampling_filter(
+    off=0,
+    help="Draw from the k likeliest characters; 0: from all.",
+    valid=lambda k: 0 <= k <= MAX_VOCABULARY,
+    wanted=f"a whole number of at least 0 and at most {MAX_VOCABULARY}",
+    compiled=True,
+)
+def top_k(p: Weights, k: int, context: object) -> Weights:
+    """Keep the ``k`` likeliest characters; among equals the lowest ids."""
+    import numpy as np
+
+    V = p.shape[-1]
+    if k >= V:
+        return p
+    least = np.partition(p, V - k, axis=-1)[:, V - k, None]
+    return _keep_largest(p, least, np.full((len(p), 1), k))
+
+
+@sampling_filter(
+    off=1.0,
+    help="Draw from the fewest likeliest characters that hold this share of the probability.",
+    valid=lambda share: 0 < share <= 1,
+    wanted="above 0 and at most 1",
+    compiled=True,
+)
+def top_p(p: Weights, share: float, context: object) -> Weights:
+    """Keep the fewest likeliest characters that hold ``share`` of the weight (nucleus sampling).
+
+    Source: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020.
+    """
+    import numpy as np
+
+    V = p.shape[-1]
+    wanted = share * p.sum(axis=-1, keepdims=True, dtype=np.float64)  # (N, 1)
+    for size in (min(TOP_P_CANDIDATES, V), V):
+        likeliest = p if size == V else np.partition(p, V - size, axis=-1)[:, V - size :]
+        likeliest = -np.sort(-likeliest, axis=-1)  # descending
+        mass = np.cumsum(likeliest, axis=-1, dtype=np.float64)
+        if size == V or (mass[:, -1:] >= wanted).all():
+            break
+    # the character that crosses the mark is the last one kept
+    kept = np.minimum((mass < wanted).sum(axis=-1, keepdims=True) + 1, size)
+    return _keep_largest(p, np.take_along_axis(likeliest, kept - 1, axis=-1), kept)
+
+
+@sampling_filter(
+    off=0.0,
+    help="Leave out characters less probable than this share of the likeliest one's probability.",
+    valid=lambda share: 0 <= share <= 1,
+    wanted="between 0 and 1",
+    compiled=True,
+)
+def min_p(p: Weights, share: float, context: object) -> Weights:
+    """Keep the characters that have at least ``share`` of the likeliest one's weight.
+
+    Source: Nguyen et al., "Turning Up the Heat: Min-p Sampling", 2024.
+    """
+    import numpy as np
+
+    p[p < np.float32(share) * p.max(axis=-1, keepdims=True)] = 0
+    return p
+
+
+def _keep_largest(p: Weights, least: NDArray[Any], kept: NDArray[Any]) -> Weights:
+    """Zero all but the ``kept (N, 1)`` largest of each row of ``p (N, V)``, in place.
+
+    ``least (N, 1)`` is the smallest value to keep; among equals the lowest ids stay.
+    """
+    import numpy as np
+
+    above, equal = p > least, p == least
+    room = kept - above.sum(axis=-1, keepdims=True)
+    p[~(above | (equal & (np.cumsum(equal, axis=-1) <= room)))] = 0
+    return p
