@@ -26,6 +26,7 @@ _HOMES = {
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
+    "list_checkpoints": "charrnn.paths",
     "load": "charrnn.textmodel",
     "train": "charrnn.training.api",
 }
@@ -39,6 +40,7 @@ __all__ = [
     "TrainConfig",
     "Vocab",
     "__version__",
+    "list_checkpoints",
     "load",
     "train",
 ]
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from charrnn.config import ModelConfig, TrainConfig
     from charrnn.errors import CharRNNError
     from charrnn.generation.sample_config import SampleConfig
+    from charrnn.paths import list_checkpoints
     from charrnn.text.vocab import Vocab
     from charrnn.textmodel import TextModel, load
     from charrnn.training.api import train

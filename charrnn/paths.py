@@ -1,4 +1,4 @@
-"""Where things lie: the bundled corpus and checkpoint, the user's own runs, the cache."""
+"""Where files are: the bundled corpus and checkpoints, the user's own runs, the cache."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def cache_folder() -> Path:
-    """Where encoded corpora and compiled kernels are kept: ``CHARRNN_CACHE``, else the user's.
+    """The folder for encoded corpora and compiled kernels: ``CHARRNN_CACHE``, else the user's own.
 
     Raises:
-        OSError: this user has no home, as in some containers.
+        OSError: the user has no home folder, as in some containers.
 
     """
     named = os.environ.get("CHARRNN_CACHE")
@@ -31,12 +31,12 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
     except RuntimeError:
-        reason = "no home folder to keep a cache in: name a folder with CHARRNN_CACHE"
+        reason = "there is no home folder for the cache: set CHARRNN_CACHE to a folder"
         raise FileNotFoundError(errno.ENOENT, reason) from None
 
 
 def _bundled(folder: str) -> Path:
-    """A folder of bundled files: inside an installed package, beside it in a source tree."""
+    """A folder of bundled files: inside an installed package, beside the package in a checkout."""
     inside = _PACKAGE / folder
     return inside if inside.is_dir() else _PACKAGE.parent / folder
 
@@ -45,7 +45,7 @@ def bundled_corpus() -> Path:
     """The corpus that comes with charrnn.
 
     Raises:
-        CorpusError: the installation lacks it.
+        CorpusError: it is missing from this installation.
 
     """
     path = _bundled("data") / CORPUS_NAME
@@ -60,13 +60,20 @@ def bundled_checkpoints() -> list[Path]:
 
 
 def own_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
-    """The checkpoint to use of every run in ``folder`` and its folders, newest first.
+    """The checkpoint to use of each run in ``folder`` and its subfolders, newest first.
 
-    That is the best one, and the last one of a run that was stopped before it had any.
+    It is the run's best checkpoint, or its last one if the run was stopped before it had a best.
     """
     found = [*_files(folder, BEST)]
     found += [path for path in _files(folder, LAST) if path.with_name(BEST) not in found]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def list_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
+    """The checkpoints of the runs in ``folder``, newest first, followed by the bundled ones."""
+    own = own_checkpoints(folder)
+    seen = {path.resolve() for path in own}
+    return own + [path for path in bundled_checkpoints() if path.resolve() not in seen]
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
@@ -74,34 +81,34 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
 
 
 def find_checkpoint(path: str | Path | None) -> Path:
-    """The checkpoint file that ``path`` (a file, its folder, a run's name or nothing) means.
+    """The checkpoint file for ``path``: a file, its folder or the name of a run.
 
-    Without a path: the newest under ``./checkpoints``, else the bundled one.
+    None means the newest one under ``./checkpoints``, else the bundled one.
 
     Raises:
-        CheckpointError: there is none, or the path is empty.
+        CheckpointError: there is no such checkpoint, or the path is empty.
 
     """
     if path is None:
-        for candidate in [*own_checkpoints(), *bundled_checkpoints()]:
+        for candidate in list_checkpoints():
             return candidate
-        raise CheckpointError("there is no checkpoint yet: charrnn train makes one")
-    if not str(path):  # which would be the current folder
+        raise CheckpointError("there is no checkpoint yet", "make one with {train()}")
+    if not str(path):  # it would mean the current folder
         raise CheckpointError("the checkpoint's path is empty: name a file, a folder or a run")
-    with suppress(OSError):  # a name that no file can have
+    with suppress(OSError):  # not a valid file name
         for candidate in _meant_by(Path(path)):
             if candidate.is_file():
                 return candidate
-    raise CheckpointError(f"no checkpoint at {path}: charrnn ls shows what there is")
+    raise CheckpointError(f"no checkpoint at {path}", "{list_checkpoints()} lists the checkpoints")
 
 
 def _meant_by(path: Path) -> Iterator[Path]:
     if path.suffix == SUFFIX:
         yield path
     yield path / BEST
-    yield path / LAST  # stopped before anything was the best
+    yield path / LAST  # the run was stopped before it had a best checkpoint
     if len(path.parts) == 1:
         yield CHECKPOINTS / path / BEST
         yield CHECKPOINTS / path / LAST
         yield _bundled("checkpoints") / path / BEST
-    yield path  # last, for it may be the text that the run of that name was trained on
+    yield path  # last, because it may be the text that the run of that name was trained on

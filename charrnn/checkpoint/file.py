@@ -134,9 +134,8 @@ def load(path: Path, *, extra: bool = False) -> Checkpoint:
             return _load(file, extra)
     except OSError as error:
         reason = "no such checkpoint" if isinstance(error, FileNotFoundError) else error.strerror
-        raise CheckpointError(
-            f"cannot read {path}: {reason}; charrnn ls shows what there is"
-        ) from None
+        message = f"cannot read {path}: {reason}"
+        raise CheckpointError(message, "{list_checkpoints()} lists the checkpoints") from None
     except ConfigError as error:
         raise CheckpointError(f"{path} is not usable: {str(error)[:MAX_REASON]}") from None
     except Damage as damage:

@@ -76,7 +76,7 @@ def check_name(path: Path) -> None:
     if path.suffix.lower() in _FOREIGN_NAMES:
         raise Damage(
             f"is a {path.suffix} file: it was not opened; "
-            "charrnn reads the .safetensors files that charrnn train writes"
+            "charrnn reads only the .safetensors files that it writes"
         )
 
 

@@ -12,24 +12,25 @@ import typer
 
 from charrnn.cli.options import JSON, path
 from charrnn.errors import CheckpointError
-from charrnn.paths import CHECKPOINTS, bundled_checkpoints, own_checkpoints
+from charrnn.paths import CHECKPOINTS, list_checkpoints, own_checkpoints
 
 
 def ls(
     folder: Path = typer.Argument(
-        None, help="Where to look. Default: ./checkpoints.", parser=path, metavar="FOLDER"
+        None, help="Folder to search. Default: ./checkpoints.", parser=path, metavar="FOLDER"
     ),
     json: bool = JSON,
 ) -> None:
-    """List the checkpoints there are, newest first, and the bundled ones."""
+    """List your checkpoints, newest first, and then the bundled ones."""
     from charrnn.console import table
 
     if folder is not None and not os.path.isdir(folder):
-        raise CheckpointError(f"{folder} is not a folder: name one that holds runs' folders")
-    own = own_checkpoints(folder or CHECKPOINTS)
-    seen = {path.resolve() for path in own}
-    bundled = [path for path in bundled_checkpoints() if path.resolve() not in seen]
-    entries = [_entry(path, False) for path in own] + [_entry(path, True) for path in bundled]
+        raise CheckpointError(
+            f"{folder} is not a folder: name one that contains the folders of runs"
+        )
+    folder = folder or CHECKPOINTS
+    own = set(own_checkpoints(folder))
+    entries = [_entry(path, bundled=path not in own) for path in list_checkpoints(folder)]
     if json:
         sys.stdout.write(jsonlib.dumps(entries) + "\n")
         return
@@ -44,7 +45,7 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
     try:
         loaded = load(path)
     except CheckpointError as error:
-        return entry | {"error": str(error)}
+        return entry | {"error": error.message}
     config = loaded.config
     return entry | {
         "corpus": loaded.about("corpus").get("name"),

@@ -46,7 +46,7 @@ def test_files_named_like_other_formats_are_refused_by_name(name: str) -> None:
         load(path)
     assert str(caught.value) == (
         f"model.{name} is a .{name} file: it was not opened; "
-        "charrnn reads the .safetensors files that charrnn train writes"
+        "charrnn reads only the .safetensors files that it writes"
     )
 
 

@@ -341,7 +341,7 @@ def test_environment_and_tracebacks_are_harmless() -> None:
 def test_a_long_argument_is_quoted_in_part() -> None:
     text = safe("info", EVERYTHING * 1000, code=2)
     assert len(text) < 3000
-    assert text.endswith("charrnn ls shows what there is\r\n")
+    assert text.endswith("charrnn ls lists the checkpoints\r\n")
 
 
 def test_a_whole_process_is_harmless(hostile: str) -> None:
