@@ -16,7 +16,7 @@ def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
     """
     for text in texts:
         if missing := vocab.missing(text):
-            raise UnknownCharacterError(f"--stop {text!r} can never be written: {missing}")
+            raise UnknownCharacterError(f"{text!r} can never occur: {missing}", setting="stop")
     return [tuple(int(index) for index in vocab.encode(text)) for text in texts]
 
 

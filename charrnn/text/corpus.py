@@ -99,9 +99,8 @@ def encode_corpus(
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
-        raise kind(
-            f"cannot encode the corpus: {said_by(error)}; CHARRNN_CACHE names another folder"
-        ) from error
+        message = f"cannot encode the corpus: {said_by(error)}"
+        raise kind(message, "set CHARRNN_CACHE to another folder") from error
 
 
 def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Path) -> Corpus:
@@ -115,7 +114,8 @@ def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Pat
     _write(sources, encoding, vocab, digest, stem)
     written = _from_cache(stem, digest, name, encoding)
     if written is None:
-        raise CorpusError(f"the encoded corpus cannot be read back from {cache}; try another disk")
+        message = f"the encoded corpus cannot be read back from {cache}"
+        raise CorpusError(message, "set CHARRNN_CACHE to a folder on another disk")
     return written
 
 
@@ -183,9 +183,8 @@ def _count(sources: Sequence[Source], is_bytes: bool, encoding: str) -> Vocab:
     try:
         return Vocab.from_counts(histogram, is_bytes)
     except ConfigError as error:
-        raise CorpusError(
-            f"{sources[0].name} does not make an alphabet: {error}; --bytes takes any text"
-        ) from None
+        message = f"{sources[0].name} has no usable vocabulary: {error}"
+        raise CorpusError(message, "{is_bytes} takes any text") from None
 
 
 def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, stem: Path) -> None:

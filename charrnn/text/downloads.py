@@ -53,7 +53,7 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
     """
     known = KNOWN if known is None else known
     if name not in known:
-        raise ConfigError(f"no corpus {name!r}: there are {', '.join(known)}")
+        raise ConfigError(f"there is no corpus {name!r}, only {', '.join(known)}")
     corpus = known[name]
     path = folder / corpus.file
     if os.path.isfile(path) and hashlib.sha256(path.read_bytes()).hexdigest() == corpus.sha256:
@@ -63,9 +63,8 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         sweep_temporaries(folder, least_age_s=ABANDONED_S)
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigError(
-            f"cannot make the folder {folder}: {reason}; name another --out"
-        ) from None
+        message = f"cannot make the folder {folder}: {reason}"
+        raise ConfigError(message, "choose another {out}") from None
     try:
         _download(corpus, path)
     except (OSError, ValueError, HTTPException) as error:
@@ -74,7 +73,8 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         # of an address that cannot be reached, what lies behind urllib's words
         told = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
         reason = " ".join(str(told).split())[:200]  # a server may have written it
-        raise DownloadError(f"could not fetch {corpus.url}: {reason}; try again later") from None
+        message = f"could not download {corpus.url}: {reason}"
+        raise DownloadError(message, "try again later") from None
     return path
 
 
@@ -90,6 +90,6 @@ def _download(corpus: KnownCorpus, path: Path) -> None:
             file.write(block)
         if digest.hexdigest() != corpus.sha256:
             raise DownloadError(
-                f"{corpus.url} is not the text it should be ({size:,} bytes, sha256 "
+                f"{corpus.url} is not the expected text ({size:,} bytes, sha256 "
                 f"{digest.hexdigest()[:16]}…): nothing was kept"
             )

@@ -105,7 +105,5 @@ def _room(length: int, dtype: Any) -> NDArray[Any]:
             # a plain array: numpy is slow with its own kind
             return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
     except OSError as error:
-        raise CacheError(
-            f"no room to put lines in another order: {said_by(error, folder)}; "
-            "CHARRNN_CACHE names another folder"
-        ) from error
+        message = f"no room to shuffle the lines: {said_by(error, folder)}"
+        raise CacheError(message, "set CHARRNN_CACHE to another folder") from error

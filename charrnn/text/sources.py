@@ -117,9 +117,8 @@ def find_codec(encoding: str) -> codecs.CodecInfo:
     except (LookupError, ValueError):
         codec = None
     if codec is None or codec.name in _NO_TEXTS:
-        raise CorpusError(
-            f"unknown encoding {encoding!r}: try --encoding utf-8, utf-16, latin-1 or cp1252"
-        )
+        hint = "set {encoding} to utf-8, utf-16, latin-1 or cp1252, for instance"
+        raise CorpusError(f"unknown encoding {encoding!r}", hint)
     return codec
 
 
@@ -141,7 +140,7 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
             with open(path, "rb"):
                 return Source(path, _name(path), limit)
         if not stat.S_ISFIFO(mode) and limit is None:
-            raise CorpusError(f"{path} is a device that may never end: give --max-bytes")
+            raise CorpusError(f"{path} is a device that may never end", "set {max_bytes}")
         pipe = stack.enter_context(open(path, "rb", opener=_open_at_once))  # noqa: SIM115
         os.set_blocking(pipe.fileno(), True)
     except OSError as error:
@@ -222,14 +221,14 @@ def decode_text(raw: bytes, encoding: str) -> str:
         DecodingError: the text is not ``encoding``; names the byte offset.
 
     """
-    return BlockDecoder(encoding, "the text", advice="name its --encoding").text(raw, final=True)
+    return BlockDecoder(encoding, "the text", hint="set {encoding}").text(raw, final=True)
 
 
 class BlockDecoder:
     """Code points from blocks of bytes, cut wherever they may be. Strict.
 
     ``truncated`` forgives an unfinished character at the very end (the text was cut there);
-    ``advice`` ends what is said of bytes that do not decode.
+    ``hint`` is that of an error about bytes that do not decode.
     """
 
     def __init__(
@@ -237,14 +236,14 @@ class BlockDecoder:
         encoding: str,
         name: str,
         truncated: bool = False,
-        advice: str = "name its --encoding, or read it with --bytes",
+        hint: str = "set {encoding}, or read it with {is_bytes}",
     ) -> None:
         self._raw = encoding == "bytes"
         codec = find_codec("ascii" if self._raw else encoding)
         self._decoder = codecs.getincrementaldecoder(codec.name)("strict")
         self._ascii_inside = codec.name in _STATELESS
         self._encoding, self._name, self._truncated = encoding, name, truncated
-        self._advice = advice
+        self._hint = hint
         self._done = 0  # bytes decoded
         self._pending = 0  # bytes taken that wait for the rest of their character
 
@@ -281,10 +280,8 @@ class BlockDecoder:
             offset = self._done + mark + error.start
             wide = offset == 0 and error.object[:2] in _UTF16_BEGINNINGS
             guess = ", it looks like utf-16" if wide else ""
-            raise DecodingError(
-                f"{self._name} is not {self._encoding} at byte {offset}{guess}: {self._advice}",
-                offset,
-            ) from None
+            message = f"{self._name} is not {self._encoding} at byte {offset}{guess}"
+            raise DecodingError(message, offset, self._hint) from None
         except UnicodeError as error:
             raise DecodingError(
                 f"{self._name} is not {self._encoding} near byte {self._done}: {error}", self._done

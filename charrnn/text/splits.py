@@ -91,8 +91,9 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
     for name, (got, asked) in wanted.items():
         if asked and not got:
             raise CorpusError(
-                f"an interleaved split cuts pieces of {ROWS * ROW_WINDOW:,} characters, and of the "
-                f"corpus's {n:,} none is left for the {name} part: use --split contiguous"
+                f"the corpus of {n:,} characters is too short for an interleaved split, which cuts "
+                f"pieces of {ROWS * ROW_WINDOW:,}: none is left for the {name} part",
+                "set {split} to contiguous",
             )
     starts = range(0, ROWS * row, row)
     return Parts(

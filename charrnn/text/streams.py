@@ -76,8 +76,9 @@ class Streams:
         if self.windows < 1:
             least = batch * window + (not shuffle_offset)
             raise CorpusError(
-                f"{batch} streams of {window} need {least:,} characters to train on "
-                f"and there are {self._map.length:,}: make --batch or --window smaller"
+                f"{batch} streams of {window} characters need {least:,} characters to train on, "
+                f"but there are {self._map.length:,}",
+                "make {batch} or {window} smaller",
             )
         self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
         self._epoch_text: tuple[int, Ids] | None = None

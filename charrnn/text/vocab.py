@@ -182,7 +182,7 @@ class Vocab:
         self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
     ) -> UnknownCharacterError:
         first = self._first(start, codes, missing)
-        return UnknownCharacterError(f"{first}; --unknown skip or replace goes on without it")
+        return UnknownCharacterError(first, "set {unknown} to skip or replace to continue")
 
     def _first(self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]) -> str:
         place = int(np.argmax(missing))

@@ -392,7 +392,7 @@ def test_without_a_home_there_is_no_cache(
     assert leave(sensible("sample"), capfd)[0] == 0
     code, out, err = leave(sensible("train"), capfd)
     assert (code, out) == (1, "")
-    assert err.endswith("name a folder with CHARRNN_CACHE\n")
+    assert err.endswith("set CHARRNN_CACHE to a folder\n")
 
 
 def test_a_flag_wins_over_a_variable_that_is_nonsense(

@@ -192,7 +192,9 @@ UNKNOWN = {
 def test_an_unknown_character_is_named_with_its_place(call, prime: str) -> None:  # type: ignore[no-untyped-def]
     place, shown = UNKNOWN[prime]
     Path("prime").write_bytes(prime.encode())
-    message = f"character {shown} at {place} is not in the vocabulary of 30 characters; --unknown"
+    message = (
+        f"character {shown} at {place} is not in the vocabulary of 30 characters; set --unknown"
+    )
     for name, args in (
         ("", ["--prime", prime]),
         ("prime: ", ["--prime-file", "prime"]),
@@ -253,7 +255,7 @@ def test_a_stop_text_that_can_never_be_written_is_refused(call) -> None:  # type
     for more in ([], ["--count", "2", "--length", "0"], ["--json"], ["--unknown", "skip"]):
         left = call("sample", "model", *more, "--stop", "the", "--stop", "a§")
         assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
-        assert left.err.startswith("charrnn: --stop 'a§' can never be written: character '§' ")
+        assert left.err.startswith("charrnn: --stop 'a§' can never occur: character '§' ")
         assert "--unknown" not in left.err
     Path("text").write_text("the end")
     left = call(*SAMPLE, "--prime-file", "text", "--stop", "§")
@@ -286,8 +288,8 @@ def test_a_prime_that_is_not_utf8_names_the_byte(call) -> None:  # type: ignore[
     Path("prime").write_bytes(raw)
     for said, args in (
         ("the text is not UTF-8 at byte 1", ["--prime", os.fsdecode(raw)]),
-        ("prime: the text is not utf-8 at byte 1: name its --enc", ["--prime-file", "prime"]),
-        ("standard input: the text is not utf-8 at byte 1: name its --enc", ["--prime", "-"]),
+        ("prime: the text is not utf-8 at byte 1; set --enc", ["--prime-file", "prime"]),
+        ("standard input: the text is not utf-8 at byte 1; set --enc", ["--prime", "-"]),
     ):
         for how in ("error", "skip", "replace"):
             left = call(*SAMPLE, *args, "--unknown", how, stdin=raw)
@@ -332,7 +334,7 @@ def test_a_card_with_a_nonsensical_encoding_matters_to_texts_that_are_read_alone
     assert call(*SAMPLE, "--prime", "the end").code == 0
     left = call("score", "text", "--model", "model")
     assert (left.code, left.err.count("\n")) == (2, 1)
-    assert "text: unknown encoding 'klingon': try --encoding " in left.err
+    assert "text: unknown encoding 'klingon'; set --encoding to " in left.err
     assert call("score", "text", "--model", "model", "--encoding", "utf-8").code == 0
 
 
@@ -369,7 +371,7 @@ def test_what_looks_like_utf16_is_called_so(call, encoding: str) -> None:  # typ
     for args in ([*SAMPLE, "--prime-file", "text"], ["score", "text", "--model", "model"]):
         left = call(*args)
         assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
-        wanted = "text: the text is not utf-8 at byte 0, it looks like utf-16: name its --encoding"
+        wanted = "text: the text is not utf-8 at byte 0, it looks like utf-16; set --encoding"
         assert wanted in left.err
         assert call(*args, "--encoding", "utf-16").code == 0
 

@@ -67,7 +67,7 @@ def test_a_fifo_is_a_corpus(tmp_path: Path) -> None:
 
 
 def test_an_endless_device_needs_max_bytes() -> None:
-    with pytest.raises(CorpusError, match="--max-bytes"):
+    with pytest.raises(CorpusError, match="never end; set max_bytes"):
         encode_corpus(["/dev/zero"])
     corpus = encode_corpus(["/dev/zero"], max_bytes=5000)
     assert len(corpus) == 5000

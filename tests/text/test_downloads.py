@@ -93,12 +93,12 @@ def test_a_failed_download_leaves_the_old_file(server: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_said_in_one_line(server: str) -> None:
-    with pytest.raises(DownloadError, match=r"could not fetch http://127\.0\.0\.1:1/x"):
+    with pytest.raises(DownloadError, match=r"could not download http://127\.0\.0\.1:1/x"):
         fetch("novel", Path("data"), known("http://127.0.0.1:1/x"))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="there are war-and-peace, tinyshakespeare"):
+    with pytest.raises(ConfigError, match="only war-and-peace, tinyshakespeare"):
         fetch("nonsense", Path("data"))
 
 

@@ -121,7 +121,7 @@ def test_all_that_is_dropped_is_said(weights: str, said: str, train: Train) -> N
 def test_a_batch_and_window_that_were_asked_for_are_not_shrunk(train: Train) -> None:
     path = written("text.txt", b"abc" * 1000)
     args = ("--batch", "50", "--window", "60")
-    refused(train(path, *args), "50 streams of 60 need 3,000 characters", "there are 2,700")
+    refused(train(path, *args), "50 streams of 60 characters need 3,000", "there are 2,700")
 
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO, errno.EACCES])
@@ -146,7 +146,7 @@ def test_a_cache_that_is_full_or_fails_is_not_the_users_mistake(
     assert code == (2 if reason == errno.EACCES else 1)
     assert err == (
         f"charrnn: cannot encode the corpus: {os.strerror(reason)}; "
-        "CHARRNN_CACHE names another folder\n"
+        "set CHARRNN_CACHE to another folder\n"
     )
 
 
@@ -267,7 +267,7 @@ def test_a_text_without_its_byte_order_mark_is_resumed_and_scored(train: Train) 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_what_looks_like_utf16_is_called_so(encoding: str, train: Train) -> None:
     path = written("text.txt", "\ufeffthe end".encode(encoding) * 100)
-    refused(train(path), "text.txt is not utf-8 at byte 0, it looks like utf-16: name its --enc")
+    refused(train(path), "text.txt is not utf-8 at byte 0, it looks like utf-16; set --enc")
     path.write_bytes(b"the end\xff\xfe" * 100)
     assert "utf-16" not in train(path)[1]
 

@@ -92,7 +92,9 @@ def test_a_batch_that_does_not_divide_among_the_ranks_is_refused() -> None:
 
 
 def test_too_short_a_text_names_what_it_takes() -> None:
-    with pytest.raises(CorpusError, match=r"4 streams of 5 need 21 characters .* there are 20"):
+    with pytest.raises(
+        CorpusError, match=r"4 streams of 5 characters need 21 characters .* there are 20"
+    ):
         streams(20)
     assert streams(21).windows == 1
 

@@ -55,7 +55,7 @@ def test_an_unknown_character_is_named_with_its_code_and_place() -> None:
         letters("abc ").encode("ab😀c")
     assert str(caught.value) == (
         "character '😀' (U+1F600) at 2 is not in the vocabulary of 4 characters; "
-        "--unknown skip or replace goes on without it"
+        "set unknown to skip or replace to continue"
     )
 
 

@@ -41,5 +41,7 @@ def test_no_room_for_shuffled_lines_names_the_cache(
 
     monkeypatch.setattr(shuffle, "IN_MEMORY", 10)
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(TrainingError, match=r"lines in another order: .*: No space left.*saved"):
+    with pytest.raises(
+        TrainingError, match=r"no room to shuffle the lines: .*: No space left.*saved"
+    ):
         run(corpus, tmp_path / "run", steps=2, lines=True)

@@ -32,7 +32,7 @@ def test_the_folder_is_held_by_one_trainer(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_is_too_large_leaves_no_folder(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="make --batch or --window smaller"):
+    with pytest.raises(CorpusError, match="make batch or window smaller"):
         run(corpus, tmp_path / "run", steps=2, batch=9000, window=9000)
     assert not (tmp_path / "run").exists()
 
