@@ -8,11 +8,10 @@ import pytest
 
 import charrnn
 from charrnn.paths import bundled_checkpoints, bundled_corpus, find_checkpoint
+from tests.support.checkpoints import real_text
 
-WAR_AND_PEACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "warpeace_input.txt"
 
-
-def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph():
+def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph() -> None:
     text = bundled_corpus().read_text(encoding="utf-8")
     assert len(text.encode()) >= 120_000
     assert "\r" not in text
@@ -22,7 +21,9 @@ def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph():
     assert len({word.strip(".,;:!?\"'()").lower() for word in text.split()}) > 4_000
 
 
-def test_without_a_run_of_ones_own_the_bundled_checkpoint_is_taken(tmp_path, monkeypatch):
+def test_without_a_run_of_ones_own_the_bundled_checkpoint_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (bundled,) = bundled_checkpoints()
     assert find_checkpoint(None) == bundled
@@ -30,7 +31,7 @@ def test_without_a_run_of_ones_own_the_bundled_checkpoint_is_taken(tmp_path, mon
     assert bundled.stat().st_size <= 16 << 20
 
 
-def test_the_bundled_checkpoint_says_what_it_is():
+def test_the_bundled_checkpoint_says_what_it_is() -> None:
     model = charrnn.load("war-and-peace")
     about = model.checkpoint.about
     assert about("corpus")["split"] == {"kind": "contiguous", "val_frac": 0.1, "test_frac": 0.1}
@@ -39,18 +40,17 @@ def test_the_bundled_checkpoint_says_what_it_is():
     assert "charrnn train" in about("made")["command"]
 
 
-def test_the_bundled_checkpoint_writes_words_of_its_corpus():
+def test_the_bundled_checkpoint_writes_words_of_its_corpus() -> None:
     text = charrnn.load("war-and-peace").sample("\n", temperature=0.5, length=400, seed=1)
     words = {word.strip('.,;!?"-').lower() for word in text.split()}
     assert len(words & {"the", "and", "of", "to", "he", "was", "in", "a", "that", "his"}) >= 5
 
 
 @pytest.mark.long
-def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path):
-    if not WAR_AND_PEACE.exists():
-        pytest.skip("needs War and Peace in ../shared/data")
+def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path: Path) -> None:
+    original = real_text("warpeace_input.txt").read_bytes()
     text = tmp_path / "war-and-peace.txt"
-    text.write_bytes(WAR_AND_PEACE.read_bytes().replace(b"\r", b""))
+    text.write_bytes(original.replace(b"\r", b""))
     model = charrnn.load("war-and-peace")
     said = model.checkpoint.about("losses")
     for part in ("val", "test"):
@@ -58,7 +58,7 @@ def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path):
         assert scored == pytest.approx(said[part], abs=2e-3)
 
 
-def test_a_text_that_begins_with_an_empty_line_is_scored_line_by_line():
+def test_a_text_that_begins_with_an_empty_line_is_scored_line_by_line() -> None:
     lines = list(charrnn.load("war-and-peace").score_lines("\nHe said nothing.\n"))
     assert [line.score.chars for line in lines] == [0, 17]  # the first character is not counted
     assert lines[0].score.nats_per_char == 0

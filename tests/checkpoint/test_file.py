@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from charrnn import atomic_io as files
 from charrnn.atomic_io import sweep_temporaries, write_atomic
-from charrnn.checkpoint.file import load
+from charrnn.checkpoint.file import Tensors, load
 from charrnn.errors import CheckpointError
 from tests.security import fuzz_checkpoints, hostile
 from tests.support.checkpoints import charrnn, environment, tiny
@@ -48,7 +48,7 @@ def refused(content: bytes) -> str:
 
 
 def test_everything_comes_back() -> None:
-    extra = {"cx": np.zeros((2, 3, 0), np.float32), "m": np.arange(6, dtype=np.int64)}
+    extra: Tensors = {"cx": np.zeros((2, 3, 0), np.float32), "m": np.arange(6, dtype=np.int64)}
     made = replace(tiny(), extra=extra)
     made.save(BEST)
     back = load(BEST, extra=True)
@@ -91,7 +91,7 @@ def test_saving_over_the_file_that_was_loaded_is_safe(blob: bytes) -> None:
     assert BEST.read_bytes() == blob
 
 
-# --- contract 1: a save is atomic, whenever the process is killed
+# --- a save is atomic, whenever the process is killed
 
 _KILLER = """
 import os, random, signal, sys, time
@@ -143,7 +143,7 @@ def test_a_thousand_kills_lose_no_committed_checkpoint() -> None:
     kill_savers(1000)
 
 
-# --- contract 2: any failing call leaves the old file or the new one
+# --- any failing call leaves the old file or the new one
 
 
 class FailingDisk:
@@ -267,7 +267,7 @@ def test_a_file_that_is_being_written_is_not_swept() -> None:
     assert Path("file").read_bytes() == b"one two"
 
 
-# --- contract 6: corruption is found
+# --- corruption is found
 
 
 def flip_bits(blob: bytes, times: int) -> None:
@@ -318,7 +318,7 @@ def test_a_damaged_run_goes_on_from_the_file_before_and_says_so() -> None:
         assert load(last, extra=True).meta["progress"]["step"] == 60 + number * 20
 
 
-# --- contract 7: a hostile file does nothing but fail (tests/security/fuzz_checkpoints.py)
+# --- a hostile file does nothing but fail (tests/security/fuzz_checkpoints.py)
 
 
 def fuzz(count: int, seed: int, folder: Path) -> None:

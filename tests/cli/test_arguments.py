@@ -1,8 +1,9 @@
-"""Contract line 20: every bad argument, in a table that the commands themselves make up.
+"""Every bad argument is refused in one line, with exit code 2.
 
-Every option and argument of every command gets what is nonsense for its kind, on the command line
-and, where it has a variable, in the environment. What is legal in spite of its look stands in
-``LEGAL``, with the reason; a new option is in the table the day it is added.
+The table is made of the commands themselves: every option and argument of each gets what is
+nonsense for its kind, on the command line and, where it has a variable, in the environment. What
+is legal in spite of its look stands in ``LEGAL``, with the reason; a new option is in the table
+the day it is added.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def faults(args: list[str], capfd: pytest.CaptureFixture[str], named: str = "") -> str:
     """What is wrong with how ``charrnn args`` refuses; empty if nothing is."""
     code, out, err = leave(args, capfd)
-    wrong = [
+    wrong: list[str | bool] = [
         code != 2 and f"exit {code}",
         out and "stdout",
         "Traceback" in err and "traceback",
@@ -191,7 +192,7 @@ def faults(args: list[str], capfd: pytest.CaptureFixture[str], named: str = "") 
         bool(UNWANTED & set(map(ord, err))) and "control characters",
         named not in err and f"no {named}",
     ]
-    found = ", ".join(filter(None, wrong))
+    found = ", ".join(str(fault) for fault in wrong if fault)
     return found and f"{' '.join(args)[:100]!r}: {found}: {err[:300]!r}"
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_the_command_finds_what_was_copied(
     """Of the corpus as cached in training, or as named; neither is needed for the rest."""
     chapter = "".join(np.random.default_rng(7).choice(list("abcdefgh .\n"), 3000))
     Path("chapter.txt").write_text(chapter)
-    environment = {"CHARRNN_CACHE": new_cache(Path("cache").absolute())}
+    environment: dict[str, Any] = {"CHARRNN_CACHE": new_cache(Path("cache").absolute())}
     args = ["--steps", "2", "--out", "of-it", "--quiet"]
     assert charrnn("train", "chapter.txt", *args, **environment).returncode == 0
     Path("text.txt").write_text(chapter[100:350])

@@ -1,4 +1,4 @@
-"""Contract 13: two trainers never share a folder, whatever becomes of either, or of the folder."""
+"""Two trainers never share a folder, whatever becomes of either, or of the folder."""
 
 from __future__ import annotations
 
@@ -34,29 +34,11 @@ from tests.support.processes import (
     start,
     step_of,
 )
+from tests.support.runs import SMALL, Notes
 
 PROMISED_S = 1.0  # to leave, from when the lock was reached
 RUN = Path("run")
-SETTINGS = {
-    "hidden": 8, "embedding": 6, "layers": 1, "batch": 4, "window": 10, "lr": 0.01, "seed": 7,
-    "threads": 1, "patience": 0, "steps": 40, "eval_every": 10,
-}  # fmt: skip
-
-
-class Notes(Silence):
-    """Keeps what was said, and does something after some step."""
-
-    def __init__(self, step: int = 0, then: Callable[[], object] = lambda: None) -> None:
-        self.said: list[str] = []
-        self.left, self.then = step, then
-
-    def on_note(self, text: str) -> None:
-        self.said.append(text)
-
-    def on_step(self, progress: float, chars: int, loss: float | None) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.then()
+SETTINGS = SMALL | {"layers": 1, "steps": 40, "eval_every": 10}
 
 
 def race(place: Path, launch: Callable[..., Process]) -> tuple[Process, Process]:

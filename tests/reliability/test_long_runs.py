@@ -1,6 +1,7 @@
-"""What happens to a run that lasts: the disk fills up, files vanish, it is stopped, clocks jump.
+"""A long run outlives a full disk, files that vanish, being stopped, and clocks that jump.
 
-Contract 10 (a full or read-only disk) and 19 (a loss that is not finite) as real processes.
+A disk that stays full or is read-only, and a loss that is not finite, end it in one line. All as
+real processes.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from pathlib import Path
 
 import pytest
 
-import charrnn
 from charrnn.checkpoint.file import load
-from charrnn.training.events import Silence
 from charrnn.training.loop.clock import Clock
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.metrics import METRICS
 from tests.support.checkpoints import environment, tiny
-from tests.support.phases import fill
+from tests.support.phases import fill, remove_all
 from tests.support.processes import (
     TINY,
     Process,
@@ -37,6 +36,7 @@ from tests.support.processes import (
     start,
     step_of,
 )
+from tests.support.runs import Notes, run, same, tensors
 
 MIB = 1 << 20
 STEPS = ("--steps", "10")  # every step is validated and saved
@@ -93,18 +93,14 @@ def tiny_run(place: Path, *args: str, patches: list[list[object]] | None = None)
 
 def same_network(one: Path, other: Path) -> bool:
     """Whether two runs ended with the same tensors."""
-    first, second = last_of(one), last_of(other)
-    tensors = first.weights | first.extra, second.weights | second.extra
-    return tensors[0].keys() == tensors[1].keys() and all(
-        value.tobytes() == tensors[1][name].tobytes() for name, value in tensors[0].items()
-    )
+    return same(tensors(one), tensors(other))
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
 
 
-# --- contract 10: a disk that is full
+# --- a disk that is full
 
 
 def test_a_run_that_has_no_room_does_not_begin(disk: Path, tmp_path: Path) -> None:
@@ -184,13 +180,8 @@ def test_a_signal_on_a_full_disk_says_what_was_not_saved(tmp_path: Path) -> None
 
 
 def test_metrics_are_written_whole_or_not_at_all(disk: Path) -> None:
-    notes: list[str] = []
-
-    class Listener(Silence):
-        def on_note(self, text: str) -> None:
-            notes.append(text)
-
-    with occupied(disk / "run", Listener()) as folder:
+    notes = Notes()
+    with occupied(disk / "run", notes) as folder:
         folder.append_metrics({"step": 1})
         fill(str(disk / "filler"))
         (disk / "run" / METRICS).write_bytes(b'{"step": 1}\n' * 341)  # four bytes short of a page
@@ -198,8 +189,8 @@ def test_metrics_are_written_whole_or_not_at_all(disk: Path) -> None:
             folder.append_metrics({"step": step})
         (disk / "filler").unlink()
         folder.append_metrics({"step": 9})
-    assert len(notes) == 1
-    assert FULL in notes[0]
+    assert len(notes.said) == 1
+    assert FULL in notes.said[0]
     assert [line["step"] for line in metrics(disk / "run")] == [1] * 341 + [9]
 
 
@@ -245,7 +236,7 @@ def test_output_that_has_no_room_is_one_line_and_no_success(
         assert "stopped and saved at step 1 in run; to go on: charrnn train " in lines[0]
 
 
-# --- contract 19: a loss that is not finite
+# --- a loss that is not finite
 
 
 @pytest.mark.parametrize(("bad", "kept"), [(1, None), (7, 6)])
@@ -304,9 +295,8 @@ def test_an_encoded_text_that_is_cut_under_the_run_saves_and_ends_it(
     place: str, saved: int, tmp_path: Path, whole: Path
 ) -> None:
     nth = 1 if saved == 10 else 5
-    changed = ["during", place, nth, 0, "cut", "nothing", "cache/*.ids"]
-    patches = [["small_memory"], changed]
-    process = tiny_run(tmp_path, "--test-frac", "0.1", patches=patches)
+    changed: list[object] = ["during", place, nth, 0, "cut", "nothing", "cache/*.ids"]
+    process = tiny_run(tmp_path, "--test-frac", "0.1", patches=[["small_memory"], changed])
     assert process.code == 1, process.stderr
     assert len(process.lines) == 1
     assert "was cut short: name the text again" in process.lines[0]
@@ -332,7 +322,7 @@ def test_a_minute_in_which_everything_happens(disk: Path, tmp_path: Path) -> Non
         "move": lambda: run.rename(disk / f"moved-{time.monotonic_ns()}"),
         "unlock": lambda: (run / ".lock").unlink(missing_ok=True),
         "lose": lambda: (tmp_path / "novel.txt").unlink(missing_ok=True),
-        "uncache": lambda: [path.unlink() for path in (tmp_path / "cache").glob("*.ids")],
+        "uncache": lambda: remove_all(str(tmp_path / "cache/*.ids")),
     }
     for _ in range(20):
         what = rng.choice(list(happenings))
@@ -406,8 +396,7 @@ def test_a_clock_that_is_set_back_is_nothing_to_a_run(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(time, "time", backwards)
     monkeypatch.setattr(time, "time_ns", lambda: int(backwards() * 1e9))
-    settings = {"hidden": 8, "embedding": 6, "layers": 1, "batch": 4, "window": 10, "threads": 1}
-    result = charrnn.train("novel.txt", out="run", seconds=1.0, seed=7, **settings)
+    result = run(Path("novel.txt"), Path("run"), steps=None, seconds=1.0)
     elapsed = [line["elapsed_s"] for line in metrics(Path("run"))]
     assert elapsed == sorted(elapsed)
     assert 0.5 < result.elapsed_s < 3

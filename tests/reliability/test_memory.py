@@ -1,4 +1,4 @@
-"""Contract line 14: memory does not grow with the corpus.
+"""Memory does not grow with the corpus.
 
 Only anonymous memory counts: pages of mapped files belong to the system, which takes them back
 when it needs them. The peak of ``VmHWM`` has both, so ``RssAnon`` is watched while a command runs.

@@ -1,4 +1,4 @@
-"""Contract line 11: a reader that goes away is no error; and streams that are closed or full.
+"""A reader that goes away is no error; streams that are closed or full are one line.
 
 The long form, a hundred readers of each kind: ``pytest -m soak tests/reliability/test_pipes.py``.
 """

@@ -1,4 +1,4 @@
-"""Contract 3: however a save of the last checkpoint ends, a whole one is there to resume from.
+"""However a save of the last checkpoint ends, a whole one is left to resume from.
 
 ``last`` becomes ``previous`` and the new one ``last``; every call to the file system on that way
 is made to fail once, and once to be the last thing that the process does.
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,13 +229,16 @@ def kill_runs(times: int, place: Path) -> None:
     def steps() -> list[int]:
         return [int(line) for line in (place / "saved").read_text().split()]
 
+    def more_than(before: int) -> bool:
+        return len(steps()) > before
+
     (place / "saved").touch()
     args = ["train", "novel.txt", "--out", "run", *TINY, "--steps", "10000000"]
     often = [["every_step"]]
     for _ in range(times):
         process = fork(*args, place=place, patches=often)
         args = ["train", "--resume", "--out", "run"]
-        process.until(lambda before=len(committed): len(steps()) > before)
+        process.until(partial(more_than, len(committed)))
         time.sleep(rng.random() * 0.1)
         process.kill()
         assert process.code == -signal.SIGKILL

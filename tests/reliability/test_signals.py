@@ -1,4 +1,4 @@
-"""Contract 9: INT, TERM and HUP save the run and end it; a second one ends it at once."""
+"""SIGINT, SIGTERM and SIGHUP save the run and end it; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,13 @@ APART_S = 0.3  # two signals closer than that are one request
 STEPS = ("--steps", "12", "--test-frac", "0.1")  # every step is validated and saved
 
 # where a signal comes: how the process says so, and what is there afterwards
-BEFORE = {  # nothing to save
+BEFORE: dict[str, list[object]] = {  # nothing to save
     "hashing": ["hold", "charrnn.text.corpus.blocks"],
     "counting": ["hold", "charrnn.text.corpus.code_blocks"],
     "encoding": ["hold", "charrnn.text.corpus.code_blocks", 2],
     "building": ["hold", "charrnn.training.api.CharNetwork"],
 }
-DURING = {
+DURING: dict[str, list[object]] = {
     "beginning": ["hold", "charrnn.training.api.Trainer"],
     "first step": ["hold", "charrnn.training.loop.optimizer.Stepper.step"],
     "a step": ["hold", "charrnn.training.loop.optimizer.Stepper.step", 7],
@@ -61,12 +62,12 @@ DURING = {
     "last save": ["hold", "charrnn.training.loop.trainer.Trainer._save_last", 12],
     "last validation": ["hold", "charrnn.training.loop.trainer.evaluate", 12],
 }
-AFTER = {  # the budget is spent
+AFTER: dict[str, list[object]] = {  # the budget is spent
     "fitting": ["hold", "charrnn.training.loop.finalize.fit_temperature"],
     "test": ["hold", "charrnn.training.loop.finalize._score_test"],
     "last line": ["hold", "charrnn.training.rundir.directory.RunFolder.check_saved", 2],
 }
-SECOND = {
+SECOND: dict[str, list[object]] = {
     "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
     "first step": ["stay", "charrnn.training.loop.optimizer.Stepper.step"],
     "a step": ["stay", "charrnn.training.loop.optimizer.Stepper.step", 7],
@@ -364,6 +365,11 @@ def test_a_signal_in_the_middle_of_a_large_text_ends_it(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "cache").iterdir()} <= {"training", "rates.json"}
 
 
+def has_loaded(maps: Path, library: str) -> bool:
+    """Whether a process has begun to load ``library``."""
+    return library in maps.read_text()
+
+
 def stop_programs(times: int, folder: Path) -> None:
     """Signal ``python -m charrnn`` at any moment from when it loads torch."""
     rng = random.Random(9)
@@ -373,7 +379,7 @@ def stop_programs(times: int, folder: Path) -> None:
         corpus_in(place)
         process = start("train", "novel.txt", "--out", "run", *TINY, *ENDLESS, place=place)
         maps = Path(f"/proc/{process.pid}/maps")
-        process.until(lambda maps=maps: "libtorch" in maps.read_text())  # it has begun to load
+        process.until(partial(has_loaded, maps, "libtorch"))
         time.sleep(rng.random() * 4)
         leaves(process, rng.choice(SIGNALS))
         if has_trained(place / "run")():

@@ -20,9 +20,9 @@ from typing import Any
 from charrnn.errors import CharRNNError
 from charrnn.training.api import train
 from tests.support.checkpoints import data_of, forge, header_of, note_of, with_note
+from tests.support.runs import SMALL
 
 LAST = Path("run/last.safetensors")
-SMALL = {"hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "threads": 1}
 VALUES: list[Any] = [
     None, True, -1, 0, 1, 3, 8, 2.5, 10**18, -(10**18), 1e308, "x", "", "../x", [], {}, [1],
 ]  # fmt: skip
@@ -96,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         Path("text.txt").write_text("the quick brown fox jumps\n" * 200)
-        train("text.txt", out="run", steps=3, seed=7, ema=0.9, **SMALL)
+        train("text.txt", out="run", **(SMALL | {"steps": 3}))
         blob = LAST.read_bytes()
         files = sorted(lies(header_of(blob), data_of(blob)))
         if len(sys.argv) > 1:

@@ -1,4 +1,4 @@
-"""Contract line 8: no code is ever loaded; other programs' files are refused by name."""
+"""No code is ever loaded; other programs' files are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Contract line 7, named case by case: each is refused in words, before much memory is taken."""
+"""A hostile checkpoint does nothing but fail.
+
+Named case by case: each is refused in words, before much memory is taken.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract line 7, as somebody who was given a file meets it; and what is written about it."""
+"""A hostile checkpoint does nothing but fail, as somebody who was given one meets it."""
 
 from __future__ import annotations
 

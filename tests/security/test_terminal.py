@@ -1,4 +1,4 @@
-"""Contract line 12: what a file, an argument or the environment says cannot drive a terminal.
+"""Nothing that a file, an argument or the environment says can drive a terminal.
 
 ``EVERYTHING`` is put into each place whose text charrnn may print; what then comes to a real
 pseudo-terminal must have no control character in it but newlines and tabs.
@@ -51,6 +51,7 @@ SEQUENCES = (
 EVERYTHING = "".join(map(chr, sorted(UNWANTED - {0}))) + SEQUENCES + "\r\n\t[bold]b[/bold]"
 NAME = (EVERYTHING.replace("/", "")).encode()[:200].decode("utf-8", "ignore")  # for a file
 SHOWN = "\\x1b"
+ENVIRONMENTS: list[dict[str, Any]] = [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}]
 
 
 def safe(*args: str, shown: str = SHOWN, code: int = 0, columns: int = 80, **env: str) -> str:
@@ -148,7 +149,7 @@ def test_escape_decides(hostile: str) -> None:
 # --- what the other commands print
 
 
-@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+@pytest.mark.parametrize("env", ENVIRONMENTS, ids=str)
 @pytest.mark.parametrize("columns", [200, 80, 60, 30])
 def test_tables_are_harmless(hostile: str, columns: int, env: dict[str, str]) -> None:
     for args in (["info", hostile], ["ls"]):
@@ -171,7 +172,7 @@ def test_names_are_shown_and_not_read_as_markup(hostile: str) -> None:
 def test_a_scored_text_is_harmless(hostile: str) -> None:
     Path("text").write_text(f"ab\n{EVERYTHING}\nb\x07a\n", newline="")
     score = ["score", "text", "--model", hostile, "--unknown", "skip"]
-    for env in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
+    for env in ENVIRONMENTS:
         safe(*score, "--per-line", **env)
         safe(*score, "--color", **env)
     safe(*score, "--per-line", "--json", shown="\\u001b")
@@ -185,7 +186,8 @@ def test_errors_about_a_checkpoints_note_are_harmless(hostile: str) -> None:
 
 
 def test_damaged_checkpoints_are_harmless() -> None:
-    blob = tiny().save(Path("good")) or Path("good").read_bytes()
+    tiny().save(Path("good"))
+    blob = Path("good").read_bytes()
     header, data = header_of(blob), data_of(blob)
     note, weight = note_of(header), header["head.bias"]
     vocab = {**note["vocab"], "codes": [EVERYTHING]}
@@ -265,8 +267,8 @@ def test_training_is_harmless(hostile: str) -> None:
     # another network's weights, a bar, no colours
     start = ["--from", hostile, "--steps", "1", "--seed", "1", "--threads", "1"]
     assert "weights from" in safe("train", f"{NAME}.txt", *start, "--out", "a")
-    for name, value in (("TERM", "dumb"), ("NO_COLOR", "1")):
-        seen = on_a_terminal("train", f"{NAME}.txt", *start, "--out", name, **{name: value})
+    for dull in ENVIRONMENTS[1:]:
+        seen = on_a_terminal("train", f"{NAME}.txt", *start, "--out", *dull, **dull)
         assert (seen.code, raw_controls(seen.text)) == (0, set())
         assert "\x1b" not in seen.text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import charrnn
 from charrnn.checkpoint import file as checkpoint
 from charrnn.errors import Interrupted
 from charrnn.generation.scoring import Score
+from charrnn.hints import Hint
 from charrnn.training.events import Silence
 
 SMALL: dict[str, Any] = {
@@ -49,26 +50,27 @@ def same(one: dict[str, NDArray[np.generic]], other: dict[str, NDArray[np.generi
     return all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
-class StopAt(Silence):
-    """Raises the interrupt flag after so many steps, as a signal would."""
+class Notes(Silence):
+    """Remembers what was said, and calls ``then`` after so many steps."""
 
-    def __init__(self, step: int) -> None:
-        self.left = step
+    def __init__(self, step: int = 0, then: Callable[[], object] = lambda: None) -> None:
+        self.said: list[str] = []
+        self.left, self.then = step, then
+
+    def on_note(self, text: str, hint: Hint | None = None) -> None:
+        self.said.append(text if hint is None else f"{text}; {hint}")
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:
         self.left -= 1
         if self.left == 0:
-            signal.raise_signal(signal.SIGINT)
+            self.then()
 
 
-class Notes(Silence):
-    """Remembers what was said."""
+class StopAt(Notes):
+    """Interrupts the run after so many steps, as Ctrl-C would."""
 
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def on_note(self, text: str) -> None:
-        self.said.append(text)
+    def __init__(self, step: int) -> None:
+        super().__init__(step, lambda: signal.raise_signal(signal.SIGINT))
 
 
 def stop_and_resume(corpus: Path, out: Path, step: int, **settings: Any) -> None:
@@ -88,6 +90,18 @@ def resumes_exactly(corpus: Path, tmp_path: Path, stops: Iterable[int], **settin
         for name in ("last.safetensors", "best.safetensors"):
             assert same(tensors(tmp_path / "whole", name), tensors(out, name)), step
         assert metrics(tmp_path / "whole") == metrics(out), step
+
+
+class SlowClock:
+    """A run's clock on which seconds pass only where a test lets them."""
+
+    seconds = 0.0
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        SlowClock.seconds = seconds
+
+    def now(self) -> float:
+        return SlowClock.seconds
 
 
 class Worse:

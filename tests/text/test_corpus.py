@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -162,10 +163,11 @@ def test_utf8_files_are_the_text_of_their_bytes_in_one(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text_finds_nothing_in_the_cache(tmp_path: Path) -> None:
     digest = encode(b"some text").sha256
     assert cached_corpus(digest, "x", "utf-8") is not None
+    wrong: Any
     for wrong in (None, 1, [], {}):
-        assert cached_corpus(wrong, "x", "utf-8") is None  # type: ignore[arg-type]
-        assert cached_corpus(digest, wrong, "utf-8") is None  # type: ignore[arg-type]
-        assert cached_corpus(digest, "x", wrong) is None  # type: ignore[arg-type]
+        assert cached_corpus(wrong, "x", "utf-8") is None
+        assert cached_corpus(digest, wrong, "utf-8") is None
+        assert cached_corpus(digest, "x", wrong) is None
 
 
 def test_a_digest_that_is_a_path_finds_nothing(tmp_path: Path) -> None:

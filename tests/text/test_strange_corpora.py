@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from charrnn.checkpoint import file as checkpoint
 from charrnn.cli.app import main
 from charrnn.config import MAX_VOCABULARY
+from charrnn.errors import CorpusError, DecodingError
 from charrnn.text import corpus, sources
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.sources import BlockDecoder
@@ -168,7 +169,7 @@ def test_the_largest_alphabet_is_a_corpus_and_one_symbol_more_is_none() -> None:
     corpus = encode_corpus([written("text.txt", most.encode())])
     assert corpus.vocab.decode(corpus.ids) == most
     one_more = chr(CHARACTERS[-MAX_VOCABULARY - 1]) + most
-    with pytest.raises(sources.CorpusError, match="65536"):
+    with pytest.raises(CorpusError, match="65536"):
         encode_corpus([written("text.txt", one_more.encode())])
 
 
@@ -311,7 +312,7 @@ def test_a_character_cut_anywhere_is_that_character_and_an_error_keeps_its_place
         try:
             parts = [decoder.codes(raw[a:b]) for a, b in pairwise([0, *cuts, len(raw)])]
             return "".join(map(chr, np.concatenate([*parts, decoder.end()]).tolist()))
-        except sources.DecodingError as error:
+        except DecodingError as error:
             return error.offset
 
     good = f"a{ENCODINGS[encoding]}b{ENCODINGS[encoding]}".encode(encoding)

@@ -68,8 +68,8 @@ def test_a_text_looked_up_in_parts_is_looked_up_as_one(text: str, is_bytes: bool
             patch.setattr(vocab, "CHUNK", chunk)
             found: list[object] = [alphabet.missing(text)]
             for unknown in ("skip", "replace"):
-                ids = alphabet.encode(text, unknown)  # type: ignore[arg-type]
-                found += [ids.tolist(), ids.dtype, alphabet.omissions(text, unknown)]  # type: ignore[arg-type]
+                ids = alphabet.encode(text, unknown)
+                found += [ids.tolist(), ids.dtype, alphabet.omissions(text, unknown)]
             try:
                 return [*found, alphabet.encode(text).tolist()]
             except UnknownCharacterError as error:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from charrnn.generation.scoring import Score
+from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.optimizer import Stepper, StepResult
 from tests.support.processes import TEXT
+from tests.support.runs import SlowClock
 
 
 @pytest.fixture
@@ -21,24 +23,12 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-class SlowClock:
-    """Seconds that pass only where a test lets them."""
-
-    seconds = 0.0
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        SlowClock.seconds = seconds
-
-    def now(self) -> float:
-        return SlowClock.seconds
-
-
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     """``slowly(step_s, validation_s)``: how long a step and a validation last from now on."""
 
     def begin(step_s: float, validation_s: float) -> None:
-        step, evaluate = Stepper.step, loop.evaluate
+        step = Stepper.step
 
         def slow_step(*args: Any) -> StepResult:
             SlowClock.seconds += step_s

@@ -71,7 +71,7 @@ def test_every_run_has_a_seed_of_its_own(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_what_torch_is_told_ends_with_the_run(corpus: Path, tmp_path: Path) -> None:
-    products = torch.backends.cudnn.rnn
+    products: Any = torch.backends.cudnn.rnn
     before = torch.get_num_threads(), products.fp32_precision
     run(corpus, tmp_path / "run", steps=1, threads=before[0] + 1, precision="float32")
     assert (torch.get_num_threads(), products.fp32_precision) == before

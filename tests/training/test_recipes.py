@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 import charrnn
+from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError
 from charrnn.training.recipes import PRESETS, choose
 from tests.support.checkpoints import ROOT
+
+
+def chosen_for(chars: int, **asked: Any) -> tuple[ModelConfig, TrainConfig]:
+    """What is chosen for a text of ``chars`` characters, on a slow processor."""
+    return choose(asked, preset=None, vocab_size=50, train_chars=chars, fast=False, flops=4e11)
 
 
 @pytest.mark.parametrize(
@@ -20,11 +26,8 @@ from tests.support.checkpoints import ROOT
 def test_a_few_passes_over_a_short_text_are_steps_enough(
     chars: int, epochs: int, batch: int
 ) -> None:
-    def chosen(**asked):
-        return choose(
-            {"epochs": epochs} | asked,
-            preset=None, vocab_size=50, train_chars=chars, fast=False, flops=4e11,
-        )[1]  # fmt: skip
+    def chosen(**asked: Any) -> TrainConfig:
+        return chosen_for(chars, epochs=epochs, **asked)[1]
 
     config = chosen()
     assert config.batch == batch
@@ -33,19 +36,13 @@ def test_a_few_passes_over_a_short_text_are_steps_enough(
 
 
 def test_sizes_follow_the_corpus_and_wishes_are_kept() -> None:
-    def chosen(n, **asked):
-        model, config = choose(
-            asked, preset=None, vocab_size=50, train_chars=n, fast=False, flops=4e11
-        )
-        return model.hidden, config
-
-    sizes = [chosen(n, seconds=600.0)[0] for n in (1000, 20_000, 200_000, 3_000_000)]
+    sizes = [chosen_for(n, seconds=600.0)[0].hidden for n in (1000, 20_000, 200_000, 3_000_000)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
-    hidden, config = chosen(3_000_000, hidden=96, batch=7, window=33, steps=5)
-    assert (hidden, config.batch, config.window, config.steps) == (96, 7, 33, 5)
+    model, config = chosen_for(3_000_000, hidden=96, batch=7, window=33, steps=5)
+    assert (model.hidden, config.batch, config.window, config.steps) == (96, 7, 33, 5)
     for n in (2, 3, 10, 100, 1000, 10_000):
-        config = chosen(n)[1]
+        config = chosen_for(n)[1]
         assert config.batch * config.window <= n
     with pytest.raises(ConfigError, match="preset"):
         choose({}, preset="nope", vocab_size=5, train_chars=100, fast=False, flops=4e11)
@@ -76,11 +73,8 @@ def test_who_can_read_little_takes_many_small_steps(
 
 
 def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_stays() -> None:
-    def chosen(epochs, **asked):
-        settings = {"epochs": epochs} | asked
-        config = choose(
-            settings, preset=None, vocab_size=50, train_chars=10**6, fast=False, flops=4e11
-        )[1]
+    def chosen(epochs: int, **asked: Any) -> tuple[float, float, float]:
+        config = chosen_for(10**6, epochs=epochs, **asked)[1]
         return config.dropout, config.input_dropout, config.weight_dropout
 
     assert chosen(1) == (0.0, 0.0, 0.0)
@@ -96,7 +90,7 @@ def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_sta
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_keeps_within_its_size_and_gives_way_to_what_is_asked(preset: str) -> None:
-    def chosen(**asked):
+    def chosen(**asked: Any) -> tuple[ModelConfig, TrainConfig]:
         return choose(
             asked, preset=preset, vocab_size=87, train_chars=2_600_000, fast=False, flops=4e11
         )

@@ -36,7 +36,7 @@ def test_a_long_text_validates_on_no_more_than_tells_networks_apart() -> None:
 def test_no_room_for_shuffled_lines_names_the_cache(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_):
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(shuffle, "IN_MEMORY", 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from charrnn.model.kernels import fused_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
 from tests.support import torch_window
 from tests.support.checkpoints import python
-from tests.support.lstm import compare, naive, outcome, tensors
+from tests.support.lstm import Layer, compare, naive, outcome, tensors
 
 SIZES = [(5, 7, 96, 33), (9, 64, 128, 128), (6, 50, 200, 64), (4, 3, 20, 17), (3, 40, 512, 512)]
 
@@ -30,10 +32,15 @@ def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> to
     return torch.bfloat16
 
 
+def layer_in(dtype: torch.dtype) -> Callable[..., Layer]:
+    """The fused layer with products in ``dtype``."""
+    return partial(lstm_layer, dtype=dtype)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_layer(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     leaves = tensors(*size)
-    found = outcome(lambda *a: lstm_layer(*a, dtype), leaves, torch.float32)
+    found = outcome(layer_in(dtype), leaves, torch.float32)
     compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])
 
 
@@ -43,7 +50,7 @@ def test_symbols(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
     symbols = torch.randint(87, (T, B), generator=torch.Generator().manual_seed(3))
     leaves = [torch.randn(87, width, generator=torch.Generator().manual_seed(4)),
               *tensors(*size)[1:]]  # fmt: skip
-    found = outcome(lambda *a: lstm_symbols(symbols, *a, dtype), leaves, torch.float32)
+    found = outcome(partial(lstm_symbols, symbols, dtype=dtype), leaves, torch.float32)
     wanted = outcome(lambda e, *a: naive(e[symbols], *a), leaves, torch.float64)
     compare(found, wanted, TOLERANCE[dtype])
 
@@ -78,16 +85,17 @@ def test_two_windows_before_going_back(dtype: torch.dtype) -> None:
     """Work space is not shared between calls: an earlier window's gradient stays right."""
     leaves = tensors(4, 8, 64, 64)
     x = leaves[0].clone().requires_grad_()
-    y, _, _ = lstm_layer(x, *leaves[1:], dtype)
+    layer = layer_in(dtype)
+    y, _, _ = layer(x, *leaves[1:])
     alone = torch.autograd.grad(y.float().sum(), x, retain_graph=True)[0]
-    lstm_layer(torch.randn_like(x), *leaves[1:], dtype)
+    layer(torch.randn_like(x), *leaves[1:])
     assert torch.equal(torch.autograd.grad(y.float().sum(), x)[0], alone)
 
 
 def test_a_nan_is_not_hidden(dtype: torch.dtype) -> None:
     leaves = tensors(3, 4, 32, 32)
     leaves[0][1, 2, 3] = float("nan")
-    y, _, _ = lstm_layer(*leaves, dtype)
+    y, _, _ = layer_in(dtype)(*leaves)
     assert y[1:, 2].isnan().all()
     assert not y[:, 1].isnan().any()
 
@@ -97,7 +105,7 @@ def test_one_thread(dtype: torch.dtype) -> None:
     torch.set_num_threads(1)
     try:
         leaves = tensors(3, 8, 512, 64)
-        found = outcome(lambda *a: lstm_layer(*a, dtype), leaves, torch.float32)
+        found = outcome(layer_in(dtype), leaves, torch.float32)
     finally:
         torch.set_num_threads(threads)
     compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])

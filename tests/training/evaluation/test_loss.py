@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from charrnn.model.network import State
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.splits import split
 from charrnn.training.evaluation import loss as evaluation
@@ -21,10 +23,12 @@ class Table:
     def __init__(self, logits: torch.Tensor) -> None:
         self.logits, self.vocab_size = logits, len(logits)
 
-    def zero_state(self, B: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def zero_state(self, B: int) -> State:
         return torch.zeros(1, B, 1), torch.zeros(1, B, 0)
 
-    def __call__(self, x, state, *, dtype=None):  # type: ignore[no-untyped-def]
+    def __call__(
+        self, x: Tensor, state: State, *, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, State]:
         return self.logits[x], state
 
 
@@ -33,7 +37,9 @@ def test_a_wide_alphabet_is_evaluated_in_short_windows(monkeypatch: pytest.Monke
     ids, shapes = np.arange(3_000) % 50, []
 
     class Seen(Table):
-        def __call__(self, x, state, *, dtype=None):  # type: ignore[no-untyped-def]
+        def __call__(
+            self, x: Tensor, state: State, *, dtype: torch.dtype | None = None
+        ) -> tuple[Tensor, State]:
             shapes.append(x.shape)
             return super().__call__(x, state)
 

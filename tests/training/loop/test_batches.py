@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.text.streams import Position, Streams
+from charrnn.text.vocab import Ids
 from charrnn.training.loop.batches import Windows
 
 
@@ -23,7 +24,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_windows_cut_on_a_device_are_those_cut_here(
     epoch: int, window: int, lines: bool, turned: bool, wide: bool
 ) -> None:
-    ids = (np.arange(140) % 11).astype(np.uint16 if wide else np.uint8)
+    ids: Ids = (np.arange(140) % 11).astype(np.uint16 if wide else np.uint8)
     ranges = ((3, 60), (70, 131))
     s = Streams(ids, ranges, 4, 5, seed=5, shuffle_offset=turned, line_end=7 if lines else None)
     windows, position = Windows(s, torch.device("cpu")), Position(epoch, window)

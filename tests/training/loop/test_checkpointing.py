@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import charrnn
 from charrnn.checkpoint import file as checkpoint
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import SaveError
 from charrnn.training.loop import trainer as loop
 from tests.support.runs import Notes, Worse, run, same, tensors
@@ -18,15 +20,15 @@ def test_training_survives_two_failed_saves_and_gives_up_at_the_third(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = {"left": 2}
-    save = checkpoint.Checkpoint.save
+    save = Checkpoint.save
 
-    def save_or_fail(self, path, **settings):
+    def save_or_fail(self: Checkpoint, path: Path, **settings: Any) -> None:
         if failing["left"]:
             failing["left"] -= 1
             raise OSError(28, "No space left on device")
-        return save(self, path, **settings)
+        save(self, path, **settings)
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", save_or_fail)
+    monkeypatch.setattr(Checkpoint, "save", save_or_fail)
     assert run(corpus, tmp_path / "twice").steps == 60
     failing["left"] = 1000
     with pytest.raises(SaveError, match="3 in a row"):
@@ -36,16 +38,16 @@ def test_training_survives_two_failed_saves_and_gives_up_at_the_third(
 def test_a_best_network_that_could_not_be_saved_sets_no_bar(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, failed = checkpoint.Checkpoint.save, []
+    save, saved = Checkpoint.save, list[Path]()
 
-    def fail_once(self, path, **settings):
-        if ".best." in path.name and len(failed) == 1:
-            failed.append(path)
-            raise OSError(28, "No space left on device")
-        failed.append(path) if ".best." in path.name else None
+    def fail_once(self: Checkpoint, path: Path, **settings: Any) -> None:
+        if ".best." in path.name:
+            saved.append(path)
+            if len(saved) == 2:
+                raise OSError(28, "No space left on device")
         save(self, path, **settings)
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", fail_once)
+    monkeypatch.setattr(Checkpoint, "save", fail_once)
     result = run(corpus, tmp_path / "run", eval_every=10)
     kept = checkpoint.load(tmp_path / "run" / "best.safetensors")
     assert kept.meta["losses"]["val"] == result.best_val
@@ -55,10 +57,10 @@ def test_the_last_network_is_saved_again_where_saving_it_failed(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the best; the older one must not be fitted and pass for it."""
-    save, wanted = checkpoint.Checkpoint.save, run(corpus, tmp_path / "quiet", eval_every=20)
-    failing = []
+    save, wanted = Checkpoint.save, run(corpus, tmp_path / "quiet", eval_every=20)
+    failing: list[Path] = []
 
-    def fail_at_the_end(self, path, **settings):
+    def fail_at_the_end(self: Checkpoint, path: Path, **settings: Any) -> None:
         if (
             ".best." in path.name
             and self.meta["progress"]["step"] == 60
@@ -68,7 +70,7 @@ def test_the_last_network_is_saved_again_where_saving_it_failed(
             raise OSError(28, "No space left on device")
         save(self, path, **settings)
 
-    monkeypatch.setattr(checkpoint.Checkpoint, "save", fail_at_the_end)
+    monkeypatch.setattr(Checkpoint, "save", fail_at_the_end)
     failures = 1
     assert run(corpus, tmp_path / "once", eval_every=20).best_val == wanted.best_val
     assert same(*(tensors(tmp_path / name, "best.safetensors") for name in ("quiet", "once")))
@@ -108,7 +110,7 @@ def test_a_best_network_that_is_gone_in_the_end_is_not_given_another_s_loss(
     monkeypatch.setattr(loop.Trainer, "_evaluate", lambda _: worse())
     keep = loop.Trainer.keep_missing
 
-    def gone(self):
+    def gone(self: loop.Trainer) -> None:
         (self.folder.path / "best.safetensors").unlink()
         keep(self)
 

@@ -13,7 +13,7 @@ from charrnn.checkpoint import file as checkpoint
 from charrnn.errors import Interrupted
 from charrnn.training.loop import trainer as loop
 from tests.support.processes import TEXT
-from tests.support.runs import SMALL, StopAt, run
+from tests.support.runs import SMALL, SlowClock, StopAt, run
 
 
 def test_the_budget_is_the_steps_or_the_epochs(corpus: Path, tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_rate_is_that_of_training_without_validating(
 
 @pytest.mark.parametrize("validation_s", [1, 20, 200])
 def test_time_for_a_validation_is_set_aside_before_there_was_one(
-    validation_s: float, corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
+    validation_s: int, corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
 ) -> None:
     """Reading alone takes about a third of what learning does, which is all that is known."""
     val = len(corpus.read_text()) // 10
@@ -55,18 +55,11 @@ def test_time_for_a_validation_is_set_aside_before_there_was_one(
 def test_a_run_with_a_time_that_is_often_stopped_is_validated_all_the_same(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Clock:  # a second a step
-        now = 0.0
-
-        def __init__(self, start=0.0):
-            Clock.at = start
-
-    monkeypatch.setattr(Clock, "now", lambda self: Clock.at, raising=False)
-    monkeypatch.setattr(loop, "Clock", Clock)
+    monkeypatch.setattr(loop, "Clock", SlowClock)
 
     class StopAfter(StopAt):
-        def on_step(self, progress, chars, loss):
-            Clock.at += 1
+        def on_step(self, progress: float, chars: int, loss: float | None) -> None:
+            SlowClock.seconds += 1  # a second a step
             super().on_step(progress, chars, loss)
 
     settings = {"steps": None, "seconds": 2000.0}  # due every hundred

@@ -24,7 +24,7 @@ def test_a_stopped_and_resumed_run_is_the_run_that_was_not_stopped(
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
-def at_the_epoch_s_end(window):
+def at_the_epoch_s_end(window: int) -> list[int]:
     """The steps around the first epoch's last one: before it, it, and the first of the next."""
     windows = int(len(TEXT) * 0.9) // SMALL["batch"] // window
     return [windows - 1, windows, windows + 1]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.model.network import CharNetwork
+from charrnn.model.network import CharNetwork, State
 from charrnn.training.hardware.device import choose_hardware
 from charrnn.training.loop.optimizer import Stepper
 from tests.support.runs import Notes, run
@@ -30,9 +31,9 @@ def test_weights_are_untouched_by_a_step_whose_loss_is_not_finite(corpus: Path) 
 def test_steps_whose_gradients_overflow_are_skipped_and_counted(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss_of, seen, notes = Stepper.loss, [], Notes()
+    loss_of, seen, notes = Stepper.loss, list[Tensor](), Notes()
 
-    def overflowing(self, x, y, state):
+    def overflowing(self: Stepper, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         loss, state = loss_of(self, x, y, state)
         seen.append(self.flat.values.clone())
         if len(seen) in (7, 8, 30):  # a root at zero: the loss is finite, its gradient is not

@@ -5,22 +5,30 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import charrnn
 from charrnn import interrupts
 from charrnn.checkpoint import file as checkpoint
 from charrnn.config import TrainConfig
 from charrnn.errors import Interrupted, NonFiniteLossError
-from charrnn.training.events import Silence
+from charrnn.generation.scoring import Score
+from charrnn.model.network import State
+from charrnn.training.evaluation.loss import evaluate
+from charrnn.training.events import Report, Silence
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.state import TrainingState
 from tests.support.processes import TEXT
 from tests.support.runs import metrics, run, same, tensors
+
+EVALUATE = "charrnn.training.loop.trainer.evaluate"
 
 
 def test_training_learns(corpus: Path, tmp_path: Path) -> None:
@@ -47,12 +55,12 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(corpus: Path, tmp_path
 def test_a_signal_while_validating_saves_the_run(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_, **__):
+    def interrupted(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGTERM)
         interrupts.check()
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", interrupted)
+        patch.setattr(EVALUATE, interrupted)
         with pytest.raises(Interrupted) as stopped:
             run(corpus, tmp_path / "parts")
     assert stopped.value.exit_code == 143
@@ -65,9 +73,9 @@ def test_a_signal_while_validating_saves_the_run(
 def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float
 ) -> None:
-    step, seen = Stepper.loss, []
+    step, seen = Stepper.loss, list[Tensor]()
 
-    def poisoned(self, x, y, state):
+    def poisoned(self: Stepper, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         loss, state = step(self, x, y, state)
         seen.append(self.flat.values.clone())
         return (loss * bad if len(seen) == 13 else loss), state
@@ -85,7 +93,7 @@ def test_a_loss_that_nobody_had_read_does_not_hide_a_signal() -> None:
     trainer = object.__new__(loop.Trainer)
     trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
     trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
-    trainer.folder = SimpleNamespace(path=Path("run"), has=lambda name: True)
+    trainer.folder = cast(RunFolder, SimpleNamespace(path=Path("run"), has=lambda name: True))
     left = trainer._parting(Interrupted(signal.SIGTERM, ""))
     assert isinstance(left, Interrupted)
     assert left.exit_code == 128 + signal.SIGTERM
@@ -94,7 +102,7 @@ def test_a_loss_that_nobody_had_read_does_not_hide_a_signal() -> None:
 
 def test_a_reader_of_the_metrics_that_goes_away_costs_nothing(corpus: Path, tmp_path: Path) -> None:
     class Gone(Silence):
-        def on_report(self, report):
+        def on_report(self, report: Report) -> None:
             if report.step == 50:
                 raise BrokenPipeError
 
@@ -110,16 +118,16 @@ def test_a_signal_in_the_middle_of_a_run_s_validation_changes_nothing(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(corpus, tmp_path / "whole", eval_every=10)
-    evaluate, calls = loop.evaluate, []
+    calls = []
 
-    def interrupted(*args, **settings):
+    def interrupted(*args: Any, **settings: Any) -> Score:
         calls.append(1)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGHUP)
         return evaluate(*args, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", interrupted)
+        patch.setattr(EVALUATE, interrupted)
         with pytest.raises(Interrupted) as stopped:
             run(corpus, tmp_path / "parts", eval_every=10)
     assert stopped.value.exit_code == 129
