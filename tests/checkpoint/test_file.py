@@ -7,8 +7,6 @@ import io
 import os
 import random
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +21,9 @@ from charrnn.atomic_io import sweep_temporaries, write_atomic
 from charrnn.checkpoint.file import Tensors, load
 from charrnn.errors import CheckpointError
 from tests.security import fuzz_checkpoints, hostile
-from tests.support.checkpoints import charrnn, environment, tiny
+from tests.support.checkpoints import charrnn, python, tiny
 from tests.support.half_files import HalfFile
+from tests.support.processes import dead_process
 
 BEST = Path("best.safetensors")
 
@@ -126,10 +125,7 @@ print(committed)
 
 def kill_savers(times: int) -> None:
     path = Path("run/best.safetensors")
-    command = [sys.executable, "-c", _KILLER, str(path), str(times)]
-    result = subprocess.run(command, env=environment(), capture_output=True)
-    assert result.returncode == 0, result.stderr.decode()
-    assert int(result.stdout) > 0
+    assert int(python(_KILLER, str(path), str(times))) > 0
     sweep_temporaries(path.parent)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -236,15 +232,8 @@ def test_what_could_not_even_be_removed_is_swept_at_the_next_start(
     code = "import sys, pathlib, charrnn.atomic_io as f; f.sweep_temporaries(pathlib.Path('run'))"
     name = next(path.parent.glob(".*")).rename(path.parent / f".best.tmp-{dead_process()}-1")
     assert name.exists()
-    subprocess.run([sys.executable, "-c", code], env=environment(), check=True)
+    python(code)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-def dead_process() -> int:
-    """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def test_what_dead_processes_left_is_swept_and_nothing_else() -> None:

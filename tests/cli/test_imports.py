@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.support.checkpoints import environment
+from tests.support.checkpoints import python
 from tests.support.command_line import RUN
 
 pytestmark = pytest.mark.usefixtures("a_run")
@@ -15,16 +12,16 @@ pytestmark = pytest.mark.usefixtures("a_run")
 
 def modules_after(*args: str) -> set[str]:
     """What ``charrnn args`` has imported when it leaves."""
-    code = (
-        "import sys\nfrom charrnn.cli.app import main\ntry:\n    main(sys.argv[1:])\n"
-        "finally:\n    print(*sys.modules, file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, *args]
-    result = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, input="the end"
-    )
-    assert result.returncode == 0, result.stderr
-    return set(result.stderr.split())
+    program = """
+import io, sys
+from charrnn.cli.app import main
+sys.stdin = io.TextIOWrapper(io.BytesIO(b"the end"))
+try:
+    main(sys.argv[1:])
+finally:
+    print("\\n", *sys.modules)
+"""
+    return set(python(program, *args).splitlines()[-1].split())
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["sample", "-h"], ["--version"]])

@@ -7,8 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from tests.support.processes import (
     TINY,
     Process,
     corpus_in,
+    dead_process,
     fork,
     has_trained,
     last_of,
@@ -125,12 +124,6 @@ def test_a_run_that_came_and_went_meanwhile_is_not_written_over(
 
 
 # --- the lock by itself
-
-
-def dead_process() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def test_a_name_that_a_killed_process_left_is_not_believed(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from charrnn.checkpoint.file import load
 from charrnn.training.loop.clock import Clock
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.metrics import METRICS
-from tests.support.checkpoints import environment, tiny
+from tests.support.checkpoints import python, tiny
 from tests.support.phases import fill, remove_all
 from tests.support.processes import (
     TINY,
@@ -380,9 +379,7 @@ with interrupts.graceful():
 
 
 def test_a_clock_does_not_count_while_the_process_is_stopped() -> None:
-    command = [sys.executable, "-c", _STOPPED]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    seconds, passed = map(float, done.stdout.split())
+    seconds, passed = map(float, python(_STOPPED).split())
     assert passed > 0.6
     assert 100 <= seconds < 100.5
 

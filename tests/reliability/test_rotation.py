@@ -12,8 +12,6 @@ import io
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError
 from charrnn.training.events import Silence
 from charrnn.training.rundir.directory import RunFolder, occupied
-from tests.support.checkpoints import environment, tiny
+from tests.support.checkpoints import python, tiny
 from tests.support.half_files import HalfFile
 from tests.support.processes import TINY, corpus_in, fork, last_of, left_over, step_of
 
@@ -212,10 +210,7 @@ print(nth)
 
 @pytest.mark.parametrize("links", ["links", "no links"])
 def test_a_process_that_is_killed_at_any_call_leaves_a_whole_checkpoint(links: str) -> None:
-    command = [sys.executable, "-c", _KILLED, links]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > LEAST[LAST] - 2 * (links == "no links")
+    assert int(python(_KILLED, links)) > LEAST[LAST] - 2 * (links == "no links")
 
 
 # --- runs that are killed

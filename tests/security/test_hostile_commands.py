@@ -14,7 +14,6 @@ import pytest
 
 from charrnn import config
 from charrnn.checkpoint import header as limits
-from charrnn.cli.app import main
 from tests.support.checkpoints import (
     ROOT,
     ZEROS,
@@ -28,6 +27,7 @@ from tests.support.checkpoints import (
     with_note,
 )
 from tests.support.checkpoints import charrnn as process
+from tests.support.command_line import leave
 
 
 def hostile_files() -> dict[str, bytes]:
@@ -88,9 +88,7 @@ def test_a_command_given_a_hostile_file_says_one_line(
     command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for content in hostile_files().values():
-        with pytest.raises(SystemExit) as left:
-            main(given_to(command, content))
-        said_well(command, int(left.value.code or 0), *capfd.readouterr())
+        said_well(command, *leave(given_to(command, content), capfd))
         assert not Path("new/best.safetensors").exists()
 
 

@@ -63,9 +63,9 @@ def charrnn(*args: str, input: bytes = b"", **env: str) -> subprocess.CompletedP
     )
 
 
-def python(program: str, **env: str) -> str:
+def python(program: str, *args: str, **env: str) -> str:
     """What a Python program writes to standard output; it must leave with 0."""
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", program, *args]
     done = subprocess.run(command, env=environment(**env), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout

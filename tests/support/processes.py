@@ -150,6 +150,13 @@ def fork(*args: str, place: Path, patches: Sequence[Sequence[Any]] = (), **env: 
     return Process(_ask(start=asked), place)
 
 
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
 def corpus_in(place: Path, times: int = 1) -> Path:
     """A small text file in ``place``."""
     path = place / "novel.txt"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.cli.app import main
 from charrnn.errors import ConfigError, DownloadError
 from charrnn.text import downloads
 from charrnn.text.downloads import KnownCorpus, fetch
+from tests.support.command_line import leave
 
 TEXT = b"All happy families are alike.\r\n" * 5000
 SHA256 = hashlib.sha256(TEXT).hexdigest()
@@ -111,20 +111,16 @@ def test_the_command_prints_the_path_alone(
     server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     known_as_a_real_one(monkeypatch, f"{server}/good")
-    with pytest.raises(SystemExit) as left:
-        main(["data", "get", "war-and-peace", "--out", "texts"])
-    assert left.value.code == 0
-    assert capfd.readouterr() == ("texts/novel.txt\n", "")
+    args = ["data", "get", "war-and-peace", "--out", "texts"]
+    assert leave(args, capfd) == (0, "texts/novel.txt\n", "")
 
 
 def test_the_command_fails_with_one_line(
     server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     known_as_a_real_one(monkeypatch, f"{server}/wrong")
-    with pytest.raises(SystemExit) as left:
-        main(["data", "get", "war-and-peace"])
-    out, err = capfd.readouterr()
-    assert (left.value.code, out) == (1, "")
+    code, out, err = leave(["data", "get", "war-and-peace"], capfd)
+    assert (code, out) == (1, "")
     assert err.startswith("charrnn: ")
     assert err.count("\n") == 1
 

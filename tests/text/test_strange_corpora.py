@@ -31,6 +31,7 @@ from charrnn.text.corpus import encode_corpus
 from charrnn.text.sources import BlockDecoder
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import load
+from tests.support.command_line import leave
 
 CHARACTERS = [*range(0xD800), *range(0xE000, 0x110000)]
 SMALL = ["--steps", "2", "--size", "8", "--layers", "1", "--threads", "1", "--seed", "1"]
@@ -43,11 +44,9 @@ def train(capfd: pytest.CaptureFixture[str]) -> Train:
     """``charrnn train args`` in this process: exit code and stderr; stdout stays empty."""
 
     def run(*args: str | Path) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as left:
-            main(["train", *map(str, args), *SMALL])
-        out, err = capfd.readouterr()
+        code, out, err = leave(["train", *map(str, args), *SMALL], capfd)
         assert out == ""
-        return int(left.value.code or 0), err
+        return code, err
 
     return run
 
