@@ -1,23 +1,25 @@
 """Frozen, validated settings. A value that got into one of these classes is usable.
 
-``None`` never appears here as "decide for me": choosing sizes for a corpus is the work of
-``charrnn.training.recipes``, and its result is what these classes hold.
+Each field declares its setting once (``charrnn.settings``): options, environment variables, help
+texts and the option reference follow from these lines. Their defaults are those of the classes;
+``charrnn.training.recipes`` chooses sizes that suit a corpus.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import re
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Literal, get_args
 
 from charrnn.errors import ConfigError
+from charrnn.settings import MOST, Notation, Settings, setting
 
 Cell = Literal["lstm", "gru", "rnn-tanh", "rnn-relu"]
 Split = Literal["contiguous", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Form = Literal["float32", "float16", "int8"]
+WeightDtype = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
 Preset = Literal["karpathy2015", "laptop", "small", "best"]
 
@@ -27,32 +29,9 @@ GATES: dict[str, int] = {"lstm": 4, "gru": 3, "rnn-tanh": 1, "rnn-relu": 1}
 MAX_VOCABULARY = 65_535
 MAX_LAYERS = 8
 MAX_WIDTH = 16_384
-SEED_LIMIT = 2**63
-MOST = SEED_LIMIT - 1  # of whatever is counted: more would not fit a float, nor a lifetime
-
-
-def check(good: bool, name: str, value: object, wanted: str) -> None:
-    """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``good``."""
-    if not good:
-        raise ConfigError(f"is {value!r}: it must be {wanted}", setting=name)
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise ``ConfigError`` unless ``value`` is one of ``choices``."""
-    check(value in choices, name, value, "one of " + ", ".join(choices))
-
-
-def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Raise ``ConfigError`` unless ``value`` is an int (not a bool) in ``[low, high]``."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    wanted = f"a whole number of at least {low}" + (f" and at most {high}" if high else "")
-    check(whole and value >= low and (high is None or value <= high), name, value, wanted)  # type: ignore[operator]
-
-
-def check_real(name: str, value: object, good: bool, wanted: str) -> None:
-    """Raise ``ConfigError`` unless ``value`` is a finite number and ``good``."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    check(real and good, name, value, wanted)
+RANDOM_SEED = "random, printed on stderr"
+_FROM_BUDGET = "chosen from the corpus and the time budget"
+_FROM_EPOCHS = "chosen from the number of epochs"
 
 
 def draw_seed() -> int:
@@ -62,59 +41,58 @@ def draw_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-class _Record:
-    """What the settings have in common: to and from plain JSON values."""
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The settings in ``values``.
+def read_duration(text: str) -> float:
+    """``90``, ``90s``, ``10m`` or ``1h30m`` in seconds.
 
-        Raises:
-            ConfigError: a name is unknown, one without a default is missing, or a value is bad.
+    Raises:
+        ValueError: it is not a duration.
 
-        """
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-        names = {field.name for field in fields}
-        required = {
-            f.name
-            for f in fields
-            if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        }
-        unknown, missing = sorted(set(values) - names), sorted(required - set(values))
-        if unknown or missing:
-            wrong = ", ".join([f"unknown {n!r}" for n in unknown] + [f"no {n!r}" for n in missing])
-            raise ConfigError(f"{cls.__name__} does not fit: {wrong}")
-        try:
-            return cls(**values)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ConfigError(f"{cls.__name__} does not fit: {error}") from None
+    """
+    compact = text.replace(" ", "").lower()
+    if re.fullmatch(r"\d+(\.\d*)?", compact):
+        compact += "s"
+    if not re.fullmatch(r"(\d+(\.\d*)?[hms])+", compact):
+        raise ValueError(f"not a duration: {text}")
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)([hms])", compact))
+
+
+def write_duration(seconds: float) -> str:
+    """``seconds`` as ``read_duration`` reads it, without an exponent: ``90s``."""
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
 @dataclass(frozen=True)
-class ModelConfig(_Record):
+class ModelConfig(Settings):
     """The shape of a network: embedding (V, E) → L recurrent layers of H → head (V).
 
     ``sum_layers`` feeds the head the sum of all layers' outputs instead of the last one's.
     """
 
-    vocab_size: int
-    cell: Cell = "lstm"
-    embedding: int = 128
-    hidden: int = 512
-    layers: int = 2
-    sum_layers: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole("vocab_size", self.vocab_size, 1, MAX_VOCABULARY)
-        check_choice("cell", self.cell, CELLS)
-        check_whole("embedding", self.embedding, 1, MAX_WIDTH)
-        check_whole("hidden", self.hidden, 1, MAX_WIDTH)
-        check_whole("layers", self.layers, 1, MAX_LAYERS)
-        check(isinstance(self.sum_layers, bool), "sum_layers", self.sum_layers, "true or false")
+    vocab_size: int = setting(
+        low=1, high=MAX_VOCABULARY, python_only=True, help="Number of symbols in the vocabulary."
+    )
+    cell: Cell = setting("lstm", help="Type of recurrent cell.")
+    embedding: int = setting(
+        128, low=1, high=MAX_WIDTH, unset="chosen from --size", help="Width of the embedding."
+    )
+    hidden: int = setting(
+        512,
+        flag="--size",
+        low=1,
+        high=MAX_WIDTH,
+        unset=_FROM_BUDGET,
+        help="Hidden units per layer.",
+    )
+    layers: int = setting(2, low=1, high=MAX_LAYERS, help="Number of recurrent layers.")
+    sum_layers: bool = setting(
+        False,
+        flag="--sum-layers/--last-layer",
+        unset="the sum of all layers",
+        help="Feed the output layer the sum of all layers, or the last layer alone.",
+    )
 
     @property
     def gates(self) -> int:
@@ -151,77 +129,159 @@ class ModelConfig(_Record):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Record):
-    """How a network is trained. Exactly one of ``epochs``, ``steps`` and ``seconds`` is positive.
+class TrainConfig(Settings):
+    """How a network is trained; exactly one of ``epochs``, ``steps``, ``seconds`` is above 0."""
 
-    Units: ``batch`` streams (B), ``window`` characters (T), ``seconds`` of wall time,
-    ``eval_every`` steps (0: chosen by the clock), ``ema`` the averaging's decay (0: off),
-    ``patience`` validations without a better one (0: never stop early). ``dropout`` drops units
-    between layers and before the head, ``input_dropout`` those of the embedding, ``weight_dropout``
-    recurrent weights. ``fit_temperature`` divides the best network's logits in
-    the end by what validates best.
-    """
-
-    batch: int = 64
-    window: int = 128
-    lr: float = 4e-3
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    weight_dropout: float = 0.0
-    epochs: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    clip: float = 1.0
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    warmup: int = 100
-    flat: float = 0.3
-    ema: float = 0.0
-    fit_temperature: bool = True
-    patience: int = 0
-    eval_every: int = 0
-    shuffle_offset: bool = True
-    lines: bool = False
-    seed: int = 0
-    device: Device = "auto"
-    precision: Precision = "auto"
-    threads: int = 0
+    batch: int = setting(
+        64, low=1, high=MOST, unset=_FROM_BUDGET, help="Text streams trained in parallel."
+    )
+    window: int = setting(
+        128,
+        low=1,
+        high=MOST,
+        unset=_FROM_BUDGET,
+        help="Characters per training window; gradients reach no further back.",
+    )
+    lr: float = setting(
+        4e-3, above=0, high=10, unset="chosen from the time budget", help="Peak learning rate."
+    )
+    dropout: float = setting(
+        0.0,
+        low=0,
+        below=1,
+        unset=_FROM_EPOCHS,
+        help="Fraction of units to drop between layers and before the output layer.",
+    )
+    input_dropout: float = setting(
+        0.0, low=0, below=1, unset=_FROM_EPOCHS, help="Fraction of embedding units to drop."
+    )
+    weight_dropout: float = setting(
+        0.0, low=0, below=1, unset=_FROM_EPOCHS, help="Fraction of recurrent weights to drop."
+    )
+    epochs: int = setting(
+        0,
+        low=1,
+        high=MOST,
+        absent=0,
+        excludes=("steps", "seconds"),
+        help="Train for N passes over the training text.",
+    )
+    steps: int = setting(
+        0, low=1, high=MOST, absent=0, excludes=("seconds",), help="Train for N steps (windows)."
+    )
+    seconds: float = setting(
+        0.0,
+        flag="--time",
+        above=0,
+        absent=0.0,
+        notation=Notation(
+            read_duration, write_duration, "a duration above 0, such as 90s, 10m or 1h30m"
+        ),
+        metavar="TIME",
+        unset="10m",
+        help="Train for this long, such as 90s, 10m or 1h30m.",
+    )
+    clip: float = setting(
+        1.0, above=0, python_only=True, help="Largest norm of the gradient; it is scaled down."
+    )
+    weight_decay: float = setting(0.01, low=0, python_only=True, help="AdamW's weight decay.")
+    beta1: float = setting(
+        0.9, low=0, below=1, python_only=True, help="AdamW's decay of the mean gradient."
+    )
+    beta2: float = setting(
+        0.99, low=0, below=1, python_only=True, help="AdamW's decay of the mean squared gradient."
+    )
+    warmup: int = setting(
+        100, low=0, high=MOST, python_only=True, help="Steps until the learning rate peaks."
+    )
+    flat: float = setting(
+        0.3,
+        low=0,
+        high=1,
+        python_only=True,
+        help="Fraction of the budget for which the learning rate stays at its peak.",
+    )
+    ema: float = setting(
+        0.0,
+        low=0,
+        below=1,
+        help="Decay of the exponential moving average of the weights; 0 disables it.",
+    )
+    fit_temperature: bool = setting(
+        True,
+        flag="--fit-temperature/--no-fit-temperature",
+        absent=True,
+        help="After training, divide the best network's logits by the temperature that gives the "
+        "lowest validation loss.",
+    )
+    patience: int = setting(
+        0,
+        low=0,
+        high=MOST,
+        unset="8",
+        help="Stop after N validations without improvement; 0 never stops early.",
+    )
+    eval_every: int = setting(
+        0,
+        low=0,
+        high=MOST,
+        python_only=True,
+        help="Steps between validations; 0 lets the clock decide.",
+    )
+    shuffle_offset: bool = setting(
+        True, python_only=True, help="Start every epoch at a random offset in the text."
+    )
+    lines: bool = setting(
+        False, absent=False, help="Treat each line as a record; shuffle the lines in every epoch."
+    )
+    seed: int = setting(
+        0, low=0, high=MOST, unset=RANDOM_SEED, help="Seed of all random choices in training."
+    )
+    device: Device = setting("auto", absent="auto", recorded=False, help="Device to train on.")
+    precision: Precision = setting("auto", absent="auto", help="Number format of matrix products.")
+    threads: int = setting(
+        0, low=1, high=1024, absent=0, recorded=False, unset="all cores", help="CPU threads."
+    )
 
     def __post_init__(self) -> None:
-        for name in ("lr", "seconds", "clip", "weight_decay", "beta1", "beta2", "ema", "flat"):
-            check_real(name, getattr(self, name), True, "a finite number")
-        check_whole("batch", self.batch, 1, MOST)
-        check_whole("window", self.window, 1, MOST)
-        check_real("lr", self.lr, 0 < self.lr <= 10, "a number above 0 and at most 10")
-        for name in ("dropout", "input_dropout", "weight_dropout"):
-            value = getattr(self, name)
-            inside = isinstance(value, (int, float)) and 0 <= value < 1
-            check_real(name, value, inside, "at least 0 and below 1")
-        self._check_budget()
-        check_real("clip", self.clip, self.clip > 0, "above 0")
-        check_real("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
-        for name in ("beta1", "beta2", "ema"):
-            value = getattr(self, name)
-            check_real(name, value, 0 <= value < 1, "at least 0 and below 1")
-        for name in ("fit_temperature", "lines", "shuffle_offset"):
-            value = getattr(self, name)
-            check(isinstance(value, bool), name, value, "true or false")
-        check_whole("warmup", self.warmup, 0, MOST)
-        check_real("flat", self.flat, 0 <= self.flat <= 1, "between 0 and 1")
-        check_whole("patience", self.patience, 0, MOST)
-        check_whole("eval_every", self.eval_every, 0, MOST)
-        check_whole("seed", self.seed, 0, SEED_LIMIT - 1)
-        check_choice("device", self.device, get_args(Device))
-        check_choice("precision", self.precision, get_args(Precision))
-        check_whole("threads", self.threads, 0, 1024)
-
-    def _check_budget(self) -> None:
-        check_whole("epochs", self.epochs, 0, MOST)
-        check_whole("steps", self.steps, 0, MOST)
-        check_real("seconds", self.seconds, self.seconds >= 0, "at least 0")
+        super().__post_init__()
         given = [n for n in ("epochs", "steps", "seconds") if getattr(self, n) > 0]
         if not given:
             raise ConfigError("no budget", "set one of {epochs}, {steps} and {seconds} above 0")
         if len(given) > 1:
             raise ConfigError("more than one budget", "set one of {epochs}, {steps} and {seconds}")
+
+
+@dataclass(frozen=True)
+class TextConfig(Settings):
+    """How a corpus is read and split; None: nothing was asked for."""
+
+    is_bytes: bool = setting(
+        False,
+        flag="--bytes",
+        absent=False,
+        excludes=("encoding",),
+        help="Train on bytes instead of characters; accepts any file.",
+    )
+    encoding: str | None = setting(None, unset="utf-8", help="Encoding of the corpus.")
+    max_bytes: int | None = setting(None, low=1, help="Use only the first N bytes of the corpus.")
+    split: Split | None = setting(
+        None,
+        unset="contiguous",
+        help="How to split the corpus: contiguous takes the parts one after the other, "
+        "interleaved cuts windows out of the whole text, as Karpathy et al. did in 2015.",
+    )
+    val_frac: float | None = setting(
+        None,
+        low=0,
+        below=1,
+        unset="0.1, at most 500,000 characters",
+        help="Fraction of the corpus to validate on.",
+    )
+    test_frac: float | None = setting(
+        None,
+        low=0,
+        below=1,
+        unset="0, or 0.1 with --split interleaved",
+        help="Fraction of the corpus to test on, once, at the end.",
+    )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
-from charrnn.config import Form, Split, Unknown, check_choice, draw_seed
+from charrnn.config import Split, Unknown, WeightDtype, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator
@@ -27,6 +27,7 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.paths import find_checkpoint
+from charrnn.settings import check_choice
 from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range
@@ -47,15 +48,18 @@ class ScoredLine:
 class TextModel:
     """A checkpoint ready to write and to score.
 
-    ``path`` is where it came from; ``form`` how recurrent weights are held while writing (scoring
-    is float32 always); ``vocab`` its alphabet; ``lines`` whether it was trained on one
-    record a line.
+    ``path`` is where it came from; ``weight_dtype`` how recurrent weights are held while writing
+    (scoring always uses float32); ``vocab`` its vocabulary; ``lines`` whether it was trained on
+    one record a line.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, path: Path | None = None, form: Form = "int8"
+        self,
+        checkpoint: Checkpoint,
+        path: Path | None = None,
+        weight_dtype: WeightDtype = "int8",
     ) -> None:
-        self.checkpoint, self.path, self.form = checkpoint, path, form
+        self.checkpoint, self.path, self.weight_dtype = checkpoint, path, weight_dtype
         self.vocab: Vocab = checkpoint.vocab
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
@@ -72,7 +76,7 @@ class TextModel:
     @cached_property
     def _engine(self) -> AnyEngine:
         with np.errstate(all="ignore"):
-            return open_engine(self.checkpoint.config, self._weights, form=self.form)
+            return open_engine(self.checkpoint.config, self._weights, form=self.weight_dtype)
 
     def encoding(self, asked: str | None = None) -> str:
         """How texts for this model are read: as ``asked``, else as its corpus was, else UTF-8.
@@ -281,14 +285,14 @@ class TextModel:
             ) from None
 
 
-def load(path: str | Path | None = None, *, form: Form = "int8") -> TextModel:
+def load(path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8") -> TextModel:
     """The model at ``path``: a file, its folder, a run's name; None: the newest, else the bundled.
 
     Raises:
         CheckpointError: there is none, or it is not usable.
-        ConfigError: ``form`` is none.
+        ConfigError: ``weight_dtype`` is invalid.
 
     """
-    check_choice("form", form, get_args(Form))
+    check_choice("weight_dtype", weight_dtype, get_args(WeightDtype))
     found = find_checkpoint(path)
-    return TextModel(load_checkpoint(found), found, form)
+    return TextModel(load_checkpoint(found), found, weight_dtype)

@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from charrnn import errors
-from charrnn.cli.command import OptionStyle
+from charrnn.cli.command import OptionStyle, options_of
+from charrnn.cli.train import train
 from charrnn.errors import CharRNNError
 from charrnn.hints import Hint, omit
+
+STYLE = OptionStyle(options_of(train))
 
 
 def tree(root: type[CharRNNError] = CharRNNError) -> Iterator[type[CharRNNError]]:
@@ -56,13 +59,13 @@ def test_a_hint_is_spelled_for_its_reader(
     hint: Hint, in_python: str, on_the_command_line: str
 ) -> None:
     assert str(hint) == in_python
-    assert hint.spelled(OptionStyle()) == on_the_command_line
+    assert hint.spelled(STYLE) == on_the_command_line
 
 
 def test_data_in_a_message_is_never_taken_for_a_setting() -> None:
     error = errors.SaveError("cannot write to {out}/%s", "name another {out}")
     assert str(error) == "cannot write to {out}/%s; name another out"
-    assert error.spelled(OptionStyle()) == "cannot write to {out}/%s; name another --out"
+    assert error.spelled(STYLE) == "cannot write to {out}/%s; name another --out"
     assert error.message == "cannot write to {out}/%s"
 
 
@@ -88,5 +91,5 @@ def test_an_error_survives_pickling_and_copying(kind: type[CharRNNError], travel
 
 def test_an_error_from_another_process_keeps_the_spelling_of_the_command_line() -> None:
     error = errors.ConfigError("is 0", setting="hidden")
-    error.style = OptionStyle()
+    error.style = STYLE
     assert str(pickle.loads(pickle.dumps(error))) == "--size is 0"

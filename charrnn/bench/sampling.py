@@ -23,7 +23,7 @@ import torch
 from charrnn.bench import start
 from charrnn.bench.eager import CellLoop, EagerLoop, alone, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
-from charrnn.config import Form, ModelConfig
+from charrnn.config import ModelConfig, WeightDtype
 from charrnn.generation.factory import AnyEngine, cpus, open_engine
 from charrnn.generation.sample_config import SampleConfig
 
@@ -32,12 +32,12 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: ``layers`` × ``hidden``, so many streams, weights stored as ``form``."""
+    """What is measured: a network of ``layers`` × ``hidden`` that writes ``streams`` texts."""
 
     layers: int = 3
     hidden: int = 512
     streams: int = 1
-    form: Form = "int8"
+    weight_dtype: WeightDtype = "int8"
     vocab: int = 100
     embedding: int = 128
 
@@ -60,7 +60,7 @@ class Result:
     """
 
     case: str
-    form: str
+    weight_dtype: str
     streams: int
     machine: str
     torch: str
@@ -92,8 +92,8 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     """Run all contestants ``rounds`` times in turns; about two seconds a round."""
     config = case.config
     weights = random_weights(config)
-    engine = open_engine(config, weights, case.streams, form=case.form, threads=threads)
-    size = step_bytes(config, case.form)
+    engine = open_engine(config, weights, case.streams, form=case.weight_dtype, threads=threads)
+    size = step_bytes(config, case.weight_dtype)
     matmul = _Matmul(case.hidden, case.streams)
     runs: dict[str, Callable[[], object]] = {
         "reference": EagerLoop(config, weights),
@@ -121,7 +121,7 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     flops, read = matmul.flops / spent["matmul"], statistics.median(reads)
     ceiling = read / size if case.streams == 1 else flops / char_flops(config)
     rates["alone"] = alone(config)
-    cold = start.measure(config, weights, case.form, rounds)
+    cold = start.measure(config, weights, case.weight_dtype, rounds)
     return _result(case, engine, rates, size, read, flops, ceiling, cold)
 
 
@@ -132,7 +132,7 @@ def _result(
     mine = rates["engine"]
     return Result(
         case=f"{case.layers} x {case.hidden}",
-        form=case.form,
+        weight_dtype=case.weight_dtype,
         streams=case.streams,
         machine=machine_name(),
         torch=str(torch.__version__),
@@ -157,12 +157,12 @@ def _result(
     )
 
 
-def step_bytes(config: ModelConfig, form: str) -> int:
+def step_bytes(config: ModelConfig, weight_dtype: str) -> int:
     """Bytes of weights that a step must read: the layers' as stored, and the float32 head."""
     rows, H = config.gates * config.hidden, config.hidden
     products = rows * H * (2 * config.layers - 1)
-    scales = 4 * rows * (2 * config.layers - 1) if form == "int8" else 0
-    stored = {"float32": 4, "float16": 2, "int8": 1}[form]
+    scales = 4 * rows * (2 * config.layers - 1) if weight_dtype == "int8" else 0
+    stored = {"float32": 4, "float16": 2, "int8": 1}[weight_dtype]
     return products * stored + scales + 4 * config.vocab_size * H
 
 

@@ -35,14 +35,14 @@ class Start:
     peak_memory_mb: float
 
 
-def measure(config: ModelConfig, weights: Weights, form: str, repeats: int) -> Start:
+def measure(config: ModelConfig, weights: Weights, weight_dtype: str, repeats: int) -> Start:
     """``charrnn sample --length 1`` and ``import torch`` in turns, after a first run of each."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, BEST)
         Checkpoint(config, _alphabet(config.vocab_size), weights).save(path)
         sample = [
             sys.executable, "-m", "charrnn", "sample", str(path),
-            "--length", "1", "--seed", "1", "--form", form,
+            "--length", "1", "--seed", "1", "--weight-dtype", weight_dtype,
         ]  # fmt: skip
         commands = {"sample": sample, "torch": [sys.executable, "-c", "import torch"]}
         times: dict[str, list[float]] = {name: [] for name in commands}

@@ -23,7 +23,7 @@ STOPPED = {128 + signum for signum in SIGNALS}
 
 app = typer.Typer(
     name="charrnn",
-    help="Train a character-level recurrent network on a text, and write more of it.",
+    help="Train a character-level recurrent network on a text, and generate more of it.",
     rich_markup_mode=None,  # rich would double the time to --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -32,10 +32,10 @@ app = typer.Typer(
 # what each does, short enough for a terminal of 60 columns
 for name, run, gist in (
     ("train", train.train, "Train on a text and keep the best network."),
-    ("sample", sample.sample, "Write text in the manner of a corpus."),
-    ("score", score.score, "Say how well a checkpoint predicts a text."),
-    ("info", info.info, "Say what a checkpoint is."),
-    ("ls", ls.ls, "List the checkpoints there are."),
+    ("sample", sample.sample, "Generate text in the style of a corpus."),
+    ("score", score.score, "Score how well a checkpoint predicts a text."),
+    ("info", info.info, "Describe a checkpoint."),
+    ("ls", ls.ls, "List all checkpoints."),
     ("insight", insight.insight, "Make a page of what a network learned."),
 ):
     app.command(name, cls=Command, short_help=gist)(run)
@@ -52,10 +52,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and leave."
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Train a character-level recurrent network on a text, and write more of it."""
+    """Train a character-level recurrent network on a text, and generate more of it."""
 
 
 def main(args: list[str] | None = None) -> None:

@@ -9,63 +9,63 @@ from typing import Any
 import typer
 
 from charrnn.cli.command import Command
-from charrnn.cli.options import JSON, THREADS, option
-from charrnn.config import MAX_LAYERS, MAX_WIDTH, Cell, Device, Form, Precision
+from charrnn.cli.options import JSON, THREADS, WEIGHT_DTYPE, takes
+from charrnn.config import ModelConfig, TrainConfig, WeightDtype
+from charrnn.settings import Option, declared
 
 MAX_STREAMS = 1 << 16
 
-app = typer.Typer(help="Speed here.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Measure the speed of this machine.", no_args_is_help=True, rich_markup_mode=None
+)
 
-CELL: Any = option("lstm", "--cell", help="Kind of recurrent cell.")
-SIZE: Any = option(512, "--size", min=1, max=MAX_WIDTH, help="Hidden units a layer.")
+SIZE, LAYERS = (option.but(unset="") for option in declared(ModelConfig, "hidden", "layers"))
+STREAMS = Option(
+    name="streams", kind=int, low=1, high=MAX_STREAMS, help="Texts generated in parallel."
+)
 
 
 @app.callback()
 def bench() -> None:
-    """Speed here, against the plain reference in the same run and against the ceiling."""
+    """Measure the speed of this machine beside a plain reference and the hardware's limit."""
 
 
-@app.command("train", cls=Command, short_help="Characters a second in training.")
-def bench_train(
-    cell: Cell = CELL,
-    size: int = SIZE,
-    layers: int = option(2, "--layers", min=1, max=MAX_LAYERS, help="Recurrent layers."),
-    batch: int = option(64, "--batch", min=1, help="Streams trained side by side."),
-    window: int = option(128, "--window", min=1, help="Characters a gradient reaches back."),
-    device: Device = option("auto", "--device", help="Where to train."),
-    precision: Precision = option("auto", "--precision", help="Type of the matrix products."),
-    threads: int = THREADS,
-    json: bool = JSON,
-) -> None:
-    """Characters a second in training: ours, nn.LSTM's, and how near the machine's ceiling."""
+@app.command("train", cls=Command, short_help="Measure the speed of training.")
+@takes(
+    *declared(ModelConfig, "cell"),
+    SIZE,
+    LAYERS,
+    *(option.but(unset="") for option in declared(TrainConfig, "batch", "window")),
+    *declared(TrainConfig, "device", "precision"),
+    THREADS,
+    JSON,
+)
+def bench_train(*, json: bool = False, **settings: Any) -> None:
+    """Measure training in characters per second: ours, nn.LSTM's, and the hardware's limit."""
     from charrnn.bench.training import VOCABULARY, bench_training
-    from charrnn.config import ModelConfig, TrainConfig
 
-    config = ModelConfig(VOCABULARY, cell=cell, hidden=size, layers=layers)
-    settings = TrainConfig(
-        steps=1, batch=batch, window=window, device=device, precision=precision,
-        threads=threads or 0,
-    )  # fmt: skip
-    _print(bench_training(config, settings).to_dict(), json)
+    names = {option.name for option in declared(ModelConfig)}
+    model = {name: value for name, value in settings.items() if name in names}
+    training = {name: value for name, value in settings.items() if name not in names}
+    config = ModelConfig(VOCABULARY, **model)
+    _print(bench_training(config, TrainConfig(steps=1, **training)).to_dict(), json)
 
 
-@app.command("sample", cls=Command, short_help="Characters a second in sampling.")
+@app.command("sample", cls=Command, short_help="Measure the speed of sampling.")
+@takes(SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, THREADS.but(unset="at most 2"), JSON)
 def bench_sample(
-    size: int = SIZE,
-    layers: int = option(3, "--layers", min=1, max=MAX_LAYERS, help="Recurrent layers."),
-    streams: int = option(
-        1, "--streams", min=1, max=MAX_STREAMS, help="Texts written side by side."
-    ),
-    form: Form = option("int8", "--form", help="How recurrent weights are stored."),
-    threads: int = option(
-        None, "--threads", min=1, max=1024, help="Threads of our engine. Default: up to 2."
-    ),
-    json: bool = JSON,
+    *,
+    hidden: int = 512,
+    layers: int = 3,
+    streams: int = 1,
+    weight_dtype: WeightDtype = "int8",
+    threads: int = 0,
+    json: bool = False,
 ) -> None:
-    """Characters a second in sampling: ours, torch's eager loops', and the machine's ceiling."""
+    """Measure sampling in characters per second: ours, torch's loops', the hardware's limit."""
     from charrnn.bench.sampling import Case, measure
 
-    _print(measure(Case(layers, size, streams, form), threads=threads or 0).to_dict(), json)
+    _print(measure(Case(layers, hidden, streams, weight_dtype), threads=threads).to_dict(), json)
 
 
 def _print(result: dict[str, object], json: bool) -> None:

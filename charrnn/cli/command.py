@@ -10,34 +10,9 @@ import typer
 from typer.core import TyperCommand
 
 from charrnn.errors import CharRNNError, UserError
+from charrnn.settings import Option
 
-# settings whose option has another name, and functions whose command has
-_OPTIONS = {
-    "hidden": "--size",
-    "is_bytes": "--bytes",
-    "seconds": "--time",
-    "start_from": "--from",
-    "temperature": "--temp",
-}
-_COMMANDS = {"list_checkpoints": "ls"}
-# options of a command of which only one can be given: a flag wins over another's variable too
-_RIVALS = {
-    "train": (
-        ("time", "epochs", "steps"),
-        ("resume", "preset"),
-        ("resume", "start"),
-        ("as_bytes", "encoding"),
-    ),
-    "sample": (("prime", "prime_file"),),
-    "score": (
-        ("split", "encoding"),
-        ("split", "per_line"),
-        ("split", "color"),
-        ("adapt", "per_line"),
-        ("adapt", "color"),
-        ("color", "json"),
-    ),
-}
+_COMMANDS = {"list_checkpoints": "ls"}  # functions whose command has another name
 _UNBROKEN = "\xa0"  # a space at which no line is broken; the page gets plain ones
 _NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
 
@@ -45,13 +20,18 @@ _NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
 class Command(TyperCommand):
     """A command whose complaints name its options, and the variables that set them."""
 
+    @property
+    def options(self) -> dict[str, Option]:
+        """Its declared options by their Python names."""
+        return options_of(self.callback)
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run it."""
         overruled = self._prefer_flags(ctx)
         try:
             return super().invoke(ctx)
         except CharRNNError as error:
-            error.style = OptionStyle(self)
+            error.style = OptionStyle(self.options)
             given = [p for p in self.params if is_from_environment(ctx, p)]
             variables = [str(p.envvar) for p in given if p.name not in overruled]
             if variables and isinstance(error, UserError):
@@ -59,59 +39,67 @@ class Command(TyperCommand):
             raise
 
     def _prefer_flags(self, ctx: typer.Context) -> set[str]:
-        """Forget what variables say where a flag says otherwise; the names of those options."""
-        overruled = set()
-        for rivals in _RIVALS.get(self.name or "", ()):
-            group = [param for param in self.params if param.name in rivals]
-            for param in group:
-                if is_from_environment(ctx, param) and any(_is_typed(ctx, p) for p in group):
-                    overruled.add(str(param.name))
-        for param in self.params:
-            if param.name in overruled:
-                ctx.params[str(param.name)] = param.get_default(ctx)
+        """Ignore variables of options that a typed one excludes; the names of those options."""
+        typed = {str(p.name) for p in self.params if _is_typed(ctx, p)}
+        overruled = {
+            str(param.name)
+            for param in self.params
+            if is_from_environment(ctx, param) and typed & self._rivals(str(param.name))
+        }
+        ctx.params.update(dict.fromkeys(overruled))  # as if they were not given
         return overruled
+
+    def _rivals(self, name: str) -> set[str]:
+        """The options that cannot be given together with ``name``."""
+        own = self.options[name].excludes if name in self.options else ()
+        return {*own, *(other for other, o in self.options.items() if name in o.excludes)}
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the tables of arguments and options; ``[env var: X; …]`` breaks after a ``;``."""
         column = _NARROW_COLUMN if formatter.width < _NARROW else _COLUMN
         for title in ("Arguments", "Options"):
             params = [p for p in self.get_params(ctx) if f"{p.param_type_name}s" == title.lower()]
-            records = filter(None, (param.get_help_record(ctx) for param in params))
+            records = filter(None, (self._record(ctx, param) for param in params))
             rows = [(name, _unbroken(text)) for name, text in records]
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows, col_max=column)
         formatter.buffer = [text.replace(_UNBROKEN, " ") for text in formatter.buffer]
 
+    def _record(self, ctx: Any, param: Any) -> tuple[str, str] | None:
+        """Names and meaning of ``param`` as the help page lists them, with the range."""
+        record: tuple[str, str] | None = param.get_help_record(ctx)
+        limits = self.options[param.name].limits if param.name in self.options else ""
+        if record and limits:
+            return record[0], f"{record[1].removesuffix(']')}; {limits}]"
+        return record
+
 
 class OptionStyle:
-    """Settings as the options of ``command`` (None: of whichever has them), calls as commands."""
+    """Settings as ``options``, calls as commands."""
 
-    def __init__(self, command: TyperCommand | None = None) -> None:
-        params = command.params if command else ()
-        named = [[*filter(_is_long, [*p.opts, *p.secondary_opts])] for p in params]
-        self._spellings = {names[0]: "/".join(names) for names in named if names}
-        self._knows_all = command is None
+    def __init__(self, options: Mapping[str, Option]) -> None:
+        self._flags = {name: option.flag for name, option in options.items()}
 
     def setting(self, name: str, value: object = None) -> str:
-        """``--lr``, or ``--lr 0.001``; the name itself where the command has no such option."""
-        if value is not None:
-            return shlex.join(_words(name, value))
-        option = _option(name)
-        return self._spellings.get(option, option if self._knows_all else name)
+        """``--lr``, or ``--lr 0.001``; the name itself where there is no such option."""
+        return self._flags.get(name, name) if value is None else shlex.join(self._set(name, value))
 
     def call(self, function: str, arguments: Mapping[str, object]) -> str:
         """``charrnn train --resume``."""
-        words = [word for name, value in arguments.items() for word in _words(name, value)]
+        words = [word for name, value in arguments.items() for word in self._set(name, value)]
         return shlex.join(["charrnn", _COMMANDS.get(function, function), *words])
 
+    def _set(self, name: str, value: object) -> list[str]:
+        """The words that give a setting a value."""
+        flag = self._flags.get(name, "--" + name.replace("_", "-"))
+        return [flag] if value is True else [flag, str(value)]
 
-def _option(setting: str) -> str:
-    return _OPTIONS.get(setting, "--" + setting.replace("_", "-"))
 
-
-def _words(setting: str, value: object) -> list[str]:
-    return [_option(setting)] if value is True else [_option(setting), str(value)]
+def options_of(command: Any) -> dict[str, Option]:
+    """The options of a command's function (``charrnn.cli.options.takes``), by Python names."""
+    options: dict[str, Option] = getattr(command, "options", {})
+    return options
 
 
 def is_from_environment(ctx: typer.Context, param: Any) -> bool:
@@ -123,10 +111,6 @@ def is_from_environment(ctx: typer.Context, param: Any) -> bool:
 def _is_typed(ctx: typer.Context, param: Any) -> bool:
     source = ctx.get_parameter_source(param.name)
     return source is not None and source.name == "COMMANDLINE"
-
-
-def _is_long(name: str) -> bool:
-    return name.startswith("--")
 
 
 def _unbroken(text: str) -> str:

@@ -8,24 +8,28 @@ from typing import Literal
 import typer
 
 from charrnn.cli.command import Command
-from charrnn.cli.options import option
+from charrnn.cli.options import takes
 from charrnn.cli.output import print_path
+from charrnn.settings import Option
 
 Known = Literal["war-and-peace", "tinyshakespeare"]
 
-app = typer.Typer(help="Corpora to train on.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Download corpora to train on.", no_args_is_help=True, rich_markup_mode=None)
+
+NAME = typer.Argument(..., help="Corpus: war-and-peace or tinyshakespeare.", metavar="NAME")
+OUT = Option(
+    name="out", kind=Path, variable="CHARRNN_DATA_OUT", help="Folder to put the corpus in."
+)
 
 
 @app.callback()
 def data() -> None:
-    """Corpora to train on."""
+    """Download corpora to train on."""
 
 
 @app.command("get", cls=Command, short_help="Download a public-domain corpus.")
-def get(
-    name: Known = typer.Argument(..., help="war-and-peace or tinyshakespeare.", metavar="NAME"),
-    out: Path = option(Path("data"), "--out", variable="DATA_OUT", help="Folder to put it in."),
-) -> None:
+@takes(OUT)
+def get(name: Known = NAME, *, out: Path = Path("data")) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""
     from charrnn.text.downloads import fetch
 

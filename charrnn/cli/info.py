@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from charrnn.cli.options import CHECKPOINT, JSON
+from charrnn.cli.options import CHECKPOINT, JSON, takes
 from charrnn.paths import find_checkpoint
 
-# names that the note's free part may not speak for, and what only resuming needs
+# entries that a checkpoint's metadata may not override, and what only resuming needs
 _OWN = {"path", "bytes", "model", "vocabulary", "resume"}
 
 
-def info(checkpoint: Path = CHECKPOINT, json: bool = JSON) -> None:
-    """Say what a checkpoint is: its network, corpus, losses and how it was trained."""
+@takes(JSON)
+def info(checkpoint: Path = CHECKPOINT, *, json: bool = False) -> None:
+    """Describe a checkpoint: its network, corpus, losses and how it was trained."""
     from charrnn.checkpoint.file import load
     from charrnn.console import table
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from charrnn.cli.options import (
     CHECKPOINT,
     ENCODING,
+    SEED,
     UNKNOWN,
     naming,
-    option,
     read_text,
+    takes,
     titled,
 )
 from charrnn.cli.output import print_path
@@ -20,6 +21,7 @@ from charrnn.config import Unknown, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import BEST, LAST
+from charrnn.settings import Option
 
 if TYPE_CHECKING:
     from charrnn.insight.novelty import Copies
@@ -27,20 +29,38 @@ if TYPE_CHECKING:
     from charrnn.textmodel import TextModel
 
 
+TEXT = Option(
+    name="text",
+    kind=str,
+    metavar="FILE",
+    unset="a text that the network writes itself",
+    help="Text to read; - is standard input.",
+)
+OUT = Option(
+    name="out",
+    kind=Path,
+    variable="CHARRNN_INSIGHT_OUT",
+    unset="NAME.html",
+    help="Page to write; - is standard output.",
+)
+CORPUS = Option(
+    name="corpus",
+    kind=Path,
+    unset="the cached copy",
+    help="Corpus the network was trained on, to find what it copied.",
+)
+
+
+@takes(TEXT, OUT, CORPUS, SEED.but(help="Seed of the text it writes itself."), UNKNOWN, ENCODING)
 def insight(
     checkpoint: Path = CHECKPOINT,
-    text: str = option(
-        None, "--text", help="A text to read; - is stdin. Default: one that it writes itself."
-    ),
-    out: Path = option(
-        None, "--out", variable="INSIGHT_OUT", help="The page; - is stdout. Default: NAME.html."
-    ),
-    corpus: Path = option(
-        None, "--corpus", help="What it was trained on, to see what it copies. Default: as cached."
-    ),
-    seed: int = option(None, "--seed", min=0, help="Of its own text. Default: drawn, and said."),
-    unknown: Unknown = UNKNOWN,
-    encoding: str = ENCODING,
+    *,
+    text: str | None = None,
+    out: Path | None = None,
+    corpus: Path | None = None,
+    seed: int | None = None,
+    unknown: Unknown = "error",
+    encoding: str | None = None,
 ) -> None:
     """Make a page that shows what a network learned, and print its path.
 
@@ -70,7 +90,9 @@ def insight(
         seed = draw_seed()
         which.append(f"seed {seed}")
     with interrupts.graceful():
-        ids = _written(model, seed, most) if ids is None else ids
+        if ids is None:
+            assert seed is not None  # it was drawn above
+            ids = _written(model, seed, most)
         history = History(**losses(model.path.with_name(METRICS)))
         copied = _copied(model, ids, corpus)  # first: a wrong corpus is said at once
         traced = trace(model.checkpoint, ids)

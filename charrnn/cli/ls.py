@@ -10,17 +10,17 @@ from typing import Any
 
 import typer
 
-from charrnn.cli.options import JSON, path
+from charrnn.cli.options import JSON, path, takes
 from charrnn.errors import CheckpointError
 from charrnn.paths import CHECKPOINTS, list_checkpoints, own_checkpoints
 
+FOLDER = typer.Argument(
+    None, help="Folder to search. Default: ./checkpoints.", parser=path, metavar="FOLDER"
+)
 
-def ls(
-    folder: Path = typer.Argument(
-        None, help="Folder to search. Default: ./checkpoints.", parser=path, metavar="FOLDER"
-    ),
-    json: bool = JSON,
-) -> None:
+
+@takes(JSON)
+def ls(folder: Path = FOLDER, *, json: bool = False) -> None:
     """List your checkpoints, newest first, and then the bundled ones."""
     from charrnn.console import table
 

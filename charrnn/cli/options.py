@@ -1,23 +1,118 @@
-"""What several commands share: options with an environment variable each, and how values read."""
+"""What several commands share: options made from declarations, and how texts are read."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, get_args, get_type_hints
 
 import typer
 
 from charrnn.cli.command import is_from_environment
-from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError
+from charrnn.config import TextConfig, TrainConfig, WeightDtype
+from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
+from charrnn.settings import Option, declared
 
 DEVICE_BYTES = 1 << 20  # that a device may give before it counts as endless
+
+
+def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command function these options, as in::
+
+        @takes(OUT, *declared(ModelConfig), QUIET)
+        def train(corpus: list[str] = CORPUS, *, quiet: bool = False, **settings: Any) -> None:
+
+    typer finds a command's parameters in the signature of its function. The function that is
+    returned has a signature with the arguments of ``command`` and one parameter for each option.
+    When typer calls it, it calls ``command`` with the values of those options that were given, by
+    their Python names; for all others the defaults of ``command`` hold, and they are what the help
+    page shows.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own, hints = inspect.signature(command).parameters, get_type_hints(command)
+        shown = [_with_default(option, own) for option in options if not option.python_only]
+        by_name = {option.name: option for option in shown}
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            arguments = {name: value for name, value in given.items() if name not in by_name}
+            values = {
+                name: _value(option, given[name])
+                for name, option in by_name.items()
+                if _is_given(option, given[name])
+            }
+            command(**arguments, **values)
+
+        keyword, positional = (
+            inspect.Parameter.KEYWORD_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
+        parameters = [
+            *(p.replace(annotation=hints[p.name]) for p in own.values() if p.kind is positional),
+            *(inspect.Parameter(o.name, keyword, default=_typer_option(o), annotation=_typed_as(o))
+              for o in shown),
+        ]  # fmt: skip
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.options = by_name  # type: ignore[attr-defined]  # for charrnn.cli.command
+        return run
+
+    return decorate
+
+
+def _with_default(option: Option, parameters: Mapping[str, inspect.Parameter]) -> Option:
+    """``option`` with the default that the command's own parameter of that name has, if any."""
+    parameter = parameters.get(option.name)
+    if parameter is None or option.unset:
+        return option
+    return option.but(default=parameter.default)
+
+
+def _is_given(option: Option, found: Any) -> bool:
+    """Whether typer found a value; a switch that can only be turned on is never given as off."""
+    switch = option.kind is bool and "/" not in option.flag
+    return bool(found) if switch else found is not None
+
+
+def _value(option: Option, found: Any) -> Any:
+    """What typer found on the command line or in the environment, as the setting's value."""
+    if option.repeated:
+        return tuple(option.parse(text) for text in found)
+    return found if option.kind is bool else option.parse(found)
+
+
+def _typed_as(option: Option) -> Any:
+    """The type by which typer knows a switch, a text, or a list of texts."""
+    return list[str] if option.repeated else bool if option.kind is bool else str
+
+
+def _typer_option(option: Option) -> Any:
+    """typer's form of ``option``; its default is None, by which ``takes`` knows what was given."""
+    default = "" if option.default_text == "off" else option.default_text  # as of any switch
+    return typer.Option(
+        None,
+        option.flag,
+        *option.more,
+        help=f"{option.help} Default: {default}." if default else option.help,
+        envvar=option.variable,
+        metavar=option.placeholder or None,
+        autocompletion=option.complete or (_choices_of(option) if option.choices else None),
+        callback=whole_variable if option.repeated else None,
+    )
+
+
+def _choices_of(option: Option) -> Callable[[str], list[str]]:
+    return lambda incomplete: [c for c in option.allowed if c.startswith(incomplete)]
 
 
 def whole_variable(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
@@ -33,11 +128,6 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-PATH = {"parser": path, "metavar": "PATH"}
-_PATHS = ("--out", "--prime-file", "--model", "--corpus")
-_CHECKPOINTS = ("--from", "--model")
-
-
 def runs(incomplete: str) -> list[str]:
     """Names of checkpoints that begin so, for a shell to complete: the user's own, the bundled."""
     found = [path.parent.name for path in (*own_checkpoints(), *bundled_checkpoints())]
@@ -46,75 +136,29 @@ def runs(incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(plain) if name.startswith(incomplete)]
 
 
-def option(
-    default: Any, name: str, *more: str, help: str, variable: str = "", **settings: Any
-) -> Any:
-    """An option ``--name`` that ``CHARRNN_NAME`` sets where the flag does not.
-
-    Args:
-        default: what holds where neither does.
-        name: the flag; ``--on/--off`` for a switch that has two.
-        more: other names.
-        help: its meaning.
-        variable: NAME, where another command's option of that name means something else.
-        settings: further ones of ``typer.Option``.
-
-    """
-    variable = variable or name.split("/")[0].removeprefix("--").upper().replace("-", "_")
-    settings |= PATH if name in _PATHS else {}
-    settings |= {"autocompletion": runs} if name in _CHECKPOINTS else {}
-    return typer.Option(default, name, *more, help=help, envvar=f"CHARRNN_{variable}", **settings)
-
-
-def flag(name: str, *, help: str, short: str = "") -> Any:
-    """A switch that is off unless it is named."""
-    names = [short] if short else []
-    return option(False, name, *names, help=help)
-
-
-JSON = flag("--json", help="Print JSON.")
+WEIGHT_DTYPE = Option(
+    name="weight_dtype",
+    kind=str,
+    choices=get_args(WeightDtype),
+    more=("--form",),
+    help="Number format of the weights: int8 is fastest, float32 is exact.",
+)
+JSON = Option(name="json", kind=bool, help="Print JSON.")
 CHECKPOINT = typer.Argument(
     None,
-    help="A checkpoint, its folder or a run's name. Default: the newest under ./checkpoints, "
-    "else the bundled one.",
+    help="Checkpoint file, its folder or the name of a run. Default: the newest under "
+    "./checkpoints, or the bundled one.",
     parser=path,
     metavar="CHECKPOINT",
     autocompletion=runs,
 )
-UNKNOWN = option(
-    "error",
-    "--unknown",
-    help="What becomes of characters the vocabulary lacks: error refuses the text, skip leaves "
-    "them out, replace puts a space, if it has one.",
+[SEED] = declared(SampleConfig, "seed")
+[UNKNOWN] = declared(SampleConfig, "unknown")
+[THREADS] = declared(TrainConfig, "threads")
+[_ENCODING] = declared(TextConfig, "encoding")
+ENCODING = _ENCODING.but(
+    help="Encoding of the text that is read.", unset="that of the checkpoint's corpus"
 )
-ENCODING = option(
-    None, "--encoding", help="How a text that is read is encoded. Default: as the model's corpus."
-)
-THREADS = option(None, "--threads", min=1, max=1024, help="Threads. Default: all cores.")
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d*)?[hms])+")
-
-
-def seconds(text: str | None) -> float | None:
-    """``90``, ``90s``, ``10m``, ``1h30m`` in seconds.
-
-    Raises:
-        ConfigError: it is not a time, or none at all.
-
-    """
-    if text is None:
-        return None
-    compact = text.replace(" ", "").lower()
-    if re.fullmatch(r"\d+(\.\d*)?", compact):
-        compact += "s"
-    if not _DURATION.fullmatch(compact):
-        raise ConfigError(f"--time {text!r} is not a time: write 90s, 10m or 1h30m")
-    parts = re.findall(r"([\d.]+)([hms])", compact)
-    whole = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not whole:
-        raise ConfigError(f"--time is {text}: it must be above 0")
-    return whole
 
 
 def read_text(path: str | Path) -> bytes:

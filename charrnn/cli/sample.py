@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, get_args
 
 import typer
 
@@ -16,64 +17,74 @@ from charrnn.cli.options import (
     CHECKPOINT,
     ENCODING,
     JSON,
-    UNKNOWN,
-    flag,
+    WEIGHT_DTYPE,
     naming,
-    option,
     read_text,
+    takes,
     titled,
-    whole_variable,
 )
 from charrnn.cli.output import Escape, TextWriter, is_escaped
-from charrnn.config import Form, Unknown, draw_seed
+from charrnn.config import WeightDtype, draw_seed
 from charrnn.errors import ConfigError, Interrupted
+from charrnn.generation.filters import FILTERS
 from charrnn.generation.sample_config import SampleConfig
+from charrnn.settings import Option, declared
+
+PRIME = Option(name="prime", kind=str, help="Text to continue; - reads it from standard input.")
+PRIME_FILE = Option(
+    name="prime_file", kind=Path, excludes=("prime",), help="File with the text to continue."
+)
+LINES = Option(
+    name="lines",
+    kind=bool,
+    help="Treat each line as a record: end samples at the end of a line.",
+)
+ESCAPE = Option(
+    name="escape",
+    kind=str,
+    choices=get_args(Escape),
+    help="Write control characters as escapes such as \\x1b; auto does so on a terminal.",
+)
+HOW = *declared(SampleConfig), *(filter.option for filter in FILTERS.values())
 
 
+@takes(
+    PRIME,
+    PRIME_FILE,
+    *HOW,
+    LINES,
+    ENCODING,
+    ESCAPE,
+    WEIGHT_DTYPE,
+    JSON,
+)
 def sample(
     checkpoint: Path = CHECKPOINT,
-    temp: float = option(0.8, "--temp", help="Boldness: 0 takes the likeliest, 1 as learned."),
-    length: int = option(
-        None, "--length", "-n", min=0, help="Characters; 0: endless. Default: 1000."
-    ),
-    prime: str = option("", "--prime", help="Text to go on from; - reads it from stdin."),
-    prime_file: Path = option(None, "--prime-file", help="File with the text to go on from."),
-    seed: int = option(None, "--seed", min=0, help="Default: drawn, and said."),
-    top_k: int = option(0, "--top-k", min=0, help="Draw among the k likeliest; 0: all."),
-    top_p: float = option(1.0, "--top-p", help="Draw among the likeliest that make up p."),
-    min_p: float = option(0.0, "--min-p", help="Leave out what is below this part of the top."),
-    stop: list[str] = option(
-        None, "--stop", help="End before this text; may be repeated.", callback=whole_variable
-    ),
-    count: int = option(1, "--count", min=1, help="Samples, one after the other."),
-    lines: bool = flag("--lines", help="One record a line: a sample ends at its line's end."),
-    unknown: Unknown = UNKNOWN,
-    encoding: str = ENCODING,
-    escape: Escape = option(
-        "auto", "--escape", help="Write control characters out: auto does so on a terminal."
-    ),
-    form: Form = option(
-        "int8", "--form", help="How weights are held: int8 is fastest, float32 exact."
-    ),
-    json: bool = JSON,
+    *,
+    prime: str = "",
+    prime_file: Path | None = None,
+    stop: tuple[str, ...] = (),
+    lines: bool = False,
+    encoding: str | None = None,
+    escape: Escape = "auto",
+    weight_dtype: WeightDtype = "int8",
+    json: bool = False,
+    **settings: Any,
 ) -> None:
-    """Write text in the manner of a checkpoint's corpus."""
+    """Generate text in the style of a checkpoint's corpus."""
     from charrnn.console import note
     from charrnn.textmodel import load
 
-    drawn = seed is None
-    seed = draw_seed() if seed is None else seed
-    config = SampleConfig(
-        temperature=temp, length=1000 if length is None else length, top_k=top_k, top_p=top_p,
-        min_p=min_p, stop=tuple(map(_typed, stop or ())), count=count, seed=seed, unknown=unknown,
-    )  # fmt: skip
+    drawn = "seed" not in settings
+    settings.setdefault("seed", draw_seed())
+    config = SampleConfig(stop=tuple(map(_typed, stop)), **settings)
     raw, source = _prime(prime, prime_file)
-    model = load(checkpoint, form=form)
+    model = load(checkpoint, weight_dtype=weight_dtype)
     encoding = model.encoding(encoding)
     # whatever can be wrong is found before anything is written
     with naming(source):
         text = model.read(raw, encoding) if source else raw  # what was typed is UTF-8
-        omissions = model.vocab.omissions(text, unknown)
+        omissions = model.vocab.omissions(text, config.unknown)
     if json:
         texts = model.samples(text, config, lines=lines or None)
         write = partial(_print_json, texts, config, escape)
@@ -83,9 +94,9 @@ def sample(
     if omissions:
         note(titled(source, omissions))
     if checkpoint is None:
-        note(f"{model.path}" + (f", seed {seed}" if drawn else ""))
+        note(f"{model.path}" + (f", seed {config.seed}" if drawn else ""))
     elif drawn:
-        note(f"seed {seed}")
+        note(f"seed {config.seed}")
     try:
         with interrupts.graceful():
             write()

@@ -14,14 +14,15 @@ from charrnn.cli.options import (
     ENCODING,
     JSON,
     UNKNOWN,
-    flag,
     naming,
-    option,
     read_text,
+    runs,
+    takes,
     titled,
 )
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError
+from charrnn.settings import Option
 
 if TYPE_CHECKING:
     from charrnn.generation.scoring import Score
@@ -29,35 +30,65 @@ if TYPE_CHECKING:
     from charrnn.textmodel import ScoredLine, TextModel
 
 
+FILE = typer.Argument(None, help="Text to score; - is standard input.", metavar="FILE")
+MODEL = Option(
+    name="checkpoint",
+    kind=Path,
+    flag="--model",
+    metavar="CHECKPOINT",
+    complete=runs,
+    unset="as for sample",
+    help="Checkpoint to score with.",
+)
+SPLIT = Option(
+    name="split",
+    kind=str,
+    choices=("val", "test"),
+    variable="CHARRNN_SCORE_SPLIT",
+    excludes=("encoding", "per_line", "color"),
+    help="Score the validation or test part of the checkpoint's own corpus, read from FILE or "
+    "from the cache.",
+)
+PER_LINE = Option(
+    name="per_line", kind=bool, excludes=("adapt",), help="Print a score for each line."
+)
+COLOR = Option(
+    name="color",
+    kind=bool,
+    excludes=("adapt", "json"),
+    help="Print the text, colored by how much each character surprises the model.",
+)
+ADAPT = Option(
+    name="adapt",
+    kind=bool,
+    help="Also score a model that keeps learning from the text it has scored; needs torch.",
+)
+
+
+@takes(MODEL, SPLIT, PER_LINE, COLOR, ADAPT, UNKNOWN, ENCODING, JSON)
 def score(
-    file: str = typer.Argument(None, help="A text; - is standard input.", metavar="FILE"),
-    checkpoint: Path = option(None, "--model", help="A checkpoint. Default: as for sample."),
-    split: Literal["val", "test"] = option(
-        None,
-        "--split",
-        variable="SCORE_SPLIT",
-        help="Score that part of the checkpoint's own corpus (FILE, or as cached).",
-    ),
-    per_line: bool = flag("--per-line", help="A figure for each line of the text."),
-    color: bool = flag("--color", help="Show the text, coloured by how much it surprises."),
-    adapt: bool = flag(
-        "--adapt", help="Also let it go on learning from what it has been scored on; needs torch."
-    ),
-    unknown: Unknown = UNKNOWN,
-    encoding: str = ENCODING,
-    json: bool = JSON,
+    file: str = FILE,
+    *,
+    checkpoint: Path | None = None,
+    split: Literal["val", "test"] | None = None,
+    per_line: bool = False,
+    color: bool = False,
+    adapt: bool = False,
+    unknown: Unknown = "error",
+    encoding: str | None = None,
+    json: bool = False,
 ) -> None:
-    """Say how well a checkpoint predicts a text: nats and bits a character, perplexity."""
+    """Score how well a checkpoint predicts a text: nats and bits per character, perplexity."""
     from charrnn.console import note
     from charrnn.textmodel import load
 
     _check(file, split, per_line or color, adapt)
     if color and json:
-        raise ConfigError("--color shows a text, --json prints figures: give one of them")
+        raise ConfigError("--color prints a text, --json scores: omit one of them")
     if split is not None and encoding is not None:
-        raise ConfigError("--split reads the corpus as its checkpoint did: leave --encoding away")
+        raise ConfigError("--split reads the corpus as the checkpoint did: omit --encoding")
     model = load(checkpoint)
-    which = str(model.path) if checkpoint is None else ""  # said when nothing is wrong
+    which = str(model.path) if checkpoint is None else ""  # printed once all is well
     encoding = model.encoding(encoding)
     if split is not None:
         ids, ranges = model.part(split, file)
@@ -92,15 +123,15 @@ def _check(file: str | None, split: str | None, detail: bool, adapt: bool) -> No
     if file is None and split is None:
         raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
     if split is not None and detail:
-        raise ConfigError("--per-line and --color show a whole FILE, not a --split of it")
+        raise ConfigError("--per-line and --color score a whole FILE, not a --split of it")
     if adapt and detail:
-        raise ConfigError("--adapt gives one figure: leave --per-line and --color away")
+        raise ConfigError("--adapt gives one score: omit --per-line and --color")
 
 
 def _adapted(
     model: TextModel, ids: Ids, ranges: tuple[tuple[int, int], ...] | None = None
 ) -> dict[str, float]:
-    """The figures of dynamic evaluation, under names of their own."""
+    """The scores of dynamic evaluation, under names of their own."""
     from charrnn.model.network import CharNetwork
     from charrnn.training.evaluation.dynamic import score_adapting
 
@@ -124,7 +155,7 @@ def _print(score: Score, json: bool, adapted: dict[str, float]) -> None:
 
 
 def _figure(value: float | None) -> str:
-    if value is None:  # of nothing
+    if value is None:  # nothing was scored
         return "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 

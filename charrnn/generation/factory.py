@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from numpy.typing import NDArray
 
-from charrnn.config import Form, ModelConfig, check_choice
+from charrnn.config import ModelConfig, WeightDtype
 from charrnn.generation.numpy_engine import Engine, Weights
+from charrnn.settings import check_choice
 
 if TYPE_CHECKING:
     from charrnn.generation.compiled.engine import FastEngine
@@ -24,7 +25,7 @@ def open_engine(
     weights: dict[str, NDArray[Any]] | Weights,
     streams: int = 1,
     *,
-    form: Form = "float32",
+    form: WeightDtype = "float32",
     accelerate: bool = True,
     together: bool = False,
     threads: int = 0,
@@ -46,7 +47,7 @@ def open_engine(
         ConfigError: ``form`` is none of those above.
 
     """
-    check_choice("form", form, get_args(Form))
+    check_choice("form", form, get_args(WeightDtype))
     if isinstance(weights, dict):
         weights = Weights.prepare(config, weights)
     if accelerate:

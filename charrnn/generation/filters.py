@@ -27,7 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from charrnn.config import MAX_VOCABULARY, check, check_real
+from charrnn.config import MAX_VOCABULARY
+from charrnn.settings import Option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,25 +84,19 @@ class Context:
 class Filter:
     """A registered filter: ``apply`` with its declaration (see ``sampling_filter``)."""
 
-    name: str
     apply: Callable[[Weights, Any, Any], Weights]
-    off: Any
-    help: str
-    valid: Callable[[Any], bool]
-    wanted: str
+    option: Option
     compiled: bool
 
-    def check(self, value: object) -> None:
-        """Validate a value.
+    @property
+    def name(self) -> str:
+        """Its name, which is also that of its setting."""
+        return self.option.name
 
-        Raises:
-            ConfigError: it has another type than ``off``, or is out of range.
-        """
-        if isinstance(self.off, float):
-            check_real(self.name, value, True, "a finite number")
-        else:
-            check(type(value) is type(self.off), self.name, value, self.wanted)
-        check(self.valid(value), self.name, value, self.wanted)
+    @property
+    def off(self) -> Any:
+        """The value with which it does nothing."""
+        return self.option.default
 
 
 # in the order in which they apply
@@ -112,9 +107,8 @@ def sampling_filter(
     *,
     off: Any,
     help: str,
-    valid: Callable[[Any], bool] = lambda value: True,
-    wanted: str = "",
     compiled: bool = False,
+    **declaration: Any,
 ) -> Callable[[Function], Function]:
     """Register the function below under its name, which is also that of its setting and flag.
 
@@ -130,11 +124,11 @@ def sampling_filter(
     Args:
         off: the value with which the filter does nothing, its default. Its type is that of the
             setting: bool, int, float, str or a tuple of str.
-        help: one line for ``charrnn sample --help``.
-        valid: whether a value is allowed.
-        wanted: which values are, as an error message says it: "above 0 and at most 1".
+        help: a sentence for ``charrnn sample --help``.
         compiled: the compiled draw knows this filter under this name. Such a filter never forbids
             the likeliest character, and gets no context.
+        declaration: further attributes of its ``charrnn.settings.Option``, such as ``low``,
+            ``high``, ``above``, ``below``, ``choices`` and ``metavar``.
 
     Raises:
         ValueError: the name is taken.
@@ -144,9 +138,12 @@ def sampling_filter(
         name = function.__name__
         if name in FILTERS:
             raise ValueError(f"there is a sampling filter {name!r} already")
-        types = {bool: "true or false", str: "a text", tuple: "a tuple of texts"}
-        allowed = wanted or types.get(type(off), "a number")
-        FILTERS[name] = Filter(name, function, off, help, valid, allowed, compiled)
+        repeated = isinstance(off, tuple)
+        kind = str if repeated else type(off)
+        option = Option(
+            name=name, kind=kind, default=off, help=help, repeated=repeated, **declaration
+        )
+        FILTERS[name] = Filter(function, option, compiled)
         return function
 
     return register
@@ -154,9 +151,10 @@ def sampling_filter(
 
 @sampling_filter(
     off=0,
-    help="Draw from the k likeliest characters; 0: from all.",
-    valid=lambda k: 0 <= k <= MAX_VOCABULARY,
-    wanted=f"a whole number of at least 0 and at most {MAX_VOCABULARY}",
+    help="Sample from the K likeliest characters only; 0 disables it.",
+    low=0,
+    high=MAX_VOCABULARY,
+    metavar="K",
     compiled=True,
 )
 def top_k(p: Weights, k: int, context: object) -> Weights:
@@ -172,9 +170,11 @@ def top_k(p: Weights, k: int, context: object) -> Weights:
 
 @sampling_filter(
     off=1.0,
-    help="Draw from the fewest likeliest characters that hold this share of the probability.",
-    valid=lambda share: 0 < share <= 1,
-    wanted="above 0 and at most 1",
+    help="Sample from the fewest likeliest characters whose probabilities add up to P; 1 disables "
+    "it.",
+    above=0,
+    high=1,
+    metavar="P",
     compiled=True,
 )
 def top_p(p: Weights, share: float, context: object) -> Weights:
@@ -199,9 +199,10 @@ def top_p(p: Weights, share: float, context: object) -> Weights:
 
 @sampling_filter(
     off=0.0,
-    help="Leave out characters less probable than this share of the likeliest one's probability.",
-    valid=lambda share: 0 <= share <= 1,
-    wanted="between 0 and 1",
+    help="Ignore characters less than P times as likely as the likeliest; 0 disables it.",
+    low=0,
+    high=1,
+    metavar="P",
     compiled=True,
 )
 def min_p(p: Weights, share: float, context: object) -> Weights:

@@ -1,14 +1,15 @@
-"""How characters are drawn, as frozen, validated settings. The standard library alone."""
+"""How characters are drawn: frozen, validated settings. Imports the standard library alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any, get_args
+from dataclasses import dataclass
+from typing import Any
 
-from charrnn.config import SEED_LIMIT, Unknown, check, check_choice, check_real, check_whole
+from charrnn.config import RANDOM_SEED, Unknown
 from charrnn.errors import ConfigError
 from charrnn.generation.filters import FILTERS, Filter
+from charrnn.settings import MOST, check_declared, declared, setting
 
 
 @dataclass(frozen=True, init=False)
@@ -19,14 +20,8 @@ class SampleConfig:
     filter is a keyword, and ``config.top_k`` is its value.
 
     Args:
-        temperature: logits are divided by it; 0 takes the likeliest character.
-        length: characters in a sample; 0: endless.
-        stop: a sample ends before the first of these texts.
-        count: samples, 1 to 100,000.
-        seed: sample i draws from a generator seeded with (seed, i).
-        unknown: what to do about characters of the prime that the vocabulary lacks.
         filters: pairs (name, value); of another configuration, for instance.
-        values: further filters by name. They win over ``filters``.
+        settings: settings and filters by name. They win over ``filters``.
 
     Attributes:
         filters: those that are on, as pairs (name, value) in the order in which they apply.
@@ -35,41 +30,35 @@ class SampleConfig:
         ConfigError: a name is unknown or a value is out of range.
     """
 
-    temperature: float
-    length: int
-    stop: tuple[str, ...]
-    count: int
-    seed: int
-    unknown: Unknown
-    filters: tuple[tuple[str, Any], ...]
+    temperature: float = setting(
+        0.8,
+        flag="--temp",
+        low=0,
+        help="Randomness: 0 always picks the likeliest character, 1 samples from the learned "
+        "distribution.",
+    )
+    length: int = setting(
+        1000, more=("-n",), low=0, high=MOST, help="Characters per sample; 0 never ends."
+    )
+    stop: tuple[str, ...] = setting(
+        (), low=1, help="End a sample before this text; may be given several times."
+    )
+    count: int = setting(1, low=1, high=100_000, help="Number of samples.")
+    seed: int = setting(
+        0, low=0, high=MOST, unset=RANDOM_SEED, help="Seed; sample i draws from (seed, i)."
+    )
+    unknown: Unknown = setting(
+        "error",
+        help="What to do with characters that are not in the vocabulary: error refuses the text, "
+        "skip drops them, replace puts a space in their place.",
+    )
+    filters: tuple[tuple[str, Any], ...] = ()
 
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.8,
-        length: int = 1000,
-        stop: tuple[str, ...] = (),
-        count: int = 1,
-        seed: int = 0,
-        unknown: Unknown = "error",
-        filters: Iterable[tuple[str, Any]] = (),
-        **values: Any,
-    ) -> None:
-        check_real("temperature", temperature, True, "a finite number")
-        check_real("temperature", temperature, temperature >= 0, "at least 0")
-        check_whole("length", length, 0, SEED_LIMIT - 1)
-        check(isinstance(stop, tuple), "stop", stop, "a tuple of texts")
-        for text in stop:
-            good = isinstance(text, str) and text != ""
-            check(good, "stop", text, "a text of at least one character")
-        check_whole("count", count, 1, 100_000)
-        check_whole("seed", seed, 0, SEED_LIMIT - 1)
-        check_choice("unknown", unknown, get_args(Unknown))
+    def __init__(self, *, filters: Iterable[tuple[str, Any]] = (), **settings: Any) -> None:
+        own = {o.name: settings.pop(o.name, o.default) for o in declared(SampleConfig)}
         # the way around a frozen class's __setattr__
-        self.__dict__.update(
-            temperature=temperature, length=length, stop=stop, count=count, seed=seed,
-            unknown=unknown, filters=_active(dict(filters) | values),
-        )  # fmt: skip
+        self.__dict__.update(own, filters=_active(dict(filters) | settings))
+        check_declared(self)
 
     def __getattr__(self, name: str) -> Any:
         """The value of the filter ``name``; that which turns it off where none was given."""
@@ -92,10 +81,10 @@ def _active(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """The pairs of ``values`` that filter anything, validated, in the order of the chain."""
     for name in values:
         if name not in FILTERS:
-            known = [field.name for field in fields(SampleConfig) if field.name != "filters"]
+            known = [option.name for option in declared(SampleConfig)]
             choices = ", ".join([*known, *FILTERS])
             raise ConfigError(f"unknown sampling setting {name!r}", f"choose from {choices}")
     given = [(filter, values[name]) for name, filter in FILTERS.items() if name in values]
     for filter, value in given:
-        filter.check(value)
+        filter.option.check(value)
     return tuple((filter.name, value) for filter, value in given if value != filter.off)

@@ -15,8 +15,9 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import Split, check_choice, check_real
+from charrnn.config import Split
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.settings import check_choice, check_real
 
 ROWS = 100
 ROW_WINDOW = 100

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import check_whole
 from charrnn.errors import CorpusError
+from charrnn.settings import check_whole
 from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids

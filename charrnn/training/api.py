@@ -11,12 +11,13 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
-from charrnn.config import Split, TrainConfig, check, check_whole, draw_seed
+from charrnn.config import Split, TrainConfig, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.hints import omit
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
+from charrnn.settings import check, check_whole
 from charrnn.text.corpus import Corpus
 from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from charrnn.config import ModelConfig, Split, TrainConfig, check_real, check_whole
+from charrnn.config import ModelConfig, Split, TrainConfig
+from charrnn.settings import check_real, check_whole
 from charrnn.text.corpus import Corpus
 from charrnn.text.splits import Parts
 from charrnn.text.streams import Position

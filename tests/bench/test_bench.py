@@ -30,7 +30,7 @@ TRAIN = {
 def test_sampling() -> None:
     found = measure(Case(2, 32), rounds=1).to_dict()
     assert found["case"] == "2 x 32"
-    assert found["form"] == "int8"
+    assert found["weight_dtype"] == "int8"
     assert all(0 < found[name] < math.inf for name in SAMPLE)
     own = found["chars_per_second"]
     assert found["ratio"] == pytest.approx(own / found["reference_chars_per_second"])

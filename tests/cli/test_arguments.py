@@ -126,12 +126,14 @@ def parameters() -> Iterator[Parameter]:
     for command, described in commands():
         if not command or getattr(described, "commands", None):  # those have only flags
             continue
-        kinds = get_type_hints(inspect.unwrap(described.callback))
+        hints = get_type_hints(inspect.unwrap(described.callback))
         for param in described.params:
             name = next((o for o in param.opts if o.startswith("--")), param.name.upper())
-            kind = get_origin(kinds[param.name]) or kinds[param.name]
-            if kind is list:
-                kind = get_args(kinds[param.name])[0]
+            if option := described.options.get(param.name):
+                kind: Any = Literal if option.choices else option.kind
+            else:  # an argument
+                hint = hints[param.name]
+                kind = get_args(hint)[0] if get_origin(hint) is list else get_origin(hint) or hint
             yield Parameter(command, name, param.envvar, kind)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import charrnn as charrnn_package
-from charrnn.cli.command import OptionStyle
+from charrnn.cli.command import OptionStyle, options_of
+from charrnn.cli.train import train
 from charrnn.errors import CharRNNError, ConfigError, counted
-from tests.support.command_line import commands
 
 pytestmark = pytest.mark.usefixtures("a_run")
 
@@ -17,29 +17,30 @@ pytestmark = pytest.mark.usefixtures("a_run")
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ("sample novel --temp -1", "--temp is -1.0: it must be at least 0"),
-        ("sample novel --top-k 70000", "--top-k is 70000: "),
+        ("sample novel --temp -1", "--temp is '-1': it must be a number of at least 0"),
+        ("sample novel --top-k 70000", "--top-k is '70000': "),
         ("sample novel --stop=", "--stop is '': it must be a text of at least one character"),
         (
             "sample novel --length 0 --count 2",
             "--count is above 1, but the first sample never ends; set --length",
         ),
-        ("train t.txt --time 0", "--time is 0: it must be above 0"),
-        ("train t.txt --time 0h0m", "--time is 0h0m: it must be above 0"),
-        ("train t.txt --steps 0", "Invalid value for '--steps'"),
-        ("train t.txt --epochs 0", "Invalid value for '--epochs'"),
+        ("train t.txt --time 0", "--time is '0': it must be a duration above 0"),
+        ("train t.txt --time 0h0m", "--time is '0h0m': it must be a duration above 0"),
+        ("train t.txt --steps 0", "--steps is '0': it must be a whole number of at least 1"),
+        ("train t.txt --epochs 0", "--epochs is '0': it must be a whole number of at least 1"),
         (
             "train t.txt --steps 1 --epochs 1",
             "more than one budget; set one of --epochs, --steps and --time",
         ),
-        ("train t.txt --steps 1 --size 0", "--size is 0: "),
-        ("train t.txt --steps 1 --val-frac 2", "--val-frac is 2.0: "),
+        ("train t.txt --steps 1 --size 0", "--size is '0': "),
+        ("train t.txt --steps 1 --val-frac 2", "--val-frac is '2': "),
         ("train t.txt --from novel --size 9", "--from keeps the checkpoint's shape; omit --size"),
         (
             "train t.txt --from novel --sum-layers",
             "checkpoint's shape; omit --sum-layers/--last-layer",
         ),
-        ("train t.txt --preset nonsense", "Invalid value for '--preset'"),
+        ("train t.txt --preset nonsense", "--preset is 'nonsense': it must be one of "),
+        ("sample novel --length 1e6", "--length is '1e6': it must be a whole number of at least 0"),
         ("data get", "Missing argument 'NAME'. Choose from: war-and-peace, tinyshakespeare; "),
     ],
 )
@@ -72,10 +73,10 @@ def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[n
 
 
 def test_only_settings_are_put_in_other_words() -> None:
-    command = next(found for name, found in commands() if name == "train")
+    style = OptionStyle(options_of(train))
 
     def said(error: CharRNNError) -> str:
-        return error.spelled(OptionStyle(command))
+        return error.spelled(style)
 
     assert said(ConfigError("runs/hidden holds a run")) == "runs/hidden holds a run"
     assert said(ConfigError("is 'hidden'", setting="hidden")) == "--size is 'hidden'"

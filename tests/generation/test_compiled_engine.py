@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("llvmlite", reason="the extra fast is not installed")
 
-from charrnn.config import CELLS, Form, ModelConfig
+from charrnn.config import CELLS, ModelConfig, WeightDtype
 from charrnn.errors import ConfigError
 from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled import machine_code
@@ -264,7 +264,7 @@ def test_narrower_and_other_processors(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_plainest_processors_of_all(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plainest_processors_of_all(form: WeightDtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """x86-64 and nothing more: code that reads float16 would end the process there."""
     if not machine_code.processor().x86:
         pytest.skip("needs an x86 processor")

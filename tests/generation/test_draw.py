@@ -347,7 +347,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_weights_that_overflow_warn_nobody(engine: str, temperature: float) -> None:
     for form in ("int8", "float16", "float32"):
-        model = TextModel(overflowing(), form=form)
+        model = TextModel(overflowing(), weight_dtype=form)
         assert len(model.sample("abc", temperature=temperature, length=50, top_k=5)) == 50
         with pytest.raises(CheckpointError, match="overflow at character"):
             model.score("the quick brown fox")

@@ -63,7 +63,7 @@ def register_no_vowels() -> None:
 def register_no_repeat() -> None:
     """A filter that looks at the texts: none of the last ``n`` characters again."""
 
-    @sampling_filter(off=0, help="Repeat none of the last N characters.", valid=lambda n: n >= 0)
+    @sampling_filter(off=0, help="Repeat none of the last N characters.", low=0)
     def no_repeat(p: Array, n: int, context: Context) -> Array:
         prime = np.tile(context.prime[-n:], (len(p), 1))
         recent = np.concatenate([prime, context.texts[:, -n:]], axis=1)[:, -n:]

@@ -164,7 +164,7 @@ def test_every_form_of_weights_writes_and_none_changes_the_score() -> None:
 
     texts, scores = {}, set()
     for form in ("float32", "float16", "int8"):
-        model = charrnn.load("war-and-peace", form=form)
+        model = charrnn.load("war-and-peace", weight_dtype=form)
         texts[form] = model.sample("He ", temperature=0, length=60)
         scores.add(model.score("He said nothing."))
     assert len(scores) == 1  # whatever the form, scoring takes the weights as they are

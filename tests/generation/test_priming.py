@@ -75,7 +75,7 @@ def test_the_default_starts_from_the_zero_state(
     for _ in range(40):
         last = engine.step(last).argmax(axis=-1)
         wanted.append(int(last[0]))
-    text = TextModel(model, form="float32").sample(temperature=0, length=40)
+    text = TextModel(model, weight_dtype="float32").sample(temperature=0, length=40)
     assert text == model.vocab.decode(wanted)
 
 
@@ -157,7 +157,7 @@ def test_a_prime_changes_what_comes() -> None:
     strong = {
         name: value * 6 if "weight" in name else value for name, value in model.weights.items()
     }
-    writer = TextModel(dataclasses.replace(model, weights=strong), form="float32")
+    writer = TextModel(dataclasses.replace(model, weights=strong), weight_dtype="float32")
     long = "the quick brown fox jumps over the lazy dog. " * 50  # more than is fed at once
     primes = ("", "a", "b", "the ab", long)
     assert len({writer.sample(prime, seed=1, length=50) for prime in primes}) == len(primes)

@@ -1,0 +1,340 @@
+"""Settings, each declared once: type, range, default, flag, help, environment variable, rivals.
+
+A setting is a field of a frozen dataclass, or an ``Option`` by itself::
+
+    @dataclass(frozen=True)
+    class TrainConfig(Settings):
+        lr: float = setting(4e-3, above=0, high=10, help="Peak learning rate.")
+
+This one line is enough: ``TrainConfig(lr=11)`` raises ``ConfigError``; ``charrnn train`` accepts
+``--lr`` and reads ``CHARRNN_LR`` (``charrnn.cli.options.takes``); ``--help`` and the option
+reference explain it; the command in a checkpoint's card spells it out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from charrnn.errors import ConfigError
+
+SEED_LIMIT = 2**63
+MOST = SEED_LIMIT - 1  # the largest count: what a 64-bit integer holds
+
+NOTHING: Any = object()  # equals no value
+
+_NOUNS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+_METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+
+
+def check(good: bool, name: str, value: object, wanted: str) -> None:
+    """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``good``."""
+    if not good:
+        raise ConfigError(f"is {value!r}: it must be {wanted}", setting=name)
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise ``ConfigError`` unless ``value`` is one of ``choices``."""
+    check(value in choices, name, value, "one of " + ", ".join(choices))
+
+
+def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise ``ConfigError`` unless ``value`` is an int (not a bool) in ``[low, high]``."""
+    Option(name=name, kind=int, help="", low=low, high=high).check(value)
+
+
+def check_real(name: str, value: object, good: bool, wanted: str) -> None:
+    """Raise ``ConfigError`` unless ``value`` is a finite number and ``good``."""
+    check(_is_real(value) and good, name, value, wanted)
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a value is written on the command line when it is not simply a number or a text.
+
+    ``read`` turns text into the value and raises ``ValueError`` if it cannot; ``write`` is the way
+    back; ``wanted`` completes the error message "--time is 'x': it must be …".
+    """
+
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+    wanted: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """The declaration of one setting.
+
+    Attributes:
+        name: its name in Python.
+        kind: ``bool``, ``int``, ``float``, ``str`` or ``Path``.
+        help: its meaning, a sentence or two.
+        default: the value if none is given.
+        unset: in words, what the program chooses if no value is given; replaces ``default`` in
+            help texts.
+        flag: its option (default: ``--`` and the name); ``--on/--off`` for a switch with two.
+        more: further spellings of the option.
+        variable: its environment variable (default: ``CHARRNN_`` and the flag).
+        metavar: what stands for the value in help texts.
+        low: the smallest value allowed; for a text the least length.
+        high: the largest value allowed.
+        above: values must be larger than this.
+        below: values must be smaller than this.
+        absent: the value that means "not given": Python accepts it besides the range, and a
+            command line never spells it out.
+        choices: the values allowed, or a function that returns them.
+        excludes: settings that cannot be given together with this one; declaring it on one of
+            the two is enough. A flag then wins over the other's environment variable.
+        repeated: whether it may be given several times; the value is a tuple.
+        notation: how values are written, if not simply as numbers or texts.
+        complete: proposes values that begin with some text, for shell completion.
+        python_only: whether it has no option on the command line.
+        recorded: whether the command in a checkpoint's card includes it; what describes the
+            machine rather than the model does not belong there.
+
+    """
+
+    name: str
+    kind: type
+    help: str
+    default: Any = None
+    unset: str = ""
+    flag: str = ""
+    more: tuple[str, ...] = ()
+    variable: str = ""
+    metavar: str = ""
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    absent: Any = NOTHING
+    choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
+    excludes: tuple[str, ...] = ()
+    repeated: bool = False
+    notation: Notation | None = None
+    complete: Callable[[str], list[str]] | None = None
+    python_only: bool = False
+    recorded: bool = True
+
+    def __post_init__(self) -> None:
+        flag = self.flag or "--" + self.name.replace("_", "-")
+        first = flag.split("/")[0].removeprefix("--")
+        variable = self.variable or "CHARRNN_" + first.upper().replace("-", "_")
+        object.__setattr__(self, "flag", flag)  # the dataclass is frozen
+        object.__setattr__(self, "variable", variable)
+
+    def but(self, **changes: Any) -> Option:
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The choices at this moment; empty if there is no list of them."""
+        return tuple(self.choices() if callable(self.choices) else self.choices)
+
+    @property
+    def limits(self) -> str:
+        """The range in words: ``1 to 8``, ``above 0 and at most 10``; empty if there is none."""
+        high = None if self.high == MOST else self.high  # which says nothing to a reader
+        if self.kind is str:
+            return ""
+        if self.low is not None and high is not None:
+            return f"{self.low:,} to {high:,}"
+        return _bounds(self.low, high, self.above, self.below)
+
+    @property
+    def wanted(self) -> str:
+        """What a value must be, as error messages say it."""
+        if self.kind is bool:
+            return "true or false"
+        if self.allowed:
+            return "one of " + ", ".join(self.allowed)
+        if self.kind is str and self.low:
+            return "a text of at least one character"
+        bounds = _bounds(self.low, self.high, self.above, self.below)
+        of = " of" if bounds.startswith("at") else ""
+        return f"{_NOUNS[self.kind]}{of} {bounds}".rstrip()
+
+    @property
+    def default_text(self) -> str:
+        """The default as help texts show it; empty if there is none."""
+        if self.kind is bool and not self.unset:
+            return "on" if self.default else "off"
+        nothing = self.default is None or self.default == () or not self._is_in_range(self.default)
+        if self.unset or nothing:
+            return self.unset
+        return f"{self.default:g}" if self.kind is float else str(self.default)
+
+    @property
+    def placeholder(self) -> str:
+        """What stands for the value in help texts: ``N``, ``PATH``, ``int8|float16``."""
+        return self.metavar or "|".join(self.allowed) or _METAVARS.get(self.kind, "")
+
+    def check(self, value: object) -> None:
+        """Raise ``ConfigError`` unless ``value`` is allowed, or means "not given"."""
+        if self.repeated:
+            check(isinstance(value, tuple), self.name, value, "a tuple of texts")
+        items: Any = value if self.repeated else (value,)
+        for item in items:
+            absent = item is None and self.absent is None
+            good = self._has_kind(item) and (item == self.absent or self._is_in_range(item))
+            check(absent or good, self.name, item, self.wanted)
+
+    def parse(self, text: str) -> Any:
+        """The value that is written ``text`` on the command line or in a variable.
+
+        Raises:
+            ConfigError: it cannot be read, or is out of range.
+
+        """
+        wanted = self.notation.wanted if self.notation else self.wanted
+        try:
+            value = self.notation.read(text) if self.notation else _read(self.kind, text)
+            good = self._has_kind(value) and self._is_in_range(value)
+        except ValueError:
+            good = False
+        check(good, self.name, text, wanted)
+        return value
+
+    def spell(self, value: Any) -> list[str]:
+        """The words that set ``value`` on the command line; none if it means "not given"."""
+        if value == self.absent:
+            return []
+        if self.kind is bool:
+            on, _, off = self.flag.partition("/")
+            return [on] if value else [off] if off else []
+        items = value if self.repeated else (value,)
+        write = self.notation.write if self.notation else str
+        return [word for item in items for word in (self.flag, write(item))]
+
+    def _has_kind(self, value: object) -> bool:
+        if self.kind is float:
+            return _is_real(value)
+        if self.kind is int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, self.kind)
+
+    def _is_in_range(self, value: Any) -> bool:
+        if self.allowed:
+            return value in self.allowed
+        number = len(value) if self.kind is str else value
+        return (
+            (self.low is None or number >= self.low)
+            and (self.high is None or number <= self.high)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
+
+
+def setting(default: Any = dataclasses.MISSING, *, help: str, **declaration: Any) -> Any:
+    """A dataclass field that declares a setting.
+
+    Args:
+        default: its default; without one a value must be given.
+        help: its meaning, a sentence or two.
+        declaration: further attributes of ``Option``; ``name``, ``kind``, ``choices`` and
+            ``repeated`` follow from the field's name and type, and ``absent`` is None where the
+            type allows None.
+
+    """
+    declaration = {"help": help, **declaration}
+    return dataclasses.field(default=default, metadata={"declaration": declaration})
+
+
+@cache
+def declared(settings: type, *names: str) -> tuple[Option, ...]:
+    """The options that the fields of a dataclass declare: those called ``names``, or all."""
+    types = get_type_hints(settings)
+    options = {
+        field.name: Option(
+            name=field.name,
+            default=None if field.default is dataclasses.MISSING else field.default,
+            **(_following_from(types[field.name]) | field.metadata["declaration"]),
+        )
+        for field in dataclasses.fields(settings)
+        if "declaration" in field.metadata
+    }
+    return tuple(options[name] for name in names or options)
+
+
+def check_declared(settings: object) -> None:
+    """Check the fields of a dataclass against their declarations.
+
+    Raises:
+        ConfigError: a value is not allowed.
+
+    """
+    kind: Any = type(settings)
+    for option in declared(kind):
+        option.check(getattr(settings, option.name))
+
+
+class Settings:
+    """Base of dataclasses whose fields are settings: checked when made, to and from JSON values."""
+
+    def __post_init__(self) -> None:
+        check_declared(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The settings in ``values``.
+
+        Raises:
+            ConfigError: a name is unknown, one without a default is missing, or a value is bad.
+
+        """
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        names = {field.name for field in fields}
+        required = {field.name for field in fields if field.default is dataclasses.MISSING}
+        unknown, missing = sorted(set(values) - names), sorted(required - set(values))
+        if unknown or missing:
+            wrong = ", ".join([f"unknown {n!r}" for n in unknown] + [f"no {n!r}" for n in missing])
+            raise ConfigError(f"{cls.__name__} does not fit: {wrong}")
+        try:
+            return cls(**values)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"{cls.__name__} does not fit: {error}") from None
+
+
+def _following_from(hint: Any) -> dict[str, Any]:
+    """What a field's type says of its setting."""
+    if get_origin(hint) in (Union, UnionType):  # X | None
+        [inner] = [part for part in get_args(hint) if part is not NoneType]
+        return _following_from(inner) | {"absent": None}
+    if get_origin(hint) is Literal:
+        return {"kind": str, "choices": get_args(hint)}
+    if get_origin(hint) is tuple:
+        return {"kind": get_args(hint)[0], "repeated": True}
+    return {"kind": hint}
+
+
+def _is_real(value: object) -> bool:
+    """Whether ``value`` is a finite number."""
+    try:
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    except OverflowError:  # an int beyond every float
+        return False
+
+
+def _read(kind: type, text: str) -> Any:
+    if not text and kind is Path:  # which would be the current folder
+        raise ValueError
+    return kind(text)
+
+
+def _bounds(low: float | None, high: float | None, above: float | None, below: float | None) -> str:
+    words = ("at least", low), ("above", above), ("at most", high), ("below", below)
+    bounds = [f"{word} {bound}" for word, bound in words if bound is not None]
+    return " and ".join(bounds).replace(f"at most {MOST}", "below 2^63")

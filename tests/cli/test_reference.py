@@ -1,0 +1,32 @@
+"""The option reference is what the declarations say."""
+
+from __future__ import annotations
+
+from charrnn.cli.reference import reference
+from tests.support.checkpoints import ROOT
+from tests.support.command_line import commands
+
+
+def test_the_reference_is_current() -> None:
+    written = (ROOT / "charrnn/cli/README.md").read_text()
+    assert written == reference(), "python -m charrnn.cli.reference > charrnn/cli/README.md"
+
+
+def test_the_reference_has_every_command_and_every_option_of_it() -> None:
+    sections = {
+        section.partition("\n")[0]: section for section in reference().split("\n## charrnn ")
+    }
+    for name, command in commands():
+        if name and not getattr(command, "commands", None):
+            [section] = [text for title, text in sections.items() if f"{title} ".startswith(name)]
+            for param in command.params:
+                for word in [*param.opts, *param.secondary_opts]:
+                    shown = word if word.startswith("-") else param.metavar
+                    assert f"`{shown}" in section, f"{name} {word}"
+                assert not param.envvar or f"`{param.envvar}`" in section
+
+
+def test_a_bar_does_not_end_a_cell() -> None:
+    rows = [line for line in reference().splitlines() if line.startswith("| `")]
+    assert rows
+    assert {row.replace("\\|", "").count("|") for row in rows} == {5}
