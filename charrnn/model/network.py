@@ -112,7 +112,7 @@ class CharNetwork(nn.Module):
         """Fresh weights as torch's own: U(±1/√H), embeddings N(0, 1); the head's U(±4/√H).
 
         The wider head is worth 0.02 nats here, and forget gates that start open (a bias of 1,
-        Jozefowicz et al. 2015) cost as much (README).
+        Jozefowicz et al. 2015) cost as much (checkpoints/README.md).
         """
         rng = torch.Generator().manual_seed(seed)
         bound = self.config.hidden**-0.5

@@ -11,7 +11,7 @@ from charrnn.errors import ConfigError, CorpusError, counted
 
 DEFAULT_SECONDS = 600.0
 # Characters that a run can read: of fewer small windows make steps enough, of yet fewer a smaller
-# network learns more. Measured on War and Peace (README).
+# network learns more. Measured on War and Peace (checkpoints/README.md).
 FEW_CHARS, FEWER_CHARS = 8_000_000, 6_000_000
 LEAST_STEPS = 1000  # of a run over a number of epochs, where fewer streams can make as many
 _BUDGETS = frozenset({"epochs", "steps", "seconds"})
@@ -143,7 +143,8 @@ def dropouts_for(epochs: float, weights_per_char: float) -> dict[str, Any]:
     A text that is read a few times cannot be learned by heart; then every doubling wants a little
     more, and so does one of the weights there are for each character, of which two are usual.
     Dropping recurrent weights and inputs costs much in the beginning and pays from about twelve
-    readings on. Fitted by eye to runs on War and Peace and tinyshakespeare (README).
+    readings on. Fitted by eye to runs on War and Peace and tinyshakespeare
+    (checkpoints/README.md).
     """
     doublings = math.log2(max(epochs, 1.0) / 2.5)
     wealth = max(-4.0, min(1.0, math.log2(weights_per_char / 2)))

@@ -43,11 +43,14 @@ def test_a_variable_that_two_commands_read_means_the_same_in_both() -> None:
     assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
 
 
-def test_the_readme_says_where_help_and_version_are(call: Call) -> None:
-    levels = {name for name, _ in commands()}
-    assert all(call(*name.split(), "--help")[0] == 0 for name in levels)
+def test_every_command_has_help_and_stands_in_the_readme(call: Call) -> None:
+    names = {name for name, _ in commands()}
+    assert all(call(*name.split(), "--help")[0] == 0 for name in names)
     assert {name for name, option, _ in options() if option == "--version"} == {""}
-    assert "`--help` is there on every level, the version at `charrnn --version`" in README
+    assert "`charrnn COMMAND --help`" in README
+    assert "`charrnn --version`" in README
+    table = README.partition("\n## Commands\n")[2].partition("\n## ")[0]
+    assert {name.split()[0] for name in names if name} == set(re.findall(r"[|,] `(\w+)", table))
 
 
 def test_choices_are_what_there_is() -> None:

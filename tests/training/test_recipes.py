@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,13 @@ def test_a_preset_keeps_within_its_size_and_gives_way_to_what_is_asked(preset: s
     assert (model.hidden, config.lr) == (PRESETS[preset]["hidden"], PRESETS[preset]["lr"])
     model, config = chosen(hidden=64, steps=5)
     assert (model.hidden, config.steps, config.epochs, config.seconds) == (64, 5, 0, 0.0)
-    assert f"`--preset {'|'.join(PRESETS)}`".replace("|", "\\|") in (ROOT / "README.md").read_text()
+
+
+def test_the_presets_are_described_where_training_is() -> None:
+    text = (ROOT / "charrnn/training/README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\d) × (\d+)", text, re.M)
+    described = {name: (int(layers), int(hidden)) for name, layers, hidden in rows}
+    assert described == {n: (p["layers"], p["hidden"]) for n, p in PRESETS.items()}
 
 
 @pytest.mark.parametrize("asked", [
