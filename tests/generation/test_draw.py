@@ -45,7 +45,7 @@ def restrict(p: NDArray[np.float32], **filters: Any) -> NDArray[np.float32]:
 def obvious_restrict(
     p: NDArray[np.float32], top_k: int, top_p: float, min_p: float
 ) -> NDArray[np.float32]:
-    """One row, a full stable sort, one filter after the other."""
+    """One row: sort it all, stably, and apply one filter after the other."""
     order = sorted(range(len(p)), key=lambda i: (-p[i], i))
     kept = order[:top_k] if top_k else order
     if top_p < 1:
@@ -246,7 +246,7 @@ TEMPERATURES = [0.0, 5e-324, 1e-30, 1e-6, 0.8, 1.0, 1e6, 1e30, 1e38, 1e39, 1.7e3
 
 
 def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
-    """A network that says ``logits (V,)`` whatever it reads."""
+    """A network that returns ``logits (V,)`` whatever it reads."""
     config = ModelConfig(len(logits), embedding=8, hidden=8, layers=1)
     weights = {name: np.zeros(shape, np.float32) for name, shape in config.shapes().items()}
     weights["head.bias"] = logits
@@ -254,7 +254,7 @@ def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
 
 
 def both(logits: NDArray[np.float32]) -> Any:
-    """``draw(uniforms (N,), how)``: what NumPy's engine and the compiled one make of ``logits``."""
+    """``draw(uniforms (N,), how)``: the ids that NumPy's and the compiled engine draw."""
     pytest.importorskip("llvmlite", reason="the extra fast is not installed")
     from charrnn.generation.compiled import engine as accelerated
 
@@ -279,7 +279,7 @@ def test_extreme_logits_in_both_engines(name: str) -> None:
             how = SampleConfig(temperature=temperature, **filter)
             slow, fast = drawn(uniforms, how)
             assert set(slow + fast) <= set(range(31))
-            if name != "nothing" and temperature < 1e39:  # beyond, infinite ratios may round
+            if name != "nothing" and temperature < 1e39:  # above, infinite ratios may round
                 assert slow == fast, how
             assert np.isfinite(probabilities(logits, temperature)).all()
             if temperature <= 1e-30 and name in ("one that counts", "infinite"):
@@ -300,7 +300,7 @@ def test_the_compiled_drawing_is_numpys(
     config = SampleConfig(temperature=temperature, **how)
     slow, fast = both(logits)(uniforms, config)
     for u, mine, other in zip(uniforms, slow, fast, strict=True):
-        # on the very edge of a share a last bit decides
+        # at the very edge of a share the last bit decides
         assert other in {mine} | around(logits, u, config)
 
 
@@ -310,7 +310,7 @@ def test_the_compiled_drawing_for_long() -> None:
 
 
 def around(logits: NDArray[np.float32], u: float, config: SampleConfig) -> set[int]:
-    """What is drawn if numbers are a little different."""
+    """The ids that are drawn if the numbers differ a little."""
     drawn = set()
     for change in (1 - 1e-5, 1.0, 1 + 1e-5):
         for top in (1 - 1e-5, 1.0, 1 + 1e-5):
@@ -326,7 +326,7 @@ def around(logits: NDArray[np.float32], u: float, config: SampleConfig) -> set[i
 
 
 def overflowing() -> Checkpoint:
-    """A network of finite weights whose numbers are infinite."""
+    """A network with finite weights whose logits overflow."""
     model = tiny()
     weights = {n: np.copysign(np.float32(1e37), v) for n, v in model.weights.items()}
     # what products of such weights become depends on a processor's order; 3e38 twice is infinite
@@ -336,7 +336,7 @@ def overflowing() -> Checkpoint:
 
 @pytest.fixture(params=["compiled", "numpy"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Which engine the program finds."""
+    """Make the program use this engine."""
     if request.param == "numpy":
         monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     else:
