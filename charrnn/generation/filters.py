@@ -10,9 +10,9 @@ A filter is one function in this file and its declaration:
         return p
 
 Nothing else needs to change: ``SampleConfig(no_vowels=True)`` validates its value, ``charrnn
-sample --no-vowels`` offers it, and every engine applies it. The compiled engine draws with those
-filters alone that are declared ``compiled``; with any other it hands out logits, and NumPy filters
-and draws.
+sample`` has ``--no-vowels``, and every engine applies it. The compiled draw knows only filters
+that are declared ``compiled``; with any other the compiled engine hands out logits, and NumPy
+filters and draws. ``python -m charrnn.cli.reference`` updates the option reference.
 
 Filters apply after the temperature, in the order in which they stand here. A filter that forbids
 characters belongs above those that keep the likeliest, so that these choose among what is allowed.

@@ -61,7 +61,7 @@ class SampleConfig:
         check_declared(self)
 
     def __getattr__(self, name: str) -> Any:
-        """The value of the filter ``name``; that which turns it off where none was given."""
+        """The value of the filter ``name``; if it was not given, the value that disables it."""
         if name in FILTERS:
             return dict(self.filters).get(name, FILTERS[name].off)
         raise AttributeError(f"SampleConfig has no setting {name!r}")

@@ -20,7 +20,7 @@ from charrnn.generation.draw import choose
 from charrnn.generation.filters import FILTERS, Context, sampling_filter
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.textmodel import TextModel
-from tests.support.checkpoints import tiny
+from tests.support.checkpoints import python, tiny
 from tests.support.networks import letters
 
 Array = NDArray[np.float32]
@@ -103,6 +103,28 @@ def test_the_python_interface_takes_a_new_filter() -> None:
     assert not set("aeiou") & set(model.sample(no_vowels=True, length=200))
     with pytest.raises(ConfigError, match="no_vowels is 1: it must be true or false"):
         model.sample(no_vowels=1)
+
+
+PROGRAM = """
+from tests.generation.test_filters import register_no_vowels
+register_no_vowels()
+from charrnn.cli.app import main
+main()
+"""
+
+
+def test_the_command_line_has_the_flag_of_a_new_filter() -> None:
+    shown = " ".join(python(PROGRAM, "sample", "--help").split())
+    assert "--no-vowels Write no vowels. [env var: CHARRNN_NO_VOWELS]" in shown
+    tiny().save("model")
+
+    def text(*more: str, **env: str) -> str:
+        args = ["sample", "model", "--seed=3", "--length=60", "--weight-dtype=float32", *more]
+        return python(PROGRAM, *args, **env)
+
+    register_no_vowels()
+    assert text("--no-vowels") == text(CHARRNN_NO_VOWELS="1") == texts("numpy", no_vowels=True)[0]
+    assert text() == texts("numpy")[0]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
