@@ -23,6 +23,7 @@ _HOMES = {
     "Checkpoint": "charrnn.checkpoint.file",
     "ModelConfig": "charrnn.config",
     "SampleConfig": "charrnn.generation.sample_config",
+    "TextConfig": "charrnn.config",
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
@@ -36,6 +37,7 @@ __all__ = [
     "Checkpoint",
     "ModelConfig",
     "SampleConfig",
+    "TextConfig",
     "TextModel",
     "TrainConfig",
     "Vocab",
@@ -47,7 +49,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from charrnn.checkpoint.file import Checkpoint
-    from charrnn.config import ModelConfig, TrainConfig
+    from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
     from charrnn.generation.sample_config import SampleConfig
     from charrnn.paths import list_checkpoints

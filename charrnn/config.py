@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from charrnn.errors import ConfigError
-from charrnn.settings import MOST, Notation, Settings, setting
+from charrnn.settings import MOST, Notation, Option, Settings, setting
 
 Cell = Literal["lstm", "gru", "rnn-tanh", "rnn-relu"]
 Split = Literal["contiguous", "interleaved"]
@@ -250,6 +250,17 @@ class TrainConfig(Settings):
             raise ConfigError("no budget", "set one of {epochs}, {steps} and {seconds} above 0")
         if len(given) > 1:
             raise ConfigError("more than one budget", "set one of {epochs}, {steps} and {seconds}")
+
+
+START_FROM = Option(
+    name="start_from",
+    kind=str,
+    flag="--from",
+    metavar="CHECKPOINT",
+    absent=None,
+    unset="random weights",
+    help="Start from the weights of a checkpoint.",
+)
 
 
 @dataclass(frozen=True)

@@ -247,11 +247,16 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, **declaration: Any
     return dataclasses.field(default=default, metadata={"declaration": declaration})
 
 
-@cache
 def declared(settings: type, *names: str) -> tuple[Option, ...]:
     """The options that the fields of a dataclass declare: those called ``names``, or all."""
+    options = _declarations(settings)
+    return tuple(options[name] for name in names or options)
+
+
+@cache
+def _declarations(settings: type) -> dict[str, Option]:
     types = get_type_hints(settings)
-    options = {
+    return {
         field.name: Option(
             name=field.name,
             default=None if field.default is dataclasses.MISSING else field.default,
@@ -260,7 +265,6 @@ def declared(settings: type, *names: str) -> tuple[Option, ...]:
         for field in dataclasses.fields(settings)
         if "declaration" in field.metadata
     }
-    return tuple(options[name] for name in names or options)
 
 
 def check_declared(settings: object) -> None:
@@ -270,8 +274,7 @@ def check_declared(settings: object) -> None:
         ConfigError: a value is not allowed.
 
     """
-    kind: Any = type(settings)
-    for option in declared(kind):
+    for option in declared(type(settings)):
         option.check(getattr(settings, option.name))
 
 

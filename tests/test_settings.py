@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 import typer
 
+from charrnn.cli.app import main
 from charrnn.cli.command import Command
 from charrnn.cli.options import takes
+from charrnn.cli.reference import reference
 from charrnn.config import (
     ModelConfig,
     TextConfig,
@@ -19,9 +23,13 @@ from charrnn.config import (
     read_duration,
     write_duration,
 )
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, Interrupted
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import Option, Settings, declared, setting
+from charrnn.text.splits import Parts
+from charrnn.training.rundir.model_card import command as card_command
+from charrnn.training.state import RunSpec, SplitSpec
+from tests.support.checkpoints import charrnn
 
 
 @dataclass(frozen=True)
@@ -226,3 +234,97 @@ def test_help_is_a_sentence(config: Any, found: Option) -> None:
     assert found.help.endswith(".")
     assert found.help[0].isupper()
     assert "Default" not in found.help
+
+
+# --- what is declared once appears everywhere
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """``charrnn train --help``, its line breaks removed."""
+    return " ".join(charrnn("train", "--help").stdout.decode().split())
+
+
+def example(found: Option) -> Any:
+    """A value that is neither the default nor the one that means "not given"."""
+    if found.kind is bool:
+        return not found.default
+    if found.kind is str:
+        return next((c for c in found.allowed[::-1] if c != found.default), "latin-1")
+    if found.kind is int:
+        return int(found.low or 0) + 3
+    return 0.25
+
+
+FOR_TRAINING = [
+    pytest.param(config, found, id=found.name)
+    for config in (ModelConfig, TrainConfig, TextConfig)
+    for found in declared(config)
+    if not found.python_only
+]
+
+
+@pytest.mark.parametrize(("config", "found"), FOR_TRAINING)
+def test_a_setting_is_an_option_with_help_and_a_row_in_the_reference(
+    config: Any, found: Option, page: str
+) -> None:
+    [row] = [line for line in section("train").splitlines() if f"`{found.variable}`" in line]
+    first = found.flag.split("/")[0]
+    assert f"`{first} {found.placeholder}".rstrip().replace("|", "\\|") in row
+    assert found.help in row
+    assert f"{found.flag.replace('/', ' / ')} {found.placeholder}".strip() in page
+    assert found.help in page
+    assert f"[env var: {found.variable}" in page
+
+
+def section(command: str) -> str:
+    """The part of the reference about one command."""
+    return next(s for s in reference().split("\n## charrnn ") if s.startswith(f"{command} "))
+
+
+@pytest.mark.parametrize(("config", "found"), FOR_TRAINING)
+def test_flag_and_variable_set_what_python_calls_so(
+    config: Any, found: Option, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[dict[str, Any]] = []
+
+    def stop(*corpus: str, listener: object, **settings: Any) -> None:
+        passed.append(settings)
+        raise Interrupted(15)
+
+    monkeypatch.setattr("charrnn.cli.train._train", stop)
+    value = example(found)
+    words = found.spell(value)
+    with pytest.raises(SystemExit):
+        main(["train", *words])
+    monkeypatch.setenv(found.variable, str(value) if found.kind is bool else words[1])
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert passed == [{found.name: value}] * 2
+
+
+@pytest.mark.parametrize(("config", "found"), FOR_TRAINING)
+def test_the_command_on_a_card_spells_a_setting_out(config: Any, found: Option) -> None:
+    value = example(found)
+    budget = {} if found.name in ("epochs", "seconds") else {"steps": 1}
+    own: dict[Any, dict[str, Any]] = {
+        ModelConfig: {"vocab_size": 9},
+        TrainConfig: budget,
+        TextConfig: {"split": "contiguous", "val_frac": 0.1, "test_frac": 0.0},
+    }
+    own[config] = {**own[config], found.name: value}
+    text = TextConfig(**own[TextConfig])
+    encoding = "bytes" if text.is_bytes else text.encoding or "utf-8"
+    corpus: Any = SimpleNamespace(name="text.txt", encoding=encoding)
+    parts = Parts((), (), ())
+    cut: Any = SplitSpec(text.split, text.val_frac, text.test_frac)  # type: ignore[arg-type]
+    model, training = ModelConfig(**own[ModelConfig]), TrainConfig(**own[TrainConfig])
+    spec = RunSpec(model, training, corpus, cut, parts, text.max_bytes, "runs/a b")
+    command = card_command(spec)
+    assert command.startswith("charrnn train text.txt --from 'runs/a b' --cell ")
+    assert (shlex.join(found.spell(value)) in command) == found.recorded
+
+
+@pytest.mark.parametrize("name", ["device", "threads"])
+def test_a_card_s_command_says_nothing_of_the_machine(name: str) -> None:
+    assert not declared(TrainConfig, name)[0].recorded

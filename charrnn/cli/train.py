@@ -12,7 +12,7 @@ import typer
 from charrnn import interrupts
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.options import runs, takes
-from charrnn.config import ModelConfig, Preset, TextConfig, TrainConfig
+from charrnn.config import START_FROM, ModelConfig, Preset, TextConfig, TrainConfig
 from charrnn.settings import Option, declared
 
 CORPUS = typer.Argument(
@@ -28,15 +28,6 @@ RESUME = Option(
     excludes=("preset", "start_from"),
     help="Resume the run in --out, or the newest one.",
 )
-START_FROM = Option(
-    name="start_from",
-    kind=str,
-    flag="--from",
-    metavar="CHECKPOINT",
-    complete=runs,
-    unset="random weights",
-    help="Start from the weights of a checkpoint.",
-)
 PRESET = Option(
     name="preset",
     kind=str,
@@ -50,7 +41,7 @@ JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on s
 @takes(
     OUT,
     RESUME,
-    START_FROM,
+    START_FROM.but(complete=runs),
     PRESET,
     *declared(ModelConfig),
     *declared(TrainConfig),

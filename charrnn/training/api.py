@@ -11,13 +11,13 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
-from charrnn.config import Split, TrainConfig, draw_seed
+from charrnn.config import TextConfig, TrainConfig, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.hints import omit
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
-from charrnn.settings import check, check_whole
+from charrnn.settings import check, declared
 from charrnn.text.corpus import Corpus
 from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
@@ -39,7 +39,7 @@ from charrnn.training.recipes import choose, settle
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.rundir.discovery import check_vacant, old_folder
 from charrnn.training.state import FURTHEST, RunSpec
-from charrnn.training.texts import TextChoice, parts_of, reading, stem_of
+from charrnn.training.texts import TextChoice, parts_of, stem_of
 
 
 def train(
@@ -48,12 +48,6 @@ def train(
     resume: bool = False,
     start_from: str | Path | None = None,
     preset: str | None = None,
-    is_bytes: bool = False,
-    encoding: str | None = None,
-    max_bytes: int | None = None,
-    split: Split | None = None,
-    val_frac: float | None = None,
-    test_frac: float | None = None,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Result:
@@ -65,15 +59,9 @@ def train(
         resume: go on with the run in ``out``, or the newest one of this corpus.
         start_from: a checkpoint whose weights to begin with.
         preset: a recipe of ``charrnn.training.recipes``.
-        is_bytes: bytes in place of characters.
-        encoding: how the texts are encoded (default: UTF-8).
-        max_bytes: take the beginning of the text only.
-        split: how validation and test parts are cut (default: contiguous).
-        val_frac: part that validates.
-        test_frac: part that tests, scored once at the end.
         listener: is told what happens.
-        **settings: fields of ``ModelConfig`` and ``TrainConfig``; what is left out is chosen, the
-            seed drawn.
+        **settings: fields of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``. What is omitted
+            is chosen to suit the corpus; the seed is random.
 
     Raises:
         UserError: something asked for cannot be had.
@@ -87,13 +75,10 @@ def train(
     if out is not None and not str(out):  # which would be the current folder
         raise ConfigError("is empty: name a folder", setting="out")
     check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
-    if max_bytes is not None:
-        check_whole("max_bytes", max_bytes, 1)
     out = Path(out) if out is not None else None
-    read = reading(encoding, is_bytes)
-    text = TextChoice(corpus, **read, max_bytes=max_bytes, split=split, val_frac=val_frac,
-                      test_frac=test_frac)  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
+    of_text = {o.name for o in declared(TextConfig)} & settings.keys()
+    text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text})
     if not resume:
         settings.setdefault("seed", draw_seed())
     with interrupts.graceful(), settings_of_torch():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint
-from charrnn.config import Split
+from charrnn.config import TextConfig
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.paths import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
@@ -35,16 +35,22 @@ def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextChoice:
-    """Which text trains, how it is read and how it is split; None: nothing was said of it."""
+class TextChoice(TextConfig):
+    """The texts at ``paths`` (none: the bundled one), how they are read and how they are split."""
 
     paths: tuple[str | Path, ...] = ()
-    is_bytes: bool = False
-    encoding: str | None = None
-    max_bytes: int | None = None
-    split: Split | None = None
-    val_frac: float | None = None
-    test_frac: float | None = None
+
+    @classmethod
+    def of(cls, paths: tuple[str | Path, ...], asked: dict[str, Any]) -> TextChoice:
+        """The texts at ``paths``, treated as ``asked`` for by fields of ``TextConfig``.
+
+        Raises:
+            ConfigError: a value is out of range.
+            CorpusError: there is no such encoding of texts.
+
+        """
+        read = reading(asked.get("encoding"), asked.get("is_bytes", False))
+        return cls(**(asked | read), paths=paths)
 
     def split_spec(self, size: int = 0) -> SplitSpec:
         """How a text of ``size`` characters is split.

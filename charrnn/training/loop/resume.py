@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint
-from charrnn.config import TrainConfig
+from charrnn.config import TextConfig, TrainConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
 from charrnn.hints import omit
+from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.training.events import Listener
 from charrnn.training.loop.checkpointing import environment
@@ -46,8 +47,9 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
         raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
     _check_unchanged(settings, last.config.to_dict() | config)
     beginning = max_bytes if type(max_bytes) is int and max_bytes > 0 else None
-    was = dataclasses.replace(_text_of(encoding, split_spec), max_bytes=beginning)
-    _check_unchanged(_asked(text), _asked(was, of_default=True))
+    fractions = {"val_frac": split_spec.val_frac, "test_frac": split_spec.test_frac}
+    was = {**reading(encoding), **fractions, "split": split_spec.kind, "max_bytes": beginning}
+    _check_unchanged(_asked(text), was)
     if any(budget in settings for budget in BUDGETS):
         config = config | dict.fromkeys(BUDGETS, 0)
     text = dataclasses.replace(text, max_bytes=beginning, **reading(encoding))
@@ -63,18 +65,10 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
     return RunSpec(last.config, config, corpus, split_spec, parts, beginning, start_from)
 
 
-def _text_of(encoding: str, split_spec: SplitSpec) -> TextChoice:
-    text = TextChoice(
-        split=split_spec.kind, val_frac=split_spec.val_frac, test_frac=split_spec.test_frac
-    )
-    return dataclasses.replace(text, **reading(encoding))
-
-
-def _asked(text: TextChoice, of_default: bool = False) -> dict[str, Any]:
-    """What ``text`` says of reading and cutting, as far as it is not what nobody need say."""
-    fields = [f for f in dataclasses.fields(text) if f.name != "paths"]
-    values = {f.name: getattr(text, f.name) for f in fields}
-    return {n: v for n, v in values.items() if of_default or v != getattr(TextChoice(), n)}
+def _asked(text: TextChoice) -> dict[str, Any]:
+    """The settings of ``text`` that were asked for."""
+    options = declared(TextConfig)
+    return {o.name: value for o in options if (value := getattr(text, o.name)) != o.default}
 
 
 def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:

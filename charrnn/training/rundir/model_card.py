@@ -11,8 +11,10 @@ from contextlib import suppress
 from typing import Any
 
 import charrnn
+from charrnn.config import START_FROM, TextConfig
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
+from charrnn.settings import declared
 from charrnn.text.corpus import Corpus
 from charrnn.training.state import RunSpec, TrainingState
 
@@ -53,44 +55,30 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
 
 
 def command(spec: RunSpec) -> str:
-    """The command line that trains such a network, everything that was chosen spelled out."""
-    model, config, corpus, split = spec.model, spec.training, spec.corpus, spec.split
-    values: dict[str, Any] = {
-        "from": spec.start_from,
-        "max-bytes": spec.max_bytes,
-        "cell": model.cell,
-        "size": model.hidden,
-        "layers": model.layers,
-        "embedding": model.embedding,
-        "batch": config.batch,
-        "window": config.window,
-        "lr": config.lr,
-        "dropout": config.dropout,
-        "input-dropout": config.input_dropout,
-        "weight-dropout": config.weight_dropout,
-        "ema": config.ema,
-        "patience": config.patience,
-        "split": split.kind,
-        "val-frac": split.val_frac,
-        "test-frac": split.test_frac,
-        "epochs": config.epochs or None,
-        "steps": config.steps or None,
-        "time": _plain(config.seconds) + "s" if config.seconds else None,
-        "precision": None if config.precision == "auto" else config.precision,
-        "seed": config.seed,
-    }
-    texts = [] if _is_bundled(corpus) else corpus.name.split(" + ")
-    words = ["charrnn", "train", *map(_as_argument, texts)]
-    for name, value in values.items():
-        words += [] if value is None else [f"--{name}", str(value)]
-    words += [] if config.fit_temperature else ["--no-fit-temperature"]
-    words += ["--sum-layers" if model.sum_layers else "--last-layer"]
-    words += ["--lines"] if config.lines else []
-    if corpus.encoding == "bytes":
-        words.append("--bytes")
-    elif corpus.encoding != "utf-8":
-        words += ["--encoding", corpus.encoding]
+    """The command line that trains such a network, everything that was chosen spelled out.
+
+    Settings that describe the machine (device, threads) are omitted.
+    """
+    texts = [] if _is_bundled(spec.corpus) else spec.corpus.name.split(" + ")
+    words = ["charrnn", "train", *map(_as_argument, texts), *START_FROM.spell(spec.start_from)]
+    for settings in (spec.model, spec.training, _text_config(spec)):
+        for option in declared(type(settings)):
+            if option.recorded and not option.python_only:
+                words += option.spell(getattr(settings, option.name))
     return shlex.join(words)
+
+
+def _text_config(spec: RunSpec) -> TextConfig:
+    """How the text of a run was read and split."""
+    encoding = spec.corpus.encoding
+    return TextConfig(
+        is_bytes=encoding == "bytes",
+        encoding=None if encoding in ("bytes", "utf-8") else encoding,
+        max_bytes=spec.max_bytes,
+        split=spec.split.kind,
+        val_frac=spec.split.val_frac,
+        test_frac=spec.split.test_frac,
+    )
 
 
 def _as_argument(text: str) -> str:
@@ -98,11 +86,6 @@ def _as_argument(text: str) -> str:
     if text == "standard input":
         return "-"
     return f"./{text}" if text.startswith("-") else text
-
-
-def _plain(value: float) -> str:
-    """A number without an exponent."""
-    return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 def _is_bundled(corpus: Corpus) -> bool:

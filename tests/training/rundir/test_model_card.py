@@ -10,7 +10,8 @@ import pytest
 import charrnn
 from charrnn.checkpoint import file as checkpoint
 from charrnn.cli.app import main
-from charrnn.training.rundir.model_card import _as_argument, _plain
+from charrnn.config import write_duration
+from charrnn.training.rundir.model_card import _as_argument
 from tests.support.processes import TEXT
 from tests.support.runs import run, same, tensors
 
@@ -59,4 +60,4 @@ def test_the_command_in_the_card_names_where_a_run_began_and_how_much_it_read(
     ("plain.txt", 0.00001, ["plain.txt", "0.00001s"]),
 ])  # fmt: skip
 def test_the_card_s_command_can_be_typed(name: str, seconds: float, words: list[str]) -> None:
-    assert [_as_argument(name), f"{_plain(seconds)}s"] == words
+    assert [_as_argument(name), write_duration(seconds)] == words
