@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
-from charrnn.bench.machine import read_bandwidth
+from charrnn.bench import machine
 from charrnn.bench.sampling import Case, char_flops, measure, step_bytes
 from charrnn.bench.training import VOCABULARY, bench_training, flops_per_char
 from charrnn.config import ModelConfig, TrainConfig
@@ -27,26 +27,41 @@ TRAIN = {
 }  # fmt: skip
 
 
+RATIOS = {
+    "ratio": ("chars_per_second", "reference_chars_per_second"),
+    "ratio_alone": ("chars_per_second", "reference_alone_chars_per_second"),
+    "best_eager_ratio": ("chars_per_second", "best_eager_chars_per_second"),
+    "ceiling_chars_per_second": ("read_bytes_per_second", "bytes_per_step"),
+    "fraction_of_ceiling": ("chars_per_second", "ceiling_chars_per_second"),
+    "first_character_of_import_torch": ("first_character_s", "import_torch_s"),
+}
+
+
 def test_sampling() -> None:
     found = measure(Case(2, 32), rounds=1).to_dict()
     assert found["case"] == "2 x 32"
     assert found["weight_dtype"] == "int8"
-    assert all(0 < found[name] < math.inf for name in SAMPLE)
-    own = found["chars_per_second"]
-    assert found["ratio"] == pytest.approx(own / found["reference_chars_per_second"])
-    assert found["best_eager_ratio"] == pytest.approx(own / found["best_eager_chars_per_second"])
+    assert found.keys() >= SAMPLE
+    assert found["bytes_per_step"] == step_bytes(Case(2, 32).config, "int8")
+    for name, (upper, lower) in RATIOS.items():
+        assert found[name] == pytest.approx(found[upper] / found[lower]), name
+    assert 20 < found["peak_memory_mb"] < 2000  # of a process with NumPy, in megabytes
 
 
 def test_training() -> None:
     config, settings = ModelConfig(VOCABULARY, hidden=32), TrainConfig(steps=1, batch=8, window=16)
     found = bench_training(config, settings, turns=1, turn_s=0.02, product=64).to_dict()
     assert found.keys() >= TRAIN
-    autocast = found.pop("autocast_chars_per_second"), found.pop("autocast_ratio")
-    assert all(value is None or float(str(value)) > 0 for value in autocast)
     figures = {name: value for name, value in found.items() if isinstance(value, float)}
-    assert all(0 < value < math.inf for value in figures.values())
-    ratio = figures["chars_per_second"] / figures["reference_chars_per_second"]
-    assert figures["ratio"] == pytest.approx(ratio, abs=1e-3)
+    own, ceiling = figures["chars_per_second"], figures["matmul_flops"]
+    assert figures["ratio"] == pytest.approx(own / figures["reference_chars_per_second"], rel=2e-3)
+    wanted = own * flops_per_char(config) / ceiling
+    assert figures["fraction_of_matmul"] == pytest.approx(wanted, rel=2e-3, abs=1e-4)
+    if found["autocast_ratio"] is None:  # a processor without bfloat16
+        assert found["autocast_chars_per_second"] is None
+    else:
+        wanted = own / figures["autocast_chars_per_second"]
+        assert figures["autocast_ratio"] == pytest.approx(wanted, rel=2e-3)
 
 
 def test_the_products_of_a_training_step() -> None:
@@ -88,5 +103,37 @@ def test_a_step_reads_its_weights() -> None:
     assert Case(3, 64).config.layers == 3
 
 
-def test_reading_is_faster_than_nothing() -> None:
-    assert read_bandwidth(1 << 20, 2) > 0
+def test_bandwidth_is_bytes_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def half_a_second(reader: machine.Reader, repeats: int) -> float:
+        read.append(reader.bytes)
+        return 0.5
+
+    monkeypatch.setattr(machine, "median_seconds", half_a_second)
+    assert machine.read_bandwidth(1 << 20, 2) == 2 * (512 << 20)  # a MiB, 512 times
+    assert read == [512 << 20] * 2  # by one thread, then by two
+
+
+def test_the_reading_loop_reads_every_float() -> None:
+    """It leaves its sums, of ones, at the beginning of what it read."""
+    pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+    read = machine._reading()
+    assert read is not None
+    (floats,) = machine.Reader(3 * 4 * machine.STEP, threads=1)._parts
+    floats[:] = 1
+    read(floats.ctypes.data, len(floats))
+    sums = floats[floats > 1]
+    assert sums.sum() == len(floats)
+    assert len(set(sums)) == 1
+
+
+def test_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+
+    def work() -> None:
+        now[0] += 0.02
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    assert machine.seconds(work, least=0.05) == pytest.approx(0.02)
+    assert machine.seconds(work, least=0.0) == pytest.approx(0.02)  # at least one

@@ -41,8 +41,9 @@ def test_a_line_of_which_nothing_is_counted_has_no_figure(call: Call) -> None:
     Path("text.txt").write_text("\nthe old\n")
     args = ["score", "text.txt", "--model", "novel", "--per-line"]
     first, second = call(*args)[1].splitlines()
+    counted = json.loads(call(*args, "--json")[1].splitlines()[1])
     assert first == "-\t"
-    assert float(second.split("\t")[0]) > 0
+    assert second == f"{counted['nats_per_char']:.4f}\tthe old"
     assert call(*args, "--color")[1].startswith("-\t")
     row = json.loads(call(*args, "--json")[1].splitlines()[0])
     nothing = dict.fromkeys(["nats_per_char", "bits_per_char", "perplexity"])

@@ -342,7 +342,7 @@ def test_a_terminal_that_is_closed_saves_the_run(tmp_path: Path) -> None:
     terminal.read_until(b"loss ")
     os.close(terminal.master)
     assert terminal.process.wait(PROMISED_S) == 129
-    assert step_of(last_of(tmp_path / "run")) > 0
+    assert step_of(last_of(tmp_path / "run")) >= 1
     assert left_over(tmp_path / "run") == []
 
 

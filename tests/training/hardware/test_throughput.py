@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -23,26 +24,36 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But not what other work had made small."""
-    first = rates.matmul_throughput(torch.float32)
-    assert first > 0
-    assert fresh.is_file()
-    for reading, known in ((0.5, 1.0), (1.05, 1.0), (1.5, 1.5), (1.0, 1.5)):
-        monkeypatch.setattr(rates, "_measure", lambda *_, reading=reading: reading * first)
-        assert rates.matmul_throughput(torch.float32) == known * first
-    assert [*json.loads(fresh.read_text()).values()] == [1.5 * first]
+    readings = ((1.0, 1.0), (0.5, 1.0), (1.05, 1.0), (1.5, 1.5), (1.0, 1.5))
+    for reading, known in readings:
+        monkeypatch.setattr(rates, "_measure", lambda *_, reading=reading: reading * 1e11)
+        assert rates.matmul_throughput(torch.float32) == known * 1e11
+        assert [*json.loads(fresh.read_text()).values()] == [known * 1e11]
+
+
+def test_a_throughput_is_operations_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the fastest product but the first, in which memory is made ready."""
+    times = iter([0.0, 0.001, 1.0, 1.5, 2.0, 2.25, *(t / 2 for t in range(6, 14))])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    assert rates._measure(torch.float32, rates.CPU) == 2 * rates.CPU_SIZE**3 / 0.25
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": -1}'])
-def test_a_damaged_memory_is_measured_again(fresh: Path, text: str) -> None:
+def test_a_damaged_memory_is_measured_again(
+    fresh: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh.write_text(text)
-    assert rates.matmul_throughput(torch.float32) > 0
-    assert "float32" in fresh.read_text()
+    monkeypatch.setattr(rates, "_measure", lambda *_: 1e11)
+    assert rates.matmul_throughput(torch.float32) == 1e11
+    (name,) = json.loads(fresh.read_text())
+    assert "float32" in name
 
 
 def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (fresh.parent / "file").write_text("in the way")
     monkeypatch.setenv("CHARRNN_CACHE", str(fresh.parent / "file"))
-    assert rates.matmul_throughput(torch.float32) > 0
+    monkeypatch.setattr(rates, "_measure", lambda *_: 1e11)
+    assert rates.matmul_throughput(torch.float32) == 1e11
     assert cache_folder().is_file()
 
 
