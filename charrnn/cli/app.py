@@ -1,4 +1,4 @@
-"""The program: its commands, and what becomes of errors."""
+"""The program: its commands, and how errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charrnn.errors import CharRNNError, said_by
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
-_VARIABLE = re.compile(r" \(env var: '\w+'\)")  # typer names it, whoever was wrong
+_VARIABLE = re.compile(r" \(env var: '\w+'\)")  # typer adds it even where a flag is at fault
 STOPPED = {128 + signum for signum in SIGNALS}
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
-# what each does, short enough for a terminal of 60 columns
+# a summary of each, short enough for a terminal of 60 columns
 for name, run, gist in (
     ("train", train.train, "Train on a text and keep the best network."),
     ("sample", sample.sample, "Generate text in the style of a corpus."),
@@ -59,12 +59,12 @@ def options(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the program and leave with its exit code."""
+    """Run the program and exit with its code."""
     _replace_closed_streams()
     _speak_utf8()
     code = _run(args)
     if code in STOPPED and args is None:
-        os._exit(code)  # what a command leaves in stdout's buffer then, nobody may ever read
+        os._exit(code)  # nobody may ever read what is left in the buffer of stdout
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -76,7 +76,7 @@ def main(args: list[str] | None = None) -> None:
     except OSError:
         _let_go(sys.stderr)
     if code and args is None:
-        # all is said; to take torch apart lasts, and another signal would find it half gone
+        # nothing is left to do; unloading torch takes time in which another signal could strike
         os._exit(code)
     if code == PIPE_EXIT:
         _let_go(sys.stdout)
@@ -84,7 +84,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _let_go(stream: TextIO) -> None:
-    """What is left in the buffer of ``stream`` has nowhere to go: not even an error at exit."""
+    """Discard what is left in the buffer of ``stream``, so that it causes no error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -102,7 +102,7 @@ def _run(args: list[str] | None) -> int:
     except SystemExit as error:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
-        sys.stdout, sys.stderr = streams  # typer wraps them, and would leave with 1
+        sys.stdout, sys.stderr = streams  # typer has wrapped them, and would exit with 1
         return PIPE_EXIT
     except Exception as error:
         if os.environ.get("CHARRNN_DEBUG") == "1":
@@ -111,18 +111,18 @@ def _run(args: list[str] | None) -> int:
 
 
 def _usage(error: typer.TyperException) -> int:
-    describe = getattr(error, "format_message", error.__str__)  # names option and variable
+    describe = getattr(error, "format_message", error.__str__)  # it names option and variable
     text, context = describe(), getattr(error, "ctx", None)
     if context is None:
         return _fail(text, error.exit_code)
-    if text.startswith("Usage: "):  # a command that needs another behind it
+    if text.startswith("Usage: "):  # a group without a command
         with suppress(OSError):
             sys.stderr.write(text + "\n")
         return error.exit_code
     param = getattr(error, "param", None)
     if param is None or not is_from_environment(context, param):
         text = _VARIABLE.sub("", text)
-    text = text.replace("\n\t", " ").rstrip(".?")  # choices stand on lines of their own
+    text = text.replace("\n\t", " ").rstrip(".?")  # choices come on lines of their own
     return _fail(f"{text}; {context.command_path} -h shows the usage", error.exit_code)
 
 
@@ -131,12 +131,12 @@ def _report(error: Exception) -> int:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         return _fail(f"{error}{notes}", error.exit_code)
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-        return _fail("that needs torch, which is not installed: pip install torch", 1)
+        return _fail("this needs torch, which is not installed: pip install torch", 1)
     if isinstance(error, OSError):
         full = "cannot write to standard output" if error.errno in FULL else ""
         return _fail(said_by(error, full), 1)
     words = str(error).lower()
-    # as torch says it, and NVIDIA's libraries
+    # the words of torch, and of NVIDIA's libraries
     signs = "can't allocate memory", "out of memory", "alloc_failed"
     if isinstance(error, MemoryError) or any(sign in words for sign in signs):
         return _fail("out of memory: train with a smaller --size, --batch or --window", 1)
@@ -150,7 +150,7 @@ def _trace() -> None:
     from charrnn.console import harmless
 
     with suppress(OSError):
-        sys.stderr.write(harmless(traceback.format_exc()))  # it quotes what files and arguments say
+        sys.stderr.write(harmless(traceback.format_exc()))  # it quotes files and arguments
 
 
 def _fail(text: str, code: int) -> int:
@@ -161,14 +161,14 @@ def _fail(text: str, code: int) -> int:
 
 
 def _replace_closed_streams() -> None:
-    """The null device for a stream that was closed (``>&-``): no file may take its number."""
+    """Open the null device for closed streams (``>&-``), lest a file take their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _speak_utf8() -> None:
-    """UTF-8 on stdout and stderr, whatever the locale says."""
+    """Use UTF-8 on stdout and stderr, whatever the locale."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")

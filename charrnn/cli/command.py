@@ -1,4 +1,4 @@
-"""A command of the program: its help page, and complaints in the words of whoever typed it."""
+"""A command of the program: its help page, and errors that name options as they are typed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from charrnn.errors import CharRNNError, UserError
 from charrnn.settings import Option
 
 _COMMANDS = {"list_checkpoints": "ls"}  # functions whose command has another name
-_UNBROKEN = "\xa0"  # a space at which no line is broken; the page gets plain ones
+_UNBROKEN = "\xa0"  # a space at which no line breaks; the page gets plain ones
 _NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
 
 
 class Command(TyperCommand):
-    """A command whose complaints name its options, and the variables that set them."""
+    """A command whose errors name its options, and the environment variables that set them."""
 
     @property
     def options(self) -> dict[str, Option]:
@@ -26,7 +26,7 @@ class Command(TyperCommand):
         return options_of(self.callback)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run it."""
+        """Run the command."""
         overruled = self._prefer_flags(ctx)
         try:
             return super().invoke(ctx)
@@ -39,7 +39,7 @@ class Command(TyperCommand):
             raise
 
     def _prefer_flags(self, ctx: typer.Context) -> set[str]:
-        """Ignore variables of options that a typed one excludes; the names of those options."""
+        """Ignore the variables of options that a typed option excludes; return their names."""
         typed = {str(p.name) for p in self.params if _is_typed(ctx, p)}
         overruled = {
             str(param.name)
@@ -50,7 +50,7 @@ class Command(TyperCommand):
         return overruled
 
     def _rivals(self, name: str) -> set[str]:
-        """The options that cannot be given together with ``name``."""
+        """The options that exclude ``name`` or are excluded by it."""
         own = self.options[name].excludes if name in self.options else ()
         return {*own, *(other for other, o in self.options.items() if name in o.excludes)}
 
@@ -67,7 +67,7 @@ class Command(TyperCommand):
         formatter.buffer = [text.replace(_UNBROKEN, " ") for text in formatter.buffer]
 
     def _record(self, ctx: Any, param: Any) -> tuple[str, str] | None:
-        """Names and meaning of ``param`` as the help page lists them, with the range."""
+        """Names and help of ``param``, with the range of its values."""
         record: tuple[str, str] | None = param.get_help_record(ctx)
         limits = self.options[param.name].limits if param.name in self.options else ""
         if record and limits:
@@ -103,7 +103,7 @@ def options_of(command: Any) -> dict[str, Option]:
 
 
 def is_from_environment(ctx: typer.Context, param: Any) -> bool:
-    """Whether a variable set ``param``."""
+    """Whether an environment variable set ``param``."""
     source = ctx.get_parameter_source(param.name)
     return source is not None and source.name == "ENVIRONMENT"
 
@@ -114,7 +114,7 @@ def _is_typed(ctx: typer.Context, param: Any) -> bool:
 
 
 def _unbroken(text: str) -> str:
-    """``text`` whose last bracket, which lists variable, default and range, keeps parts whole."""
+    """``text`` with unbreakable parts in its last bracket, which lists variable and range."""
     if not text.endswith("]"):
         return text
     words, bracket, facts = text.rpartition("[")

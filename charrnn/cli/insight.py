@@ -62,10 +62,10 @@ def insight(
     unknown: Unknown = "error",
     encoding: str | None = None,
 ) -> None:
-    """Make a page that shows what a network learned, and print its path.
+    """Make a page of what a network learned, and print its path.
 
-    How it learned, which characters of a text surprised it, how much it copies, which single units
-    follow quotation marks, lines or words, and how it sees the characters.
+    It shows the losses in training, which characters of a text surprised the network, how much it
+    copies, which units track quotation marks, lines or words, and a map of the characters.
     """
     from charrnn import interrupts
     from charrnn.console import note
@@ -94,7 +94,7 @@ def insight(
             assert seed is not None  # it was drawn above
             ids = _written(model, seed, most)
         history = History(**losses(model.path.with_name(METRICS)))
-        copied = _copied(model, ids, corpus)  # first: a wrong corpus is said at once
+        copied = _copied(model, ids, corpus)  # first, to report a wrong corpus at once
         traced = trace(model.checkpoint, ids)
         made = page(name, model.checkpoint, traced, history, copied, source).encode()
         interrupts.check()
@@ -104,20 +104,20 @@ def insight(
 
 
 def _name(path: Path) -> str:
-    """What the page is called after: the run, or a file that goes by a name of its own."""
+    """The name of the run, or of a file that has a name of its own."""
     own = path.name not in (BEST, LAST)
     return path.stem if own else path.resolve().parent.name or path.stem
 
 
 def _write(out: Path, made: bytes) -> None:
-    """Put the page where it was asked for, and say where."""
+    """Write the page, and print its path."""
     from charrnn.atomic_io import write_atomic
 
     if str(out) == "-":
         sys.stdout.buffer.write(made)
         return
     place = out.resolve() if out.is_symlink() else out
-    if place.exists() and not place.is_file():  # a device, or a pipe: nothing may take its place
+    if place.exists() and not place.is_file():  # a device or a pipe must not be replaced
         place.write_bytes(made)
     else:
         write_atomic(place, [made])
@@ -126,12 +126,12 @@ def _write(out: Path, made: bytes) -> None:
 
 def _written(model: TextModel, seed: int, length: int) -> Ids:
     config = SampleConfig(length=length, seed=seed)
-    pieces = model.stream("", config, lines=False)  # the bytes that were drawn, whatever they are
+    pieces = model.stream("", config, lines=False)  # as bytes, which need not be UTF-8
     return model.vocab.encode(b"".join(piece for piece, _ in pieces))
 
 
 def _copied(model: TextModel, ids: Ids, corpus: Path | None) -> dict[str, Copies]:
-    """What of ``ids`` stands in what was trained on; nothing if that is not at hand or named."""
+    """How much of ``ids`` is in the training text; empty if that is neither cached nor named."""
     from charrnn.insight.novelty import compare
 
     try:
@@ -146,14 +146,14 @@ def _copied(model: TextModel, ids: Ids, corpus: Path | None) -> dict[str, Copies
 def _read(
     model: TextModel, file: str, encoding: str, unknown: Unknown, most: int
 ) -> tuple[Ids, str]:
-    """The ids of the first ``most`` characters of a text, and what it is called."""
+    """The ids of the first ``most`` characters of a text, and its name."""
     from charrnn.console import note
 
     source, raw = "standard input" if file == "-" else file, read_text(file)
     with naming(source):
         text = model.read(raw, encoding)
         if len(text) > most:
-            note(f"{source}: its first {most:,} characters are read")
+            note(f"{source}: reading the first {most:,} characters only")
             text = text[:most]
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             note(titled(source, omissions))

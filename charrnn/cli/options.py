@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, get_args, get_type_hints
@@ -22,7 +22,7 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
 from charrnn.settings import Option, declared
 
-DEVICE_BYTES = 1 << 20  # that a device may give before it counts as endless
+DEVICE_BYTES = 1 << 20  # a device that gives more counts as endless
 
 
 def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -31,43 +31,44 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
         @takes(OUT, *declared(ModelConfig), QUIET)
         def train(corpus: list[str] = CORPUS, *, quiet: bool = False, **settings: Any) -> None:
 
-    typer finds a command's parameters in the signature of its function. The function that is
-    returned has a signature with the arguments of ``command`` and one parameter for each option.
-    When typer calls it, it calls ``command`` with the values of those options that were given, by
-    their Python names; for all others the defaults of ``command`` hold, and they are what the help
-    page shows.
+    typer reads a command's parameters from the signature of its function, so the function that is
+    returned has a signature with all of them. It calls ``command`` with the values that were given
+    on the command line or in the environment, by their Python names. For everything else the
+    defaults of ``command`` hold; the help page shows them.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own, hints = inspect.signature(command).parameters, get_type_hints(command)
-        shown = [_with_default(option, own) for option in options if not option.python_only]
-        by_name = {option.name: option for option in shown}
+        own = inspect.signature(command).parameters
+        shown = {o.name: _with_default(o, own) for o in options if not o.python_only}
 
         @functools.wraps(command)
-        def run(**given: Any) -> None:
-            arguments = {name: value for name, value in given.items() if name not in by_name}
-            values = {
-                name: _value(option, given[name])
-                for name, option in by_name.items()
-                if _is_given(option, given[name])
-            }
-            command(**arguments, **values)
+        def run(**found: Any) -> None:
+            values = {name: _value(shown[name], found.pop(name)) for name in shown}
+            given = {name: value for name, value in values.items() if value is not None}
+            command(**found, **given)  # what is left in found are the arguments
 
-        keyword, positional = (
-            inspect.Parameter.KEYWORD_ONLY,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        )
-        parameters = [
-            *(p.replace(annotation=hints[p.name]) for p in own.values() if p.kind is positional),
-            *(inspect.Parameter(o.name, keyword, default=_typer_option(o), annotation=_typed_as(o))
-              for o in shown),
-        ]  # fmt: skip
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
-        run.options = by_name  # type: ignore[attr-defined]  # for charrnn.cli.command
+        signature = _signature(command, shown.values())
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        run.options = shown  # type: ignore[attr-defined]  # charrnn.cli.command reads them
         return run
 
     return decorate
+
+
+def _signature(command: Callable[..., None], options: Iterable[Option]) -> inspect.Signature:
+    """The arguments of ``command``, and a parameter for each option, as typer wants them."""
+    hints, keyword = get_type_hints(command), inspect.Parameter.KEYWORD_ONLY
+    arguments = [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in inspect.signature(command).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    parameters = [
+        inspect.Parameter(o.name, keyword, default=_typer_option(o), annotation=_typed_as(o))
+        for o in options
+    ]
+    return inspect.Signature([*arguments, *parameters])
 
 
 def _with_default(option: Option, parameters: Mapping[str, inspect.Parameter]) -> Option:
@@ -78,27 +79,24 @@ def _with_default(option: Option, parameters: Mapping[str, inspect.Parameter]) -
     return option.but(default=parameter.default)
 
 
-def _is_given(option: Option, found: Any) -> bool:
-    """Whether typer found a value; a switch that can only be turned on is never given as off."""
-    switch = option.kind is bool and "/" not in option.flag
-    return bool(found) if switch else found is not None
-
-
 def _value(option: Option, found: Any) -> Any:
-    """What typer found on the command line or in the environment, as the setting's value."""
+    """What typer found on the command line or in the environment as a value; None: nothing."""
+    if option.kind is bool:
+        can_be_off = "/" in option.flag  # --on/--off
+        return found if can_be_off else found or None
     if option.repeated:
-        return tuple(option.parse(text) for text in found)
-    return found if option.kind is bool else option.parse(found)
+        return tuple(map(option.parse, found)) if found else None
+    return None if found is None else option.parse(found)
 
 
 def _typed_as(option: Option) -> Any:
-    """The type by which typer knows a switch, a text, or a list of texts."""
+    """The type that typer needs to know: a switch, a text, or a list of texts."""
     return list[str] if option.repeated else bool if option.kind is bool else str
 
 
 def _typer_option(option: Option) -> Any:
-    """typer's form of ``option``; its default is None, by which ``takes`` knows what was given."""
-    default = "" if option.default_text == "off" else option.default_text  # as of any switch
+    """``option`` for typer. Its default is None there, which shows what was not given."""
+    default = "" if option.default_text == "off" else option.default_text  # true of any switch
     return typer.Option(
         None,
         option.flag,
@@ -116,22 +114,22 @@ def _choices_of(option: Option) -> Callable[[str], list[str]]:
 
 
 def whole_variable(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
-    """What may be repeated on the command line is one text in a variable, spaces and all."""
+    """One text, spaces included, from the variable of an option that may be repeated."""
     variable = str(param.envvar)
     return [os.environ[variable]] if is_from_environment(ctx, param) else value
 
 
 def path(text: str) -> Path:
-    """A path; an empty one, which would be the current folder, is a slip."""
+    """A path. An empty one is refused: it would be the current folder."""
     if not text:
         raise typer.BadParameter("the path is empty.")
     return Path(text)
 
 
 def runs(incomplete: str) -> list[str]:
-    """Names of checkpoints that begin so, for a shell to complete: the user's own, the bundled."""
+    """Names of checkpoints that begin with ``incomplete``: the user's own, then the bundled."""
     found = [path.parent.name for path in (*own_checkpoints(), *bundled_checkpoints())]
-    # others would need quotes, which typer does not set: a shell would run what is in them
+    # other names need quotes, which typer does not add: a shell would run what they contain
     plain = [name for name in found if re.fullmatch(r"[\w.][\w.-]*", name)]
     return [name for name in dict.fromkeys(plain) if name.startswith(incomplete)]
 
@@ -165,7 +163,7 @@ def read_text(path: str | Path) -> bytes:
     """The bytes of a text; ``-`` is standard input.
 
     Raises:
-        CorpusError: it cannot be read, or never ends.
+        CorpusError: it cannot be read, or is endless.
 
     """
     if str(path) == "-":
@@ -189,16 +187,16 @@ def _whole(file: IO[bytes], name: str) -> bytes:
 
 
 def _is_device(file: IO[bytes]) -> bool:
-    """Whether ``file`` is something like ``/dev/zero``, not a terminal, where somebody types."""
+    """Whether ``file`` is a device such as ``/dev/zero``, but not a terminal."""
     try:
         return stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty()
-    except (OSError, ValueError):  # not a file of the system's
+    except (OSError, ValueError):  # it has no file descriptor
         return False
 
 
 @contextmanager
 def naming(text: str) -> Iterator[None]:
-    """Within this block, errors about a text are ``titled`` with its name."""
+    """Put the name of a text before the errors about it that this block raises."""
     try:
         yield
     except (CorpusError, UnknownCharacterError) as error:
@@ -207,5 +205,5 @@ def naming(text: str) -> Iterator[None]:
 
 
 def titled(name: str, message: str) -> str:
-    """What is said about the text ``name``, if it has one."""
+    """``message`` about the text ``name``, which may be empty."""
     return f"{name}: {message}" if name else message

@@ -1,4 +1,4 @@
-"""Generated text on its way out: raw into a pipe, harmless on a terminal, in pieces or blocks."""
+"""Writing generated text: raw into a pipe, with control characters escaped on a terminal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from charrnn.console import harmless, one_line
 
 Escape = Literal["auto", "always", "never"]
 
-BLOCK = 1 << 13  # bytes that a pipe's text waits for at most
+BLOCK = 1 << 13  # bytes: the largest block written to a pipe
 
 
 def is_escaped(stream: TextIO, escape: Escape) -> bool:
-    """Whether control characters are written out on ``stream``."""
+    """Whether control characters are escaped on ``stream``."""
     return escape == "always" or (escape == "auto" and stream.isatty())
 
 
 class TextWriter:
-    """Writes samples to ``stream``: a terminal gets each piece at once, a pipe gets blocks.
+    """Writes samples to ``stream``: each piece at once to a terminal, in blocks to a pipe.
 
-    A pipe's first piece goes at once too, for a reader that wants no more, and blocks then double.
-    Bytes go down a pipe untouched. Where control characters are to be written out (``escape``:
-    ``auto`` means on a terminal), the bytes are read as UTF-8 first.
+    The first piece goes to a pipe at once too, for readers that want no more; then blocks double
+    in size. A pipe gets the bytes as they are. Where control characters are escaped (``escape``;
+    ``auto`` does so on a terminal), the bytes are decoded as UTF-8 first.
     """
 
     def __init__(self, stream: TextIO, escape: Escape) -> None:
@@ -34,7 +34,7 @@ class TextWriter:
         self._out = stream.buffer
         self._harmless = is_escaped(stream, escape)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""  # a carriage return, which a newline that follows makes harmless
+        self._held = ""  # a carriage return, harmless if a newline follows
         self._waiting = bytearray()
         self._block = 1
         self._torn = False
@@ -45,15 +45,15 @@ class TextWriter:
         self._write(self._shown(piece) if self._harmless else piece)
 
     def end_sample(self, between: bytes) -> None:
-        """Finish a sample, and write ``between`` after it."""
+        """End a sample and write ``between`` after it."""
         if self._harmless:
             self._write(self._shown(b"", final=True))
         self._write(between)
 
     def end(self) -> None:
-        """Write what waits; a terminal's prompt then begins on a line of its own.
+        """Write what is buffered, and end the line on a terminal.
 
-        Nothing where a write was broken off: its reader may never read again.
+        Does nothing after an interrupted write, whose reader may never read again.
         """
         if self._torn:
             return
@@ -75,19 +75,19 @@ class TextWriter:
             self._flush()
 
     def _flush(self) -> None:
-        with interrupts.at_once():  # a reader may keep us waiting
+        with interrupts.at_once():  # the reader may be slow
             self._torn = True
             self._drain()
             self._torn = False
 
     def _drain(self) -> None:
-        # without a buffer (PYTHONUNBUFFERED) a write may take a part only: after a stop, say
+        # unbuffered (PYTHONUNBUFFERED), a write may be partial, for instance after SIGSTOP
         while self._waiting:
             del self._waiting[: self._out.write(bytes(self._waiting)) or 0]
         self._out.flush()
 
 
 def print_path(path: Path) -> None:
-    """A path as a line on stdout: a pipe gets the very bytes, which need not be UTF-8."""
+    """Print a path on a line. A pipe gets its exact bytes, which need not be UTF-8."""
     shown = one_line(str(path)).encode("utf-8", "backslashreplace")
     sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")

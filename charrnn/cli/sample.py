@@ -81,9 +81,9 @@ def sample(
     raw, source = _prime(prime, prime_file)
     model = load(checkpoint, weight_dtype=weight_dtype)
     encoding = model.encoding(encoding)
-    # whatever can be wrong is found before anything is written
+    # find every error before anything is written
     with naming(source):
-        text = model.read(raw, encoding) if source else raw  # what was typed is UTF-8
+        text = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         omissions = model.vocab.omissions(text, config.unknown)
     if json:
         texts = model.samples(text, config, lines=lines or None)
@@ -100,23 +100,23 @@ def sample(
     try:
         with interrupts.graceful():
             write()
-    except Interrupted as error:  # what was drawn is out; there is nothing to say
+    except Interrupted as error:  # the text so far is written; nothing to report
         raise typer.Exit(error.exit_code) from None
 
 
 def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
-    """The text to go on from, and what it is called where it is not in plain sight."""
+    """The text to continue, and its name; typed text has none."""
     if file is not None:
         if prime:
             raise ConfigError("--prime and --prime-file: give one of them")
         return read_text(file), "standard input" if str(file) == "-" else str(file)
     if prime == "-":
         return read_text(prime), "standard input"
-    return os.fsencode(prime), ""  # the bytes as they were typed
+    return os.fsencode(prime), ""  # the bytes that were typed
 
 
 def _typed(text: str) -> str:
-    """An argument as UTF-8, whatever the locale."""
+    """An argument decoded as UTF-8, whatever the locale."""
     return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
@@ -128,7 +128,7 @@ def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape) -> N
     escaped = is_escaped(sys.stdout, escape)
     for index, text in enumerate(texts):
         line = {"index": index, "seed": config.seed, "text": text}
-        with interrupts.at_once():  # a reader may keep us waiting
+        with interrupts.at_once():  # the reader may be slow
             sys.stdout.write(jsonlib.dumps(line, ensure_ascii=escaped) + "\n")
             sys.stdout.flush()
 
@@ -150,6 +150,6 @@ def _print(
                 writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
                 writer.put(prime if left else b"")
     except Interrupted:
-        writer.end()  # what was drawn is not lost
+        writer.end()  # keep the text so far
         raise
     writer.end()

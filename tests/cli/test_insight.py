@@ -50,7 +50,7 @@ def test_the_command_reads_a_text_and_needs_no_torch(folder: Path) -> None:
     args = ["--text", "text.txt", "--unknown", "replace", "--out", "p"]
     done = charrnn("insight", "novel", *args, PYTHONPATH=path)
     assert (done.returncode, done.stdout) == (0, b"p\n"), done.stderr
-    assert b"text.txt: its first 20,000 characters are read" in done.stderr
+    assert b"text.txt: reading the first 20,000 characters only" in done.stderr
     assert "text.txt: " in Path("p").read_text()
 
 
