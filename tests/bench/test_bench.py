@@ -117,7 +117,7 @@ def test_bandwidth_is_bytes_over_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_reading_loop_reads_every_float() -> None:
     """It leaves its sums, of ones, at the beginning of what it read."""
-    pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+    pytest.importorskip("llvmlite", reason="numba is not installed")
     read = machine._reading()
     assert read is not None
     (floats,) = machine.Reader(3 * 4 * machine.STEP, threads=1)._parts

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+pytest.importorskip("llvmlite", reason="numba is not installed")
 
 from charrnn.config import CELLS, ModelConfig, WeightDtype
 from charrnn.errors import ConfigError

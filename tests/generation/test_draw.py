@@ -255,7 +255,7 @@ def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
 
 def both(logits: NDArray[np.float32]) -> Any:
     """``draw(uniforms (N,), how)``: the ids that NumPy's and the compiled engine draw."""
-    pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+    pytest.importorskip("llvmlite", reason="numba is not installed")
     from charrnn.generation.compiled import engine as accelerated
 
     config, weights = biased(logits)
@@ -340,7 +340,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "numpy":
         monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     else:
-        pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+        pytest.importorskip("llvmlite", reason="numba is not installed")
     return str(request.param)
 
 

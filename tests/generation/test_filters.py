@@ -39,7 +39,7 @@ def _forget_new_filters() -> Iterator[None]:
 def texts(engine: str, count: int = 1, prime: str = "", **settings: Any) -> list[str]:
     """Samples of a small network in float32, by the engine called so."""
     if engine == "compiled":
-        pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+        pytest.importorskip("llvmlite", reason="numba is not installed")
     with pytest.MonkeyPatch.context() as monkeypatch:
         if engine == "numpy":
             monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
@@ -172,7 +172,7 @@ def test_numpys_twin_of_a_compiled_filter_writes_its_text(
 def test_numpy_filters_only_what_the_compiled_draw_does_not_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("llvmlite", reason="the extra fast is not installed")
+    pytest.importorskip("llvmlite", reason="numba is not installed")
     from charrnn.generation.compiled.engine import FastEngine
 
     steps: list[int] = []

@@ -130,7 +130,7 @@ print([float((a - b).float().norm() / a.float().norm()) < 1e-3 for a, b in zip(*
 
 def test_vectors_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
     """A processor with tiles has the vector unit too: the tests above run once more with that."""
-    pytest.importorskip("numba", reason="the extra fast is not installed")
+    pytest.importorskip("numba", reason="numba is not installed")
     from charrnn.model.kernels.amx import amx_available
 
     if not amx_available():

@@ -16,7 +16,7 @@ from charrnn.model.kernels import fused_lstm
 def test_compiled_code_is_kept_by_all_its_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numba = pytest.importorskip("numba", reason="the extra fast is not installed")
+    numba = pytest.importorskip("numba", reason="numba is not installed")
     from charrnn.model.kernels.kept import digest, is_kept, kept_code
 
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
@@ -45,7 +45,7 @@ def _same(number: int) -> int:
 
 
 def test_a_cache_on_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("numba", reason="the extra fast is not installed")
+    pytest.importorskip("numba", reason="numba is not installed")
     from charrnn.model.kernels import kept, units
 
     if units.matrix_unit() is None:
@@ -67,7 +67,7 @@ def test_a_cache_on_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch)
 def test_a_cache_that_cannot_be_written_costs_only_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("numba", reason="the extra fast is not installed")
+    pytest.importorskip("numba", reason="numba is not installed")
     from charrnn.model.kernels.kept import kept_code
 
     (tmp_path / "file").write_text("in the way")

@@ -12,7 +12,7 @@ from tests.support.checkpoints import python
 
 def test_no_code_is_compiled_for_a_processor_without_either_unit() -> None:
     """LLVM ends the process over instructions that the processor lacks: nothing may ask."""
-    pytest.importorskip("numba", reason="the extra fast is not installed")
+    pytest.importorskip("numba", reason="numba is not installed")
     program = """
 import sys, torch
 from charrnn.model.kernels import amx, avx512
@@ -35,7 +35,7 @@ def test_the_code_compiles_for_a_processor_with_that_unit(
     unit: str, processor: str, features: str, tmp_path: Path
 ) -> None:
     """Where it cannot run, LLVM must at least be able to make it."""
-    pytest.importorskip("numba", reason="the extra fast is not installed")
+    pytest.importorskip("numba", reason="numba is not installed")
     if platform.machine() != "x86_64":
         pytest.skip("this processor is of another kind")
     program = f"""
