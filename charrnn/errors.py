@@ -58,7 +58,7 @@ class CharRNNError(Exception):
     def spelled(self, style: Style) -> str:
         """The whole line, with settings as ``style`` spells them."""
         subject = f"{style.setting(self.setting)} " if self.setting else ""
-        advice = f"; {self.hint.spelled(style)}" if self.hint.text else ""
+        advice = f"; {self.hint.spelled(style)}" if self.hint else ""
         return f"{subject}{self.message}{advice}"
 
     def __str__(self) -> str:

@@ -57,7 +57,10 @@ PYTHON = PythonStyle()
 
 @dataclass(frozen=True)
 class Hint:
-    """What to do: a constant ``text`` with names in braces, and ``values`` for some of them."""
+    """What to do: a constant ``text`` with names in braces, and ``values`` for some of them.
+
+    An empty text is no hint, and false.
+    """
 
     text: str
     values: Mapping[str, object] = field(default_factory=dict)
@@ -72,6 +75,9 @@ class Hint:
             return style.call(name, {n: self.values[n] for n in _NAME.findall(arguments)})
 
         return _BRACES.sub(spell, self.text)
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
 
     def __str__(self) -> str:
         return self.spelled()

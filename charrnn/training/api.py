@@ -13,7 +13,7 @@ from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import TextConfig, TrainConfig, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
-from charrnn.hints import omit
+from charrnn.hints import Hint, omit
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
@@ -113,7 +113,7 @@ def _start(
     parts = parts_of(corpus, split_spec)
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
-        listener.on_note(f"{mark}: --encoding {better} leaves it out")
+        listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))
     if settings.get("lines") and corpus.vocab.id_of("\n") is None:
         listener.on_note(f"{corpus.name} has no line ends: lines changes nothing")
     model, config = choose(

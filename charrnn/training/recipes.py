@@ -176,8 +176,8 @@ def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainC
     batch, window = config.batch, config.window
     if train_chars < 2:
         raise CorpusError(
-            f"the training part has {counted(train_chars, 'character')}: it needs at least 2; "
-            "give a longer corpus or a smaller --val-frac"
+            f"the training part has {counted(train_chars, 'character')}: it needs at least 2",
+            "use a longer corpus or a smaller {val_frac}",
         )
     largest = train_chars / 8  # characters a step
     if config.epochs:

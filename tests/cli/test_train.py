@@ -17,11 +17,11 @@ pytestmark = pytest.mark.usefixtures("a_run")
 
 def test_what_is_left_of_a_run_can_be_begun_with(call: Call) -> None:
     Path("text.txt").write_text("abcabc" * 100)
-    begun = "--from checkpoints/novel begins"
+    begun = "with --from checkpoints/novel"
     assert begun in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
     assert begun in call("train", "--resume", "--out", str(RUN))[2]
     (RUN / "last.safetensors").write_bytes(BEST.read_bytes())
-    assert "--resume continues" in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
+    assert "with --resume, or" in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
 
 
 def test_metrics_that_nobody_has_room_for_are_not_the_folder_s_fault() -> None:

@@ -53,8 +53,8 @@ def race(place: Path, launch: Callable[..., Process]) -> tuple[Process, Process]
     assert winner.ended(0.0) is None, [process.stderr for process in pair]
     assert loser.code == 1
     assert loser.lines[-1] == (
-        f"charrnn: run is being trained into by process {winner.pid} on {socket.gethostname()}: "
-        "wait for it, or name another --out"
+        f"charrnn: run is being trained into by process {winner.pid} on {socket.gethostname()}; "
+        "wait for it, or choose another --out"
     )
     reached_at = place / f"reached-{loser.pid}"
     if reached_at.exists():  # else it was refused before: the winner had been fast

@@ -106,7 +106,7 @@ def test_a_run_that_has_no_room_does_not_begin(disk: Path, tmp_path: Path) -> No
     process = trained(tmp_path, "novel.txt", "--size", "128", "--threads", "1", "--out", "disk/run")
     assert process.code == 1
     assert process.lines[-1].startswith("charrnn: disk/run has room for 1 MiB and the checkpoints ")
-    assert "name an --out on another disk" in process.lines[-1]
+    assert "choose an --out on another disk" in process.lines[-1]
     fill(str(disk / "filler"))
     process = tiny_run(tmp_path, "--out", "disk/other")
     assert process.code == 1
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_is_refused(disk: Path, tmp_path: Path) 
     process = tiny_run(tmp_path, "--out", "disk/run")
     assert process.code == 1
     assert process.lines == [
-        "charrnn: cannot write to disk/run: Read-only file system; name another --out"
+        "charrnn: cannot write to disk/run: Read-only file system; choose another --out"
     ]
 
 
@@ -208,7 +208,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     process = tiny_run(tmp_path, "--out", "mine/run")
     assert process.code == 1
     assert len(process.lines) == 1
-    assert "Permission denied; name another --out" in process.lines[0]
+    assert "Permission denied; choose another --out" in process.lines[0]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_ends_the_program(
     process = tiny_run(tmp_path, patches=[["poison", bad]])
     assert process.code == 1
     assert len(process.lines) == 1
-    again = "charrnn train --resume --out run" if kept else "the same again"
+    again = "charrnn train --resume --out run" if kept else "it again with"
     assert process.lines[0] == (
         f"charrnn: the loss is nan near step {bad}: nothing of it was kept; "
         f"try {again} --lr 0.001, or with --precision float32"

@@ -58,7 +58,7 @@ class Notes(Silence):
         self.left, self.then = step, then
 
     def on_note(self, text: str, hint: Hint | None = None) -> None:
-        self.said.append(text if hint is None else f"{text}; {hint}")
+        self.said.append(f"{text}; {hint}" if hint else text)
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:
         self.left -= 1

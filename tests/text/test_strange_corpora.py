@@ -240,7 +240,7 @@ def test_a_byte_order_mark_in_the_alphabet_is_said(
     kept_by: str, left_out_by: str, train: Train
 ) -> None:
     path = written("text.txt", ("\ufeff" + "the end\n" * 100).encode(kept_by))
-    said = f"text.txt begins with a byte order mark: --encoding {left_out_by} leaves it out\n"
+    said = f"text.txt begins with a byte order mark; --encoding {left_out_by} omits it\n"
     assert train(path, "-q", "--encoding", kept_by) == (0, f"charrnn: {said}")
     assert "\ufeff" in kept()
     Path("run").rename("run-before")

@@ -14,7 +14,7 @@ from charrnn.text.splits import Range, length
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.events import Result
-from charrnn.training.loop.trainer import Trainer
+from charrnn.training.loop.trainer import TO_GO_ON, Trainer
 from charrnn.training.rundir.directory import UNFITTED
 
 
@@ -36,16 +36,20 @@ def finish(trainer: Trainer, early: bool) -> Result:
         trainer.folder.append_metrics(result.to_dict())
         interrupts.check()
     except Interrupted as stopped:
-        raise Interrupted(stopped.signum, f"stopped after {_said(trainer)}") from None
+        reached, hint = _reached(trainer)
+        message = f"stopped after {reached}"
+        raise Interrupted(stopped.signum, message, hint, **trainer.resuming) from None
     except CorpusError as error:
-        raise TrainingError(f"{error}; it came after {_said(trainer)}") from None
+        reached, hint = _reached(trainer)
+        raise TrainingError(f"{error}; it came after {reached}", hint, **trainer.resuming) from None
     return result
 
 
-def _said(trainer: Trainer) -> str:
+def _reached(trainer: Trainer) -> tuple[str, str]:
+    """How far the run came, and a hint if there is more to do."""
     if trainer.folder.has_result(trainer.progress.step):
-        return f"the last step; the run is complete in {trainer.folder.path}"
-    return f"the last step, before the result was written; to go on: {trainer.resuming}"
+        return f"the last step; the run is complete in {trainer.folder.path}", ""
+    return "the last step, before the result was written", TO_GO_ON
 
 
 def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:

@@ -119,11 +119,11 @@ def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
     # the clock may stand a little before the budget's end, which is no reason to train on
     same = _same_budget(trainer, last) and trainer.config.patience == patience
     if (same or trainer.complete) and trainer.folder.has_result(progress.step):
-        more = "--patience, " if trainer.out_of_patience else ""
+        more = "{patience}, " if trainer.out_of_patience else ""
         raise ConfigError(
             f"the run in {trainer.folder.path} is complete after "
-            f"{counted(progress.step, 'step')} and {progress.elapsed_s:.0f} s: "
-            f"a larger {more}--epochs, --steps or --time goes on with it"
+            f"{counted(progress.step, 'step')} and {progress.elapsed_s:.0f} s",
+            f"continue it with a larger {more}{{epochs}}, {{steps}} or {{seconds}}",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shlex
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from charrnn.errors import (
     said_by,
 )
 from charrnn.generation.scoring import Score
+from charrnn.hints import Hint
 from charrnn.model.network import State
 from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
@@ -34,6 +35,7 @@ from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.state import RunSpec, TrainingState
 
+TO_GO_ON = "to go on: {train(resume, out)}"
 REPORT_EVERY = 50  # steps
 VALIDATIONS = 20  # a run, about
 EVALUATION_SHARE = 0.04  # of the time that a run with a time limit may spend on validating
@@ -127,31 +129,32 @@ class Trainer:
 
     def _parting(self, error: Exception) -> Exception:
         """Save the run; what is then to be raised for ``error``. A signal comes first."""
-        kept = self._keep()
+        kept, hint = self._keep()
         signum = interrupts.received() or getattr(error, "signum", 0)
         if signum:
-            return Interrupted(signum, kept)
+            return Interrupted(signum, kept, hint, **self.resuming)
         if isinstance(error, BrokenPipeError):  # whoever read the metrics went away
             return error
         reason = said_by(error) if isinstance(error, OSError) else error
-        return TrainingError(f"{reason}; {kept}")
+        return TrainingError(f"{reason}; {kept}", hint, **self.resuming)
 
-    def _keep(self) -> str:
-        """Save where the run stands, and say so."""
+    def _keep(self) -> tuple[str, str]:
+        """Save where the run stands; what happened, and the hint that belongs to it."""
         step, saved = f"{self.progress.step:,}", False
         try:
             self._settle()
             saved = self._save_last()
         except (SaveError, NonFiniteLossError) as error:
-            self.listener.on_note(str(error))
+            self.listener.on_note(error.message, error.hint)
         if not saved:
-            return f"stopped at step {step}, which could not be saved: the last checkpoint is older"
-        return f"stopped and saved at step {step} in {self.folder.path}; to go on: {self.resuming}"
+            lost = f"stopped at step {step}, which could not be saved"
+            return f"{lost}: the last checkpoint is older", ""
+        return f"stopped and saved at step {step} in {self.folder.path}", TO_GO_ON
 
     @property
-    def resuming(self) -> str:
-        """The command that goes on with this run."""
-        return shlex.join(["charrnn", "train", "--resume", "--out", str(self.folder.path)])
+    def resuming(self) -> dict[str, Any]:
+        """The values of the hint ``TO_GO_ON``."""
+        return {"resume": True, "out": self.folder.path}
 
     def _spent(self) -> bool:
         self.progress.elapsed_s = self._clock.now()
@@ -202,10 +205,14 @@ class Trainer:
         self._losses.clear()
 
     def _not_finite(self, what: str) -> NonFiniteLossError:
-        again = self.resuming if self.folder.has(LAST) else "the same again"
+        again = "try {train(resume, out, lr)}, or with {precision}"
+        anew = "try it again with {lr}, or with {precision}"
         return NonFiniteLossError(
-            f"{what}: nothing of it was kept; try {again} --lr {self.config.lr / 3:.1g}, "
-            "or with --precision float32"
+            f"{what}: nothing of it was kept",
+            again if self.folder.has(LAST) else anew,
+            lr=float(f"{self.config.lr / 3:.1g}"),
+            precision="float32",
+            **self.resuming,
         )
 
     def _report(self, val_nats: float | None, until: float | None = None) -> Report:
@@ -213,8 +220,10 @@ class Trainer:
         self._settle()
         if skipped := self.stepper.take_skipped():
             self.listener.on_note(
-                f"{skipped} of the last steps changed nothing: their gradients were not finite; "
-                "if that goes on, try --precision float32 or a smaller --lr"
+                f"{skipped} of the last steps changed nothing: their gradients were not finite",
+                Hint(
+                    "if that goes on, try {precision} or a smaller {lr}", {"precision": "float32"}
+                ),
             )
         progress = self.progress
         progress.elapsed_s = self._clock.now()

@@ -67,7 +67,7 @@ class RunFolder:
             if best.exists():
                 load(best)
         except CheckpointError as error:
-            self._listener.on_note(f"{error}; moved to {DAMAGED}")
+            self._listener.on_note(f"{error.message}; moved to {DAMAGED}")
             with suppress(OSError):
                 os.replace(best, self.path / DAMAGED)
 
@@ -83,7 +83,7 @@ class RunFolder:
         except CheckpointError as error:
             if not (self.path / PREVIOUS).exists():
                 raise
-            self._listener.on_note(f"{error}; going back to {PREVIOUS}")
+            self._listener.on_note(f"{error.message}; going back to {PREVIOUS}")
             good = load(self.path / PREVIOUS, extra=True)
             self._distrusted = _identity(self.path / LAST)
             return good
@@ -101,7 +101,8 @@ class RunFolder:
         if disk.total and disk.free + there < needed:  # some file systems do not say
             raise SaveError(
                 f"{self.path} has room for {disk.free >> 20} MiB and the checkpoints need about "
-                f"{((needed - there) >> 20) + 1}: free some, or name an --out on another disk"
+                f"{((needed - there) >> 20) + 1}",
+                "free some space, or choose an {out} on another disk",
             )
 
     def _size(self) -> int:
@@ -272,7 +273,8 @@ def occupied(path: Path, listener: Listener) -> Iterator[RunFolder]:
         path.mkdir(parents=True, exist_ok=True)
         lock = Lock(path)
     except OSError as error:
-        raise SaveError(f"cannot write to {path}: {error.strerror}; name another --out") from None
+        message = f"cannot write to {path}: {error.strerror}"
+        raise SaveError(message, "choose another {out}") from None
     folder = RunFolder(path, listener, lock)
     try:
         sweep_temporaries(path)

@@ -36,8 +36,12 @@ def check_free(folder: Path) -> None:
     """
     if not holds_run(folder):
         return
-    goes_on = "--resume continues it" if _resumable(folder) else f"--from {folder} begins with it"
-    raise ConfigError(f"{folder} holds a run: {goes_on}, or name another --out")
+    message = f"{folder} holds a run"
+    if _resumable(folder):
+        hint = "continue it with {resume}, or choose another {out}"
+        raise ConfigError(message, hint, resume=True)
+    hint = "start from it with {start_from}, or choose another {out}"
+    raise ConfigError(message, hint, start_from=folder)
 
 
 def _resumable(folder: Path) -> bool:
@@ -54,7 +58,7 @@ def check_vacant(folder: Path) -> None:
     """
     check_free(folder)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder: name another --out")
+        raise ConfigError(f"{folder} is not a folder", "choose another {out}")
     with suppress(OSError):  # what cannot be written is said when it is written
         if (folder / LOCK).exists():
             Lock(folder).release()
@@ -70,8 +74,10 @@ def old_folder(name: str | None, out: Path | None) -> Path:
     if out is not None:
         if _resumable(out):
             return out
-        new = f"--from {out} begins a new one with it" if holds_run(out) else "leave --resume away"
-        raise CheckpointError(f"{out} holds no run to resume: {new}")
+        message = f"{out} holds no run to resume"
+        if holds_run(out):
+            raise CheckpointError(message, "start a new one with {start_from}", start_from=out)
+        raise CheckpointError(message, "omit {resume}")
     pattern = re.compile(r".*" if name is None else re.escape(name) + r"(-\d+)?")
     runs = [
         path
@@ -81,5 +87,5 @@ def old_folder(name: str | None, out: Path | None) -> Path:
     ]
     if not runs:
         which = "run to resume" if name is None else f"run called {name}"
-        raise CheckpointError(f"no {which} under {CHECKPOINTS}/: --out names its folder")
+        raise CheckpointError(f"no {which} under {CHECKPOINTS}/", "set {out} to its folder")
     return max(runs, key=lambda path: path.stat().st_mtime_ns).parent

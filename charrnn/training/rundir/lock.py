@@ -49,10 +49,8 @@ class Lock:
             with file:
                 owner = _read(file)
             if _is_living(owner) or time.monotonic() > tried_until:
-                raise FolderBusyError(
-                    f"{folder} is being trained into by {_name(owner)}: "
-                    "wait for it, or name another --out"
-                )
+                message = f"{folder} is being trained into by {_name(owner)}"
+                raise FolderBusyError(message, "wait for it, or choose another {out}")
             time.sleep(0.01)
 
     def held(self) -> bool:

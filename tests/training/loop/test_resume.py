@@ -185,7 +185,7 @@ def test_a_run_whose_patience_ended_is_over_when_it_is_resumed(
     assert (result.steps, result.early) == (30, True)
     same_budget: list[dict[str, Any]] = [{}, {"steps": 200}]
     for same in same_budget:
-        with pytest.raises(ConfigError, match="a larger --patience, --epochs, --steps or --time"):
+        with pytest.raises(ConfigError, match="a larger patience, epochs, steps or seconds"):
             charrnn.train(out=tmp_path / "run", resume=True, **same)
     assert charrnn.train(out=tmp_path / "run", resume=True, patience=4).steps == 50
     # another budget raises the learning rate again: what was worse before does not count

@@ -15,7 +15,7 @@ from tests.support.runs import run
 
 def test_an_occupied_folder_is_not_trained_into(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "run", steps=2)
-    with pytest.raises(ConfigError, match="--resume"):
+    with pytest.raises(ConfigError, match="continue it with resume=True"):
         run(corpus, tmp_path / "run", steps=2)
 
 
