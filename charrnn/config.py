@@ -10,21 +10,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from charrnn import cells
 from charrnn.errors import ConfigError
 from charrnn.settings import MOST, Notation, Option, Settings, setting
 
-Cell = Literal["lstm", "gru", "rnn-tanh", "rnn-relu"]
 Split = Literal["contiguous", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 WeightDtype = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
 Preset = Literal["karpathy2015", "laptop", "small", "best"]
-
-CELLS: tuple[str, ...] = get_args(Cell)
-GATES: dict[str, int] = {"lstm": 4, "gru": 3, "rnn-tanh": 1, "rnn-relu": 1}
 
 MAX_VOCABULARY = 65_535
 MAX_LAYERS = 8
@@ -74,7 +71,7 @@ class ModelConfig(Settings):
     vocab_size: int = setting(
         low=1, high=MAX_VOCABULARY, python_only=True, help="Number of symbols in the vocabulary."
     )
-    cell: Cell = setting("lstm", help="Type of recurrent cell.")
+    cell: str = setting("lstm", choices=cells.names, help="Type of recurrent cell.")
     embedding: int = setting(
         128, low=1, high=MAX_WIDTH, unset="chosen from --size", help="Width of the embedding."
     )
@@ -95,30 +92,31 @@ class ModelConfig(Settings):
     )
 
     @property
-    def gates(self) -> int:
-        """Gate blocks in a layer's weights: LSTM 4 (i, f, g, o), GRU 3 (r, z, n), others 1."""
-        return GATES[self.cell]
+    def features(self) -> int:
+        """Width of what the head reads."""
+        return cells.get(self.cell).output_width(self.hidden)
 
     @property
-    def cell_width(self) -> int:
-        """Width of ``cx``: H for an LSTM; the other cells carry none."""
-        return self.hidden if self.cell == "lstm" else 0
+    def state_widths(self) -> dict[str, int]:
+        """Name and width of each part of a layer's recurrent state."""
+        return cells.get(self.cell).state_widths(self.hidden)
+
+    def layer_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each parameter of recurrent layer ``layer`` (from 0)."""
+        inputs = self.embedding if layer == 0 else self.features
+        return cells.get(self.cell).parameters(inputs, self.hidden)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight, in the order in which they are stored.
 
-        ``embedding.weight (V, E)``; for each layer ``weight_ih (G·H, in)``, ``weight_hh (G·H, H)``,
-        ``bias_ih (G·H)``, ``bias_hh (G·H)``; ``head.weight (V, H)``, ``head.bias (V)``.
+        ``embedding.weight (V, E)``; for each layer ``layers.LAYER.NAME``, what the cell declares;
+        ``head.weight (V, features)``, ``head.bias (V,)``.
         """
-        rows, width = self.gates * self.hidden, self.embedding
-        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, width)}
+        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, self.embedding)}
         for layer in range(self.layers):
-            shapes[f"layers.{layer}.weight_ih"] = (rows, width)
-            shapes[f"layers.{layer}.weight_hh"] = (rows, self.hidden)
-            shapes[f"layers.{layer}.bias_ih"] = (rows,)
-            shapes[f"layers.{layer}.bias_hh"] = (rows,)
-            width = self.hidden
-        shapes["head.weight"] = (self.vocab_size, self.hidden)
+            for name, shape in self.layer_shapes(layer).items():
+                shapes[f"layers.{layer}.{name}"] = shape
+        shapes["head.weight"] = (self.vocab_size, self.features)
         shapes["head.bias"] = (self.vocab_size,)
         return shapes
 

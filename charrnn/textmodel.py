@@ -22,7 +22,6 @@ from charrnn.config import Split, Unknown, WeightDtype, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator
-from charrnn.generation.numpy_engine import Weights
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
@@ -69,14 +68,12 @@ class TextModel:
         return str(self.path or "the checkpoint")
 
     @cached_property
-    def _weights(self) -> Weights:
-        with np.errstate(all="ignore"):  # they may be anybody's, and overflow
-            return Weights.prepare(self.checkpoint.config, self.checkpoint.weights)
-
-    @cached_property
     def _engine(self) -> AnyEngine:
-        with np.errstate(all="ignore"):
-            return open_engine(self.checkpoint.config, self._weights, form=self.weight_dtype)
+        checkpoint = self.checkpoint
+        with np.errstate(all="ignore"):  # the weights may be anybody's, and overflow
+            return open_engine(
+                checkpoint.config, checkpoint.weights, weight_dtype=self.weight_dtype
+            )
 
     def encoding(self, asked: str | None = None) -> str:
         """How texts for this model are read: as ``asked``, else as its corpus was, else UTF-8.
@@ -174,7 +171,9 @@ class TextModel:
             UnknownCharacterError: it has a character the vocabulary lacks.
 
         """
-        return score_ids(self.checkpoint.config, self._weights, self.vocab.encode(text, unknown))
+        return score_ids(
+            self.checkpoint.config, self.checkpoint.weights, self.vocab.encode(text, unknown)
+        )
 
     def score_lines(self, text: str | bytes, *, unknown: Unknown = "error") -> Iterator[ScoredLine]:
         """``score`` for each line of a text, the state carried from line to line.
@@ -182,7 +181,7 @@ class TextModel:
         Raises at once what ``score`` raises.
         """
         ids = self.vocab.encode(text, unknown)
-        nats = position_nats(self.checkpoint.config, self._weights, ids)
+        nats = position_nats(self.checkpoint.config, self.checkpoint.weights, ids)
         return self._lines(ids, nats, [*self._line_ends(text, ids, unknown), len(ids)])
 
     def _lines(self, ids: Ids, nats: NDArray[Any], ends: list[int]) -> Iterator[ScoredLine]:
@@ -224,7 +223,7 @@ class TextModel:
 
     def score_ranges(self, ids: Ids, ranges: tuple[Range, ...]) -> Score:
         """How well the model predicts ``ranges`` of a text of its alphabet's ids."""
-        return score_ids(self.checkpoint.config, self._weights, ids, ranges=ranges)
+        return score_ids(self.checkpoint.config, self.checkpoint.weights, ids, ranges=ranges)
 
     def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
         """The model's own corpus, and the ranges of it that ``part`` (``val``, ``test``) is.

@@ -92,7 +92,9 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     """Run all contestants ``rounds`` times in turns; about two seconds a round."""
     config = case.config
     weights = random_weights(config)
-    engine = open_engine(config, weights, case.streams, form=case.weight_dtype, threads=threads)
+    engine = open_engine(
+        config, weights, case.streams, weight_dtype=case.weight_dtype, threads=threads
+    )
     size = step_bytes(config, case.weight_dtype)
     matmul = _Matmul(case.hidden, case.streams)
     runs: dict[str, Callable[[], object]] = {
@@ -159,17 +161,26 @@ def _result(
 
 def step_bytes(config: ModelConfig, weight_dtype: str) -> int:
     """Bytes of weights that a step must read: the layers' as stored, and the float32 head."""
-    rows, H = config.gates * config.hidden, config.hidden
-    products = rows * H * (2 * config.layers - 1)
-    scales = 4 * rows * (2 * config.layers - 1) if weight_dtype == "int8" else 0
     stored = {"float32": 4, "float16": 2, "int8": 1}[weight_dtype]
-    return products * stored + scales + 4 * config.vocab_size * H
+    scale = 4 if weight_dtype == "int8" else 0
+    layers = sum(rows * (width * stored + scale) for rows, width in _products(config))
+    return layers + 4 * config.vocab_size * config.features
 
 
 def char_flops(config: ModelConfig) -> int:
     """Multiplications and additions of a character's matrix products."""
-    rows, H = config.gates * config.hidden, config.hidden
-    return 2 * (rows * H * (2 * config.layers - 1) + config.vocab_size * H)
+    layers = sum(rows * width for rows, width in _products(config))
+    return 2 * (layers + config.vocab_size * config.features)
+
+
+def _products(config: ModelConfig) -> list[tuple[int, int]]:
+    """Shapes of the layers' weights but the first one's input: that product is a table."""
+    return [
+        (shape[0], shape[1])
+        for layer in range(config.layers)
+        for name, shape in config.layer_shapes(layer).items()
+        if len(shape) == 2 and (layer or name != "weight_ih")
+    ]
 
 
 class _Sampling:

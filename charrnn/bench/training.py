@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -60,6 +61,14 @@ class TrainBench:
         return dataclasses.asdict(self)
 
 
+PLAIN: dict[str, Callable[..., nn.Module]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn-tanh": nn.RNN,
+    "rnn-relu": partial(nn.RNN, nonlinearity="relu"),
+}
+
+
 class _Plain(nn.Module):
     """What anyone would write: embedding, torch's own stack, head."""
 
@@ -68,12 +77,9 @@ class _Plain(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding)
         sizes = (config.embedding, config.hidden, config.layers)
         self.rnn: nn.Module
-        if config.cell == "lstm":
-            self.rnn = nn.LSTM(*sizes, batch_first=True)
-        elif config.cell == "gru":
-            self.rnn = nn.GRU(*sizes, batch_first=True)
-        else:
-            self.rnn = nn.RNN(*sizes, nonlinearity=config.cell[4:], batch_first=True)
+        # for a cell that torch does not have, the plain network nearest to it
+        plain = PLAIN.get(config.cell, PLAIN["rnn-tanh"])
+        self.rnn = plain(*sizes, batch_first=True)
         self.head = nn.Linear(config.hidden, config.vocab_size)
 
     def forward(self, x: Tensor, state: object) -> tuple[Tensor, object]:

@@ -39,7 +39,11 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab
 
-FORMAT = 1
+# What resuming needs is stored by the names of the recurrent state's parts since format 2. Files
+# without it, the ones to share, are the same in both, and written as format 1: every charrnn reads
+# them.
+FORMATS = (1, 2)
+_FIRST_NAMES = {"state.hx": "state.h", "state.cx": "state.c"}  # of format 1
 
 BLOCK = 1 << 20
 AT_ONCE = 16 << 20  # bytes that may be kept before all of them are checked
@@ -83,7 +87,7 @@ class Checkpoint:
             for name, value in self.weights.items()
         }
         note = {
-            "format": FORMAT,
+            "format": 2 if self.extra else 1,
             "config": self.config.to_dict(),
             "vocab": self.vocab.to_dict(),
             "meta": self.meta,
@@ -147,8 +151,9 @@ def _load(file: BufferedReader, extra: bool) -> Checkpoint:
     head = read_header(file)
     room = os.fstat(file.fileno()).st_size - len(head)
     layouts, note = parse(head[8:], room)
-    if note.get("format") != FORMAT:
-        raise ConfigError(f"format {note.get('format')!r} is not {FORMAT}: use a newer charrnn")
+    number = note.get("format")
+    if type(number) is not int or number not in FORMATS:
+        raise ConfigError(f"format {number!r} is not {FORMATS[-1]} or lower: use a newer charrnn")
     config = ModelConfig.from_dict(_dict(note, "config"))
     vocab = Vocab.from_dict(_dict(note, "vocab"))
     if len(vocab) != config.vocab_size:
@@ -161,7 +166,18 @@ def _load(file: BufferedReader, extra: bool) -> Checkpoint:
         file.seek(len(head))
     tensors = _read_tensors(file, head, layouts, shapes, kept=layouts if extra else shapes)
     weights = {name: tensors.pop(name) for name in shapes}
+    if number == 1:
+        tensors = _renamed(tensors)
     return Checkpoint(config, vocab, weights, meta, tensors)
+
+
+def _renamed(tensors: Tensors) -> Tensors:
+    """Tensors of format 1 by today's names; there, a cell without ``c`` had one of no width."""
+    return {
+        _FIRST_NAMES.get(name, name): value
+        for name, value in tensors.items()
+        if name not in _FIRST_NAMES or value.size
+    }
 
 
 def _dict(note: dict[str, Any], name: str) -> dict[str, Any]:

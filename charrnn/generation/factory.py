@@ -1,4 +1,4 @@
-"""Which engine: the compiled one where it works, else NumPy's."""
+"""Chooses the engine: the first that knows the cell and works on this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from charrnn.generation.numpy_engine import Engine, Weights
 from charrnn.settings import check_choice
 
 if TYPE_CHECKING:
-    from charrnn.generation.compiled.engine import FastEngine
+    from charrnn.generation.compiled.engine import CompiledEngine
 
-AnyEngine: TypeAlias = "Engine | FastEngine"
+AnyEngine: TypeAlias = "Engine | CompiledEngine"
 
 # one stream is bound by memory, which two threads use up
 MAX_THREADS = 2
@@ -22,44 +22,48 @@ MAX_THREADS = 2
 
 def open_engine(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | Weights,
+    weights: dict[str, NDArray[Any]],
     streams: int = 1,
     *,
-    form: WeightDtype = "float32",
+    weight_dtype: WeightDtype = "float32",
     accelerate: bool = True,
     together: bool = False,
     threads: int = 0,
 ) -> AnyEngine:
-    """The fastest engine that works here; without llvmlite that is ``Engine``.
+    """The fastest engine that knows the cell and works here; without llvmlite that is ``Engine``.
 
     Args:
         config: the network's shape.
-        weights: its weights, named and shaped as ``config.shapes()``, or prepared.
+        weights: its weights, named and shaped as ``config.shapes()``.
         streams: N, at least 1.
-        form: how recurrent weights are stored. ``float16`` and ``int8`` (with a scale a row) are
-            read in less time and round the weights; products are summed in float32 in any case.
-            The NumPy engine rounds the same and is no faster for it.
-        accelerate: whether to look for the compiled engine.
-        together: as in ``Engine``; the compiled engine has no need of it.
+        weight_dtype: how recurrent weights are stored. ``float16`` and ``int8`` (with a scale a
+            row) take less time to read and round the weights; sums are float32 in any case. The
+            NumPy engine rounds the same and is no faster for it.
+        accelerate: whether to try the compiled engine.
+        together: as in ``Engine``; the compiled engine does not need it.
         threads: 0 is up to two, as the machine has them.
 
     Raises:
-        ConfigError: ``form`` is none of those above.
+        ConfigError: ``weight_dtype`` is none of those above.
+        KeyError, ValueError: a weight is missing, or has another shape.
 
     """
-    check_choice("form", form, get_args(WeightDtype))
-    if isinstance(weights, dict):
-        weights = Weights.prepare(config, weights)
+    check_choice("weight_dtype", weight_dtype, get_args(WeightDtype))
     if accelerate:
         try:
-            from charrnn.generation.compiled.engine import FastEngine
+            from charrnn.generation.compiled.engine import CompiledEngine
 
             threads = threads or min(MAX_THREADS, cpus())
-            return FastEngine(config, weights, streams, form=form, threads=threads)
+            return CompiledEngine(
+                config, weights, streams, weight_dtype=weight_dtype, threads=threads
+            )
         except (ImportError, OSError, RuntimeError):
-            # no llvmlite, one too old, or a processor that it makes no code for
+            # a cell that it does not know; no llvmlite, one too old, or a processor that it makes
+            # no code for
             pass
-    return Engine(config, weights.stored_as(form), streams, together=together)
+    return Engine(
+        config, Weights.prepare(config, weights).quantized(weight_dtype), streams, together=together
+    )
 
 
 def cpus() -> int:

@@ -8,7 +8,7 @@ computes for a stream does not depend on the other streams. So sample i is the s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from charrnn import interrupts
 from charrnn.errors import ConfigError
 from charrnn.generation.filters import Context
+from charrnn.generation.numpy_engine import State
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.stops import StopFilter, stop_ids
 from charrnn.text.vocab import Ids, Vocab
-
-State = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 # samples that advance together, and characters in each call of the engine: the first are shown at
 # once, later chunks are long enough for the calls themselves to cost nothing
@@ -34,7 +33,7 @@ class Stepper(Protocol):
 
     @property
     def state(self) -> State:
-        """``(hx, cx)``."""
+        """For each layer its parts ``(N, width)``."""
 
     @state.setter
     def state(self, state: State) -> None: ...
@@ -141,11 +140,12 @@ class Generator:
                 yield ids
                 ids = []
 
-    def _group(self, first: int, N: int, start: tuple[Any, Any]) -> Iterator[Piece]:
+    def _group(self, first: int, N: int, start: State) -> Iterator[Piece]:
         engine = self._engine if N == 1 else self._engine.sibling(N)
-        hx, cx = start
         with _overflowing():
-            engine.state = np.repeat(hx, N, axis=1), np.repeat(cx, N, axis=1)
+            engine.state = tuple(
+                tuple(np.repeat(part, N, axis=0) for part in layer) for layer in start
+            )
         samples = [_Sample(StopFilter(self._stops), self.config.length) for _ in range(N)]
         head = 0
         for rows in self._rows(engine, first, N):

@@ -1,60 +1,107 @@
-"""The exact engine: one character a step for N streams, in NumPy and float32.
+"""The reference engine: one character a step for N streams, in NumPy and float32.
 
-What does not change from step to step is worked out once (``Weights``): the input product of the
-first layer is a table with a row a character, further layers read input and state in one
-matrix-vector product. State and work space are allocated once (``Engine``).
+It runs every cell's readable step. What does not change from step to step is computed once
+(``Weights``): the first layer's projected input is a table with a row for each character.
 
 A stream's numbers never depend on how many streams there are, to the last bit: BLAS sums a
 matrix-vector and a matrix-matrix product in different orders, so by default every stream gets its
-own matrix-vector products. ``together`` gives that up for speed: one matrix product a layer.
+own matrix-vector products. ``together`` gives that up for speed: one matrix product a weight.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import cells
 from charrnn.config import ModelConfig
-from charrnn.generation.compiled.layout import has_whole_states, whole_scale
 from charrnn.generation.draw import write
 from charrnn.generation.filters import Context
+from charrnn.generation.quantization import rounded_state, rounded_weight, state_scale_for
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
 Array = NDArray[np.float32]
-State = tuple[Array, Array]
+# for each layer its parts (N, width), in the order in which the cell declares them
+State = tuple[tuple[Array, ...], ...]
+
+
+class NumpyNamespace:
+    """The array functions of a cell's step (``charrnn.cells.Namespace``) in NumPy.
+
+    Args:
+        together: one matrix product for all streams in place of one for each.
+        state_scale: steps in 1 to which products round what they read; 0 reads it as it is.
+
+    """
+
+    def __init__(self, together: bool = False, state_scale: int = 0) -> None:
+        self.together, self.state_scale = together, state_scale
+
+    def linear(self, x: Array, weight: Array) -> Array:
+        """``x (N, in)`` times ``weight (out, in)`` transposed: ``(N, out)``."""
+        if self.state_scale:
+            x = rounded_state(x, self.state_scale) / np.float32(self.state_scale)
+        if self.together:
+            product: Array = x @ weight.T
+            return product
+        out = np.empty((len(x), len(weight)), np.float32)
+        for row, result in zip(x, out, strict=True):
+            np.dot(weight, row, out=result)
+        return out
+
+    def split(self, x: Array, parts: int) -> list[Array]:
+        """``x`` in ``parts`` equal pieces along its last axis, as views."""
+        width = x.shape[-1] // parts
+        return [x[..., width * part : width * (part + 1)] for part in range(parts)]
+
+    def sigmoid(self, x: Array) -> Array:
+        """1 / (1 + exp(-x)), as tanh(x / 2) / 2 + 1 / 2, which cannot overflow."""
+        y: Array = np.tanh(x * np.float32(0.5))
+        y *= np.float32(0.5)
+        y += np.float32(0.5)
+        return y
+
+    def tanh(self, x: Array) -> Array:
+        """Hyperbolic tangent."""
+        y: Array = np.tanh(x)
+        return y
+
+    def relu(self, x: Array) -> Array:
+        """max(x, 0)."""
+        return np.maximum(x, np.float32(0))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as the step reads it.
+    """A layer's ``parameters`` by name, and for the first layer a ``table (V, ...)``.
 
-    ``table (V, G·H)`` is the input product of every character, biases included (first layer
-    only); ``weight (G·H, in + H)`` reads input and state at once, ``bias (G·H)``. A GRU, whose
-    reset gate comes between the two products, keeps ``weight (G·H, in)`` and ``recurrent (G·H,
-    H)`` with ``recurrent_bias`` apart.
+    The table holds the projected input of every character.
     """
 
-    table: Array | None
-    weight: Array
-    bias: Array
-    recurrent: Array
-    recurrent_bias: Array
+    parameters: SimpleNamespace
+    table: Array | None = None
 
 
 @dataclass(frozen=True)
 class Weights:
-    """All that steps read and never change; engines of the same network can share it."""
+    """All that steps read and never change; engines of the same network can share it.
+
+    ``state_scale`` is that of ``NumpyNamespace``.
+    """
 
     config: ModelConfig
     layers: tuple[Layer, ...]
     head: Array
     head_bias: Array
-    # steps in 1 of the states that products read; 0 reads them as they are
-    state_steps: int = 0
+    state_scale: int = 0
 
     @classmethod
     def prepare(cls, config: ModelConfig, weights: dict[str, NDArray[Any]]) -> Weights:
@@ -63,85 +110,64 @@ class Weights:
         Raises:
             KeyError: a weight is missing.
             ValueError: one has another shape.
+
         """
-        for name, shape in config.shapes().items():
-            if weights[name].shape != shape:
-                raise ValueError(f"{name} is {weights[name].shape}, expected {shape}")
-        layers = tuple(_prepare_layer(config, weights, index) for index in range(config.layers))
+        check_shapes(config, weights)
+        layers = tuple(
+            Layer(SimpleNamespace(**layer_weights(config, weights, index)))
+            for index in range(config.layers)
+        )
+        project, xp = cells.get(config.cell).project, NumpyNamespace(together=True)
+        table = project(xp, _float32(weights["embedding.weight"]), layers[0].parameters)
+        layers = (replace(layers[0], table=table), *layers[1:])
         head, bias = weights["head.weight"], weights["head.bias"]
         return cls(config, layers, _float32(head), _float32(bias))
 
-    def stored_as(self, form: str) -> Weights:
-        """The same with recurrent weights rounded as ``form`` would store them, in float32."""
-        if form == "float32":
-            return self
+    def quantized(self, weight_dtype: str) -> Weights:
+        """The same with recurrent layers rounded as ``weight_dtype`` stores them, in float32.
+
+        The first layer's table and the head stay exact.
+        """
         layers = tuple(
-            replace(
-                layer,
-                weight=self._rounded(layer.weight, form),
-                recurrent=self._rounded(layer.recurrent, form),
-            )
+            replace(layer, parameters=_rounded(layer.parameters, weight_dtype))
             for layer in self.layers
         )
-        whole = has_whole_states(self.config.cell, form)
-        steps = whole_scale(self.config.hidden) if whole else 0
-        return replace(self, layers=layers, state_steps=steps)
-
-    def _rounded(self, weight: Array, form: str) -> Array:
-        """``weight`` rounded; input and state columns have scales of their own."""
-        if form == "float16":
-            return weight.astype(np.float16).astype(np.float32)
-        H = self.config.hidden
-        out = np.empty_like(weight)
-        for start in range(0, weight.shape[1] if len(weight) else 0, H):
-            stored, scale = quantize(weight[:, start : start + H])
-            out[:, start : start + H] = stored * scale[:, None]
-        return out
+        scale = state_scale_for(self.config, weight_dtype)
+        return replace(self, layers=layers, state_scale=scale)
 
 
-def quantize(weight: Array) -> tuple[NDArray[np.int8], Array]:
-    """``weight (rows, in)`` as int8 and a scale a row ``(rows,)``: weight ≈ int8 · scale."""
-    scale = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-30)) / np.float32(127)
-    return np.rint(weight / scale[:, None]).astype(np.int8), scale
+def check_shapes(config: ModelConfig, weights: dict[str, NDArray[Any]]) -> None:
+    """Check that ``weights`` have the names and shapes of ``config.shapes()``.
+
+    Raises:
+        KeyError: a weight is missing.
+        ValueError: one has another shape.
+
+    """
+    for name, shape in config.shapes().items():
+        if weights[name].shape != shape:
+            raise ValueError(f"{name} is {weights[name].shape}, expected {shape}")
 
 
-def rounded_states(hx: Array, steps: int) -> Array:
-    """States within ±1 as whole numbers of steps of 1 / ``steps``."""
-    rounded: Array = np.rint(np.clip(hx, -1, 1) * np.float32(steps))
-    return rounded
+def layer_weights(
+    config: ModelConfig, weights: dict[str, NDArray[Any]], layer: int
+) -> dict[str, Array]:
+    """The parameters of recurrent layer ``layer`` (from 0) by the cell's names, in float32."""
+    return {
+        name: _float32(weights[f"layers.{layer}.{name}"]) for name in config.layer_shapes(layer)
+    }
+
+
+def _rounded(parameters: SimpleNamespace, weight_dtype: str) -> SimpleNamespace:
+    values = {
+        name: rounded_weight(value, weight_dtype) if value.ndim == 2 else value
+        for name, value in vars(parameters).items()
+    }
+    return SimpleNamespace(**values)
 
 
 def _float32(value: NDArray[Any]) -> Array:
     return np.ascontiguousarray(value, np.float32)
-
-
-def gate_scale(config: ModelConfig) -> Array:
-    """What each of the ``G·H`` rows is multiplied with before tanh, as ``(G·H,)`` powers of two.
-
-    sigmoid(x) = tanh(x / 2) / 2 + 1/2, so an LSTM's sigmoid gates get 1/2 and then one tanh does
-    for all four; halving is exact.
-    """
-    scale = np.ones((config.gates, config.hidden), np.float32)
-    if config.cell == "lstm":
-        scale[[0, 1, 3]] = 0.5
-    return scale.reshape(-1)
-
-
-def _prepare_layer(config: ModelConfig, weights: dict[str, NDArray[Any]], index: int) -> Layer:
-    part = {
-        name: _float32(weights[f"layers.{index}.{name}"])
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    }
-    ih, hh, bias = part["weight_ih"], part["weight_hh"], part["bias_ih"]
-    recurrent, recurrent_bias = hh[:0], bias[:0]
-    if config.cell == "gru":
-        recurrent, recurrent_bias, weight = hh, part["bias_hh"], ih
-    else:
-        scale = gate_scale(config)
-        ih, hh, bias = ih * scale[:, None], hh * scale[:, None], (bias + part["bias_hh"]) * scale
-        weight = hh if index == 0 else np.concatenate([ih, hh], axis=1)
-    table = _float32(weights["embedding.weight"]) @ ih.T + bias if index == 0 else None
-    return Layer(table, weight, bias, recurrent, recurrent_bias)
 
 
 class Engine:
@@ -151,8 +177,9 @@ class Engine:
         config: the network's shape.
         weights: its weights, named and shaped as ``config.shapes()``; or ``Weights`` to share.
         streams: N, at least 1.
-        together: one matrix product a layer for all streams, at the price that a stream's last
-            bits depend on N.
+        together: one matrix product a weight for all streams; a stream's last bits then depend
+            on N.
+
     """
 
     def __init__(
@@ -167,41 +194,21 @@ class Engine:
             raise ValueError(f"streams is {streams}: it must be at least 1")
         self.config, self.streams, self.together = config, streams, together
         self.weights = weights if isinstance(weights, Weights) else Weights.prepare(config, weights)
-        N, H, L = streams, config.hidden, config.layers
-        # a layer's input and state lie side by side, as its fused product reads them
-        self._inputs = [np.zeros((N, (H if layer else 0) + H), np.float32) for layer in range(L)]
-        self._hx = [inputs[:, -H:] for inputs in self._inputs]
-        self._cx = np.zeros((L, N, config.cell_width), np.float32)
-        self._gates = np.empty((N, config.gates * H), np.float32)
-        self._recurrent = np.empty((N, config.gates * H), np.float32)
-        self._scratch = np.empty((N, H), np.float32)
-        self._features = np.empty((N, H), np.float32)
-        self._logits = np.empty((N, config.vocab_size), np.float32)
-        # after tanh: sigmoid gates are t / 2 + 1/2, the others t
-        self._slope = gate_scale(config)
-        self._offset = (1 - self._slope).astype(np.float32)
+        self._cell = cells.get(config.cell)
+        self._xp = NumpyNamespace(together, self.weights.state_scale)
+        self._exact = NumpyNamespace(together)  # the head reads states as they are
+        self.state: State = zero_state(config, streams)
 
     def sibling(self, streams: int) -> Self:
         """An engine for ``streams`` texts over the same weights, from the zero state."""
         return type(self)(self.config, self.weights, streams, together=self.together)
 
-    @property
-    def state(self) -> State:
-        """Copies of ``hx (L, N, H)`` and ``cx (L, N, H)``; ``cx`` is ``(L, N, 0)`` without one."""
-        return np.stack(self._hx), self._cx.copy()
-
-    @state.setter
-    def state(self, state: State) -> None:
-        hx, cx = state
-        for mine, given in zip(self._hx, hx, strict=True):
-            mine[...] = given
-        self._cx[...] = cx
-
     def reset(self, streams: NDArray[Any] | slice = slice(None)) -> None:
         """Zero the state of ``streams`` (an index, a mask or a slice; default: all)."""
-        for hx in self._hx:
-            hx[streams] = 0
-        self._cx[:, streams] = 0
+        self.state = tuple(tuple(part.copy() for part in layer) for layer in self.state)
+        for layer in self.state:
+            for part in layer:
+                part[streams] = 0
 
     def step(self, ids: Ids) -> Array:
         """Read a character in every stream.
@@ -210,21 +217,22 @@ class Engine:
             ids: ``(N,)``.
 
         Returns:
-            The logits ``(N, V)`` of the characters after them. The array is used again by the
-            next step.
+            The logits ``(N, V)`` of the characters after them.
+
         """
-        last = self.config.layers - 1
-        for index, layer in enumerate(self.weights.layers):
-            CELLS[self.config.cell](self, layer, index, ids)
-            hx = self._hx[index]
-            if self.config.sum_layers:
-                np.add(self._features, hx, out=self._features) if index else np.copyto(
-                    self._features, hx
-                )
-            if index < last:
-                self._inputs[index + 1][:, : self.config.hidden] = hx
-        features = self._features if self.config.sum_layers else self._hx[last]
-        return self._product(features, self.weights.head, self.weights.head_bias, self._logits)
+        y, features, state = None, None, []
+        for layer, before in zip(self.weights.layers, self.state, strict=True):
+            if layer.table is None:
+                z = self._cell.project(self._xp, y, layer.parameters)
+            else:
+                z = layer.table[ids]
+            y, after = self._cell.step(self._xp, z, before, layer.parameters)
+            state.append(after)
+            features = features + y if features is not None and self.config.sum_layers else y
+        self.state = tuple(state)
+        logits = self._exact.linear(features, self.weights.head)  # type: ignore[arg-type]
+        logits += self.weights.head_bias
+        return logits
 
     def feed(self, ids: Ids) -> None:
         """Read the text ``ids (T,)`` in every stream, for the state that it leaves."""
@@ -241,74 +249,11 @@ class Engine:
         """Draw T characters in every stream: ``(T, N)``; see ``draw.write``."""
         return write(self.step, ids, uniforms, config, context)
 
-    def _product(self, x: Array, weight: Array, bias: Array | None, out: Array) -> Array:
-        """``x (N, in)`` · ``weight (rows, in)``ᵀ + ``bias`` into ``out (N, rows)``."""
-        if self.together:
-            np.matmul(x, weight.T, out=out)
-        else:
-            for row, result in zip(x, out, strict=True):
-                np.dot(weight, row, out=result)
-        if bias is not None:
-            out += bias
-        return out
 
-    def _read(self, x: Array) -> Array:
-        """``x`` as products read it: rounded where the weights' form rounds states."""
-        steps = self.weights.state_steps
-        return rounded_states(x, steps) / np.float32(steps) if steps else x
-
-    def _affine(self, layer: Layer, index: int, ids: Ids) -> Array:
-        """A layer's input and state products and biases, ``(N, G·H)``."""
-        gates = self._product(self._read(self._inputs[index]), layer.weight, None, self._gates)
-        gates += layer.bias if layer.table is None else layer.table[ids]
-        return gates
-
-    def _lstm(self, layer: Layer, index: int, ids: Ids) -> None:
-        gates = self._affine(layer, index, ids)
-        np.tanh(gates, out=gates)
-        gates *= self._slope
-        gates += self._offset
-        N, H = self._scratch.shape
-        i, f, g, o = gates.reshape(N, 4, H).swapaxes(0, 1)
-        cx = self._cx[index]
-        np.multiply(f, cx, out=cx)
-        np.multiply(i, g, out=self._scratch)
-        cx += self._scratch
-        np.tanh(cx, out=self._scratch)
-        np.multiply(o, self._scratch, out=self._hx[index])
-
-    def _gru(self, layer: Layer, index: int, ids: Ids) -> None:
-        H = self.config.hidden
-        if layer.table is None:
-            below = self._read(self._inputs[index][:, :H])
-            x = self._product(below, layer.weight, layer.bias, self._gates)
-        else:
-            x = np.take(layer.table, ids, axis=0, out=self._gates)
-        hx = self._hx[index]
-        h = self._product(self._read(hx), layer.recurrent, layer.recurrent_bias, self._recurrent)
-        rz, n = x[:, : 2 * H], x[:, 2 * H :]
-        rz += h[:, : 2 * H]
-        rz *= 0.5
-        np.tanh(rz, out=rz)
-        rz *= 0.5
-        rz += 0.5
-        n += np.multiply(rz[:, :H], h[:, 2 * H :], out=self._scratch)
-        np.tanh(n, out=n)
-        # (1 − z) n + z h, as n + z (h − n)
-        np.subtract(hx, n, out=self._scratch)
-        self._scratch *= rz[:, H:]
-        np.add(n, self._scratch, out=hx)
-
-    def _rnn_tanh(self, layer: Layer, index: int, ids: Ids) -> None:
-        np.tanh(self._affine(layer, index, ids), out=self._hx[index])
-
-    def _rnn_relu(self, layer: Layer, index: int, ids: Ids) -> None:
-        np.maximum(self._affine(layer, index, ids), 0, out=self._hx[index])
-
-
-CELLS = {
-    "lstm": Engine._lstm,
-    "gru": Engine._gru,
-    "rnn-tanh": Engine._rnn_tanh,
-    "rnn-relu": Engine._rnn_relu,
-}
+def zero_state(config: ModelConfig, streams: int) -> State:
+    """The state before a text: for each layer its parts ``(streams, width)``, zeros."""
+    widths = config.state_widths.values()
+    return tuple(
+        tuple(np.zeros((streams, width), np.float32) for width in widths)
+        for _ in range(config.layers)
+    )

@@ -19,7 +19,7 @@ from charrnn import interrupts
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
-from charrnn.generation.numpy_engine import Array, Engine, Weights
+from charrnn.generation.numpy_engine import Array, Engine
 from charrnn.text import lanes as lane_layout
 from charrnn.text.lanes import WARMUP
 from charrnn.text.splits import Range
@@ -63,7 +63,7 @@ class Score:
 
 def score(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
+    weights: dict[str, NDArray[Any]] | AnyEngine,
     ids: Ids,
     *,
     ranges: tuple[Range, ...] | None = None,
@@ -75,7 +75,7 @@ def score(
 
     Args:
         config: the network's shape.
-        weights: its weights; or prepared ones; or an engine, whose like will be used.
+        weights: its weights; or an engine, whose like will be used.
         ids: the whole text.
         ranges: ``(start, stop)`` pairs (default: all of it). All characters of a range are
             counted, the first one as it follows the one before the range.
@@ -99,7 +99,7 @@ def score(
 
 def position_nats(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
+    weights: dict[str, NDArray[Any]] | AnyEngine,
     ids: Ids,
     *,
     ranges: tuple[Range, ...] | None = None,
@@ -121,7 +121,7 @@ def position_nats(
 
 def _counted(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
+    weights: dict[str, NDArray[Any]] | AnyEngine,
     ids: Ids,
     ranges: tuple[Range, ...],
     lanes: int,
@@ -165,16 +165,15 @@ def _finite(losses: Array, places: Ids) -> Array:
 
 def _open(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | Weights | AnyEngine,
+    weights: dict[str, NDArray[Any]] | AnyEngine,
     lanes: int,
     exact: bool,
 ) -> AnyEngine:
-    if isinstance(weights, (dict, Weights)):
+    if isinstance(weights, dict):
         return open_engine(config, weights, lanes, accelerate=not exact, together=not exact)
-    engine = weights.sibling(lanes)
-    if isinstance(engine, Engine):
-        engine.together = not exact
-    return engine
+    if isinstance(weights, Engine):
+        return Engine(config, weights.weights, lanes, together=not exact)
+    return weights.sibling(lanes)
 
 
 def _losses(logits: Array, targets: Ids, scale: np.float32) -> Array:

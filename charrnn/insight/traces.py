@@ -13,7 +13,7 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.generation.factory import AnyEngine, open_engine
-from charrnn.generation.numpy_engine import Array, Weights
+from charrnn.generation.numpy_engine import Array
 from charrnn.generation.scoring import position_nats
 from charrnn.text import lanes
 from charrnn.text.vocab import Ids
@@ -53,12 +53,11 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
     """
     config = checkpoint.config
     with np.errstate(all="ignore"):  # weights may be anybody's; an overflow is found and said
-        weights = Weights.prepare(config, checkpoint.weights)
-        nats = position_nats(config, weights, ids)
+        nats = position_nats(config, checkpoint.weights, ids)
         # the state after the last character is none that a target follows
         read = np.append(ids, ids[-1:])
         layout = lanes.lay(((0, len(read)),), LANES)
-        engine = open_engine(config, weights, len(layout), together=True)
+        engine = open_engine(config, checkpoint.weights, len(layout), together=True)
         units = np.zeros((len(ids), config.layers * config.hidden), np.float16)
         for block in lanes.blocks(read, layout, WINDOW):
             interrupts.check()
@@ -75,6 +74,8 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
 
 def _held(engine: AnyEngine) -> NDArray[Any]:
     """What each unit of each stream holds, ``(N, L·H)``."""
-    hx, cx = engine.state
-    held = np.tanh(cx) if cx.shape[-1] else hx
-    return held.swapaxes(0, 1).reshape(engine.streams, -1)
+    names = list(engine.config.state_widths)
+    layers = (dict(zip(names, parts, strict=True)) for parts in engine.state)
+    return np.concatenate(
+        [np.tanh(parts["c"]) if "c" in parts else parts["h"] for parts in layers], axis=1
+    )

@@ -1,77 +1,85 @@
-"""The fast training path: a layer over a whole window through the best kernels there are.
+"""A recurrent layer over a whole window, by the fastest way there is for its cell.
 
-On a CPU an LSTM runs through ``charrnn.model.kernels``; everything else through torch's own
-layers. ``charrnn.model.cells.naive_layer`` is the oracle; tests hold them all together.
+On a CPU an LSTM in bfloat16 runs through ``charrnn.model.kernels``; the cells that torch has layers
+for run through those; every other cell runs its readable step, whose loop is also the oracle that
+tests hold the others to.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import TypeAlias
 
 import torch
-from torch import _VF, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
-from charrnn.model.cells import LayerWeights
+from charrnn import cells
 from charrnn.model.kernels import fused_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
+from charrnn.model.namespace import TORCH
+from charrnn.model.torch_private import RECURRENT_LAYERS, recurrent_layer
 
-_TORCH_LAYERS: dict[str, Any] = {
-    "lstm": _VF.lstm,
-    "gru": _VF.gru,
-    "rnn-tanh": _VF.rnn_tanh,
-    "rnn-relu": _VF.rnn_relu,
-}
+# a layer's parameters by the cell's names; its state's parts (B, width) in the cell's order
+Parameters: TypeAlias = dict[str, Tensor]
+LayerState: TypeAlias = tuple[Tensor, ...]
+
+OUR_KERNELS = frozenset({"lstm"})  # the cells that ``charrnn.model.kernels`` knows
 
 
 def run_layer(
-    cell: str, x: Tensor, hx: Tensor, cx: Tensor, w: LayerWeights, dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype | None
+) -> tuple[Tensor, LayerState]:
     """A recurrent layer over a window.
 
     Args:
         cell: a cell's name.
         x: ``(B, T, in)``.
-        hx: ``(B, H)``.
-        cx: ``(B, H)``, or ``(B, 0)`` for a cell that carries none.
-        w: the layer's weights.
+        state: its parts, ``(B, width)`` each.
+        w: the layer's parameters.
         dtype: the type of the matrix products; None for the weights' own.
 
     Returns:
-        Outputs ``(B, T, H)``, and ``hx`` and ``cx`` after the window in the types they came in.
+        Outputs ``(B, T, output width)``, and the state after the window in the types it came in.
+
     """
-    compute = dtype or w.weight_hh.dtype
-    if kernels(cell, x.device, compute) != "torch":
-        return fused_layer(x, hx, cx, w, compute)
-    return torch_layer(cell, x, hx, cx, w, dtype)
+    compute = dtype or _own_dtype(w)
+    way = kernels(cell, x.device, compute)
+    if way == "readable":
+        return readable_layer(cell, x, state, w, compute)
+    if way == "torch":
+        return torch_layer(cell, x, state, w, compute)
+    return fused_layer(x, state, w, compute)
 
 
 def run_first_layer(
     cell: str,
     ids: Tensor,
     embedding: Tensor,
-    hx: Tensor,
-    cx: Tensor,
-    w: LayerWeights,
+    state: LayerState,
+    w: Parameters,
     dtype: torch.dtype | None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, LayerState]:
     """``run_layer`` on the rows ``ids (B, T)`` of ``embedding (V, E)``.
 
-    Our kernels take the input product once a symbol instead of once a place.
+    Our kernels compute the input product once for each symbol in place of each position.
     """
-    compute = dtype or w.weight_hh.dtype
-    if kernels(cell, ids.device, compute) != "torch":
-        bias = w.bias_ih + w.bias_hh
-        y, h, c = lstm_symbols(ids.T, embedding, w.weight_ih, w.weight_hh, bias, hx, cx, compute)
-        return y.transpose(0, 1), h, c
-    return run_layer(cell, F.embedding(ids, embedding), hx, cx, w, dtype)
+    compute = dtype or _own_dtype(w)
+    if kernels(cell, ids.device, compute) in ("torch", "readable"):
+        return run_layer(cell, F.embedding(ids, embedding), state, w, dtype)
+    (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
+    y, h, c = lstm_symbols(ids.T, embedding, w["weight_ih"], w["weight_hh"], bias, h, c, compute)
+    return y.transpose(0, 1), (h, c)
 
 
 def kernels(cell: str, device: torch.device, dtype: torch.dtype) -> str:
-    """What runs a layer there in ``dtype``: our ``amx`` or ``avx512`` kernels, or ``torch``.
+    """What runs a layer there in ``dtype``.
 
-    They may have to be compiled, which takes seconds (``must_compile``).
+    Our ``amx`` or ``avx512`` kernels, ``torch`` for its own layers, or ``readable`` for the cell's
+    step. Ours may have to be compiled, which takes seconds (``must_compile``).
     """
+    if cell not in RECURRENT_LAYERS:
+        return "readable"
     window = compiled_window() if _is_ours(cell, device, dtype) else None
     return "torch" if window is None else window.UNIT
 
@@ -82,38 +90,53 @@ def must_compile(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def _is_ours(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
-    return cell == "lstm" and device.type == "cpu" and dtype == torch.bfloat16
+    return cell in OUR_KERNELS and device.type == "cpu" and dtype == torch.bfloat16
+
+
+def _own_dtype(w: Parameters) -> torch.dtype:
+    return next(iter(w.values())).dtype
 
 
 def fused_layer(
-    x: Tensor, hx: Tensor, cx: Tensor, w: LayerWeights, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
+    x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
+) -> tuple[Tensor, LayerState]:
     """``run_layer`` for an LSTM by our own kernels, which run time first."""
-    bias = w.bias_ih + w.bias_hh
-    y, h, c = lstm_layer(x.transpose(0, 1), w.weight_ih, w.weight_hh, bias, hx, cx, dtype)
-    return y.transpose(0, 1), h, c
+    (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
+    y, h, c = lstm_layer(x.transpose(0, 1), w["weight_ih"], w["weight_hh"], bias, h, c, dtype)
+    return y.transpose(0, 1), (h, c)
 
 
 def torch_layer(
-    cell: str, x: Tensor, hx: Tensor, cx: Tensor, w: LayerWeights, dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor, Tensor]:
+    cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
+) -> tuple[Tensor, LayerState]:
     """``run_layer`` by torch's own layer: oneDNN on a CPU, cuDNN on a GPU."""
-    compute = dtype or w.weight_hh.dtype
-    x, h, c = (t.to(compute) for t in (x, hx, cx))
-    weights = one_after_another(w, compute) if x.is_cuda else [t.to(compute) for t in w]
-    state = (h[None], c[None]) if cell == "lstm" else h[None]
-    # has_biases, layers, dropout, training, bidirectional, batch_first
-    settings = (True, 1, 0.0, torch.is_grad_enabled(), False, True)
-    y, h, *rest = _TORCH_LAYERS[cell](x, state, weights, *settings)
-    c = rest[0][0] if rest else cx
-    return y, h[0].to(hx.dtype), c.to(cx.dtype)
+    weights = contiguous(w, dtype) if x.is_cuda else [t.to(dtype) for t in w.values()]
+    inside = tuple(part.to(dtype) for part in state)
+    y, after = recurrent_layer(cell, x.to(dtype), inside, weights, torch.is_grad_enabled())
+    return y, tuple(part.to(own.dtype) for part, own in zip(after, state, strict=True))
 
 
-def one_after_another(w: LayerWeights, dtype: torch.dtype) -> list[Tensor]:
+def readable_layer(
+    cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
+) -> tuple[Tensor, LayerState]:
+    """``run_layer`` by the cell's readable step, one time step after the other.
+
+    What reads the input alone is computed for the whole window at once.
+    """
+    own, typed = cells.get(cell), SimpleNamespace(**{name: t.to(dtype) for name, t in w.items()})
+    z = own.project(TORCH, x.to(state[0].dtype), typed)  # (B, T, ...)
+    outputs = []
+    for z_t in z.unbind(1):
+        y, state = own.step(TORCH, z_t, state, typed)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def contiguous(w: Parameters, dtype: torch.dtype) -> list[Tensor]:
     """``w`` in ``dtype`` in one piece of memory, in the order that cuDNN reads.
 
     Weights that lie elsewhere torch copies at every call, and warns.
     """
-    flat = torch.cat([t.flatten() for t in w]).to(dtype)
-    pieces = torch.split(flat, [t.numel() for t in w])
-    return [piece.view(t.shape) for piece, t in zip(pieces, w, strict=True)]
+    flat = torch.cat([t.flatten() for t in w.values()]).to(dtype)
+    pieces = torch.split(flat, [t.numel() for t in w.values()])
+    return [piece.view(t.shape) for piece, t in zip(pieces, w.values(), strict=True)]

@@ -11,27 +11,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from charrnn import cells
 from charrnn.config import ModelConfig
-from charrnn.model.cells import LayerWeights
-from charrnn.model.layers import run_first_layer, run_layer
+from charrnn.model.layers import LayerState, Parameters, run_first_layer, run_layer
 
-State = tuple[Tensor, Tensor]
+# for each layer its parts (B, width), in the order in which the cell declares them
+State = tuple[LayerState, ...]
+
+
+def detached(state: State) -> State:
+    """``state`` without its history: gradients stay in the window."""
+    return tuple(tuple(part.detach() for part in layer) for layer in state)
 
 
 class RecurrentLayer(nn.Module):
-    """A layer's weights, under torch's names."""
+    """A layer's parameters, under the names and in the shapes that its cell declares."""
 
-    def __init__(self, rows: int, width: int, hidden: int) -> None:
+    def __init__(self, shapes: cells.Shapes) -> None:
         super().__init__()
-        self.weight_ih = nn.Parameter(torch.empty(rows, width))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden))
-        self.bias_ih = nn.Parameter(torch.empty(rows))
-        self.bias_hh = nn.Parameter(torch.empty(rows))
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
 
     @property
-    def weights(self) -> LayerWeights:
-        """The four weights together."""
-        return LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+    def weights(self) -> Parameters:
+        """All parameters by name."""
+        return dict(self.named_parameters())
 
 
 @dataclass
@@ -58,12 +62,15 @@ class Dropout:
         """The same for embeddings ``x (B, T, E)``."""
         return self._columns(x, self.input_rate)
 
-    def recurrent(self, weights: LayerWeights) -> LayerWeights:
-        """``weights`` with a part of ``weight_hh`` dropped and the rest scaled up."""
+    def recurrent(self, cell: str, weights: Parameters) -> Parameters:
+        """``weights`` with a part of the recurrent ones dropped and the rest scaled up."""
         if self.weight_rate == 0:
             return weights
-        w = weights.weight_hh
-        return weights._replace(weight_hh=w * self._mask(w.shape, self.weight_rate, w))
+        dropped = {
+            name: weights[name] * self._mask(weights[name].shape, self.weight_rate, weights[name])
+            for name in cells.get(cell).recurrent
+        }
+        return weights | dropped
 
     def _columns(self, x: Tensor, rate: float) -> Tensor:
         if rate == 0:
@@ -94,12 +101,10 @@ class CharNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.embedding)
-        self.layers = nn.ModuleList()
-        width = config.embedding
-        for _ in range(config.layers):
-            self.layers.append(RecurrentLayer(config.gates * config.hidden, width, config.hidden))
-            width = config.hidden
-        self.head = nn.Linear(config.hidden, config.vocab_size)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(config.layer_shapes(layer)) for layer in range(config.layers)
+        )
+        self.head = nn.Linear(config.features, config.vocab_size)
         self.reset(seed)
 
     @property
@@ -124,12 +129,10 @@ class CharNetwork(nn.Module):
                 parameter.copy_((torch.rand(parameter.shape, generator=rng) * 2 - 1) * width)
 
     def zero_state(self, B: int) -> State:
-        """``(hx, cx)`` of zeros for ``B`` streams: ``(L, B, H)`` and ``(L, B, H or 0)``."""
-        device, L = self.head.weight.device, self.config.layers
-        dtype = self.head.weight.dtype
-        return (
-            torch.zeros(L, B, self.config.hidden, device=device, dtype=dtype),
-            torch.zeros(L, B, self.config.cell_width, device=device, dtype=dtype),
+        """The state of ``B`` streams before a text: for each layer its parts ``(B, width)``."""
+        like, widths = self.head.weight, self.config.state_widths.values()
+        return tuple(
+            tuple(like.new_zeros(B, width) for width in widths) for _ in range(self.config.layers)
         )
 
     def features(
@@ -140,28 +143,25 @@ class CharNetwork(nn.Module):
         dtype: torch.dtype | None = None,
         dropout: Dropout = NO_DROPOUT,
     ) -> tuple[Tensor, State]:
-        """What the head reads, ``(B, T, H)`` for ids ``x (B, T)``, and the state after them.
+        """What the head reads, ``(B, T, features)`` for ids ``x (B, T)``, and the state after them.
 
         ``dtype`` is that of the matrix products (None: the weights' own); states stay in theirs.
         """
-        hx, cx = state
-        cell, y, total = self.config.cell, x, None
-        hs, cs = [], []
-        for index, layer in enumerate(self.layers):
+        cell, y, total, after = self.config.cell, x, None, []
+        for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             assert isinstance(layer, RecurrentLayer)
-            rest = (hx[index], cx[index], dropout.recurrent(layer.weights), dtype)
+            rest = (before, dropout.recurrent(cell, layer.weights), dtype)
             if index == 0 and dropout.input_rate == 0:
-                y, h, c = run_first_layer(cell, x, self.embedding.weight, *rest)
+                y, parts = run_first_layer(cell, x, self.embedding.weight, *rest)
             elif index == 0:
-                y, h, c = run_layer(cell, dropout.inputs(self.embedding(x)), *rest)
+                y, parts = run_layer(cell, dropout.inputs(self.embedding(x)), *rest)
             else:
-                y, h, c = run_layer(cell, y, *rest)
-            y = dropout.units(y)  # (B, T, H)
-            hs.append(h)
-            cs.append(c)
+                y, parts = run_layer(cell, y, *rest)
+            after.append(parts)
+            y = dropout.units(y)  # (B, T, features)
             if self.config.sum_layers:
                 total = y if total is None else total + y
-        return (y if total is None else total), (torch.stack(hs), torch.stack(cs))
+        return (y if total is None else total), tuple(after)
 
     def forward(
         self,

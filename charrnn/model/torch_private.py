@@ -5,8 +5,10 @@ They are called here with the arguments that torch 2.11 to 2.13 take.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import _VF, Tensor
 
 
 def fused_adamw(
@@ -55,3 +57,36 @@ def fused_adamw(
         maximize=False,
         found_inf=skip,
     )
+
+
+# torch's own recurrent layers: oneDNN on a CPU, cuDNN on a GPU
+_LAYERS: dict[str, Any] = {
+    "lstm": _VF.lstm,
+    "gru": _VF.gru,
+    "rnn-tanh": _VF.rnn_tanh,
+    "rnn-relu": _VF.rnn_relu,
+}
+RECURRENT_LAYERS = frozenset(_LAYERS)
+
+
+def recurrent_layer(
+    cell: str, x: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], training: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One layer of ``cell``, a name of ``RECURRENT_LAYERS``, over a window.
+
+    Args:
+        cell: the cell's name.
+        x: ``(B, T, in)``.
+        state: its parts, ``(B, H)`` each.
+        weights: ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``.
+        training: whether gradients will be asked for.
+
+    Returns:
+        Outputs ``(B, T, H)`` and the state after the window.
+
+    """
+    # with biases, one layer, dropout 0, not bidirectional, batch first
+    settings = (True, 1, 0.0, training, False, True)
+    parts = tuple(part[None] for part in state)
+    y, *after = _LAYERS[cell](x, parts if cell == "lstm" else parts[0], weights, *settings)
+    return y, tuple(part[0] for part in after)

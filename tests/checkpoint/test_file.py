@@ -21,7 +21,16 @@ from charrnn.atomic_io import sweep_temporaries, write_atomic
 from charrnn.checkpoint.file import Tensors, load
 from charrnn.errors import CheckpointError
 from tests.security import fuzz_checkpoints, hostile
-from tests.support.checkpoints import charrnn, python, tiny
+from tests.support.checkpoints import (
+    charrnn,
+    data_of,
+    forge,
+    header_of,
+    note_of,
+    python,
+    tiny,
+    with_note,
+)
 from tests.support.half_files import HalfFile
 from tests.support.processes import dead_process
 
@@ -326,3 +335,41 @@ def test_500_hostile_files_load_or_are_refused(tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_100_000_hostile_files_load_or_are_refused(tmp_path: Path) -> None:
     fuzz(100_000, 2, tmp_path)
+
+
+# --- formats
+
+
+def test_files_to_share_stay_format_1_and_what_resuming_needs_is_format_2() -> None:
+    made = tiny()
+    made.save("shared")
+    replace(made, extra={"state.h": np.ones((2, 3, 16), np.float32)}).save("resumed")
+    numbers = {
+        name: note_of(header_of(Path(name).read_bytes()))["format"]
+        for name in ("shared", "resumed")
+    }
+    assert numbers == {"shared": 1, "resumed": 2}
+
+
+def test_tensors_of_format_1_are_read_by_their_names_of_today() -> None:
+    """There, a cell without a cell state had one without width."""
+    state = np.arange(96, dtype=np.float32).reshape(2, 3, 16)
+    for cx in (np.ones((2, 3, 16), np.float32), np.ones((2, 3, 0), np.float32)):
+        replace(tiny(), extra={"state.hx": state, "state.cx": cx, "m": state}).save("new")
+        blob = Path("new").read_bytes()
+        header = header_of(blob)
+        old = with_note(header, note_of(header) | {"format": 1})
+        Path("old").write_bytes(forge(old, data_of(blob)))
+        extra = load(Path("old"), extra=True).extra
+        assert set(extra) == {"state.h", "m"} | ({"state.c"} if cx.size else set())
+        assert extra["state.h"].tobytes() == state.tobytes()
+
+
+@pytest.mark.parametrize("number", [0, 3, True, 1.0, "1", None])
+def test_other_formats_are_refused(number: object) -> None:
+    tiny().save("new")
+    header = header_of(Path("new").read_bytes())
+    changed = with_note(header, note_of(header) | {"format": number})
+    Path("old").write_bytes(forge(changed, data_of(Path("new").read_bytes())))
+    with pytest.raises(CheckpointError, match=r"format .* use a newer charrnn"):
+        load(Path("old"))

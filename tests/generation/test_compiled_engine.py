@@ -10,19 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("llvmlite", reason="numba is not installed")
 
-from charrnn.config import CELLS, ModelConfig, WeightDtype
+from charrnn import cells
+from charrnn.config import ModelConfig, WeightDtype
 from charrnn.errors import ConfigError
 from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled import machine_code
-from charrnn.generation.compiled.engine import FastEngine
-from charrnn.generation.compiled.layout import Variant, whole_scale
+from charrnn.generation.compiled.engine import CompiledEngine
+from charrnn.generation.compiled.layout import Variant
 from charrnn.generation.draw import choose
 from charrnn.generation.factory import open_engine
 from charrnn.generation.generator import Generator
-from charrnn.generation.numpy_engine import Engine, Weights, quantize
+from charrnn.generation.numpy_engine import Engine, Weights
+from charrnn.generation.quantization import quantize, state_scale
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import score
 from tests.support.checkpoints import ROOT
@@ -41,7 +44,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 def prepared(
     cell: str, layers: int = 2, sum_layers: bool = False, hidden: int = 40
-) -> tuple[ModelConfig, Weights]:
+) -> tuple[ModelConfig, dict[str, NDArray[np.float32]]]:
     config = ModelConfig(
         31,
         cell=cell,
@@ -50,19 +53,20 @@ def prepared(
         layers=layers,
         sum_layers=sum_layers,  # type: ignore[arg-type]
     )
-    return config, Weights.prepare(config, random_weights(config))
+    return config, random_weights(config)
 
 
 @pytest.mark.parametrize(("layers", "sum_layers", "hidden"), SHAPES)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_logits_are_numpys(cell: str, layers: int, sum_layers: bool, hidden: int) -> None:
     config, weights = prepared(cell, layers, sum_layers, hidden)
-    exact, fast = Engine(config, weights, 2), FastEngine(config, weights, 2)
+    exact, fast = Engine(config, weights, 2), CompiledEngine(config, weights, 2)
     for ids in np.random.default_rng(0).integers(0, 31, (1000, 2)):
         assert np.abs(fast.step(ids) - exact.step(ids)).max() < 1e-5
     for mine, other in zip(fast.state, exact.state, strict=True):
-        assert mine.shape == other.shape
-        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-5)
+        for part, expected in zip(mine, other, strict=True):
+            assert part.shape == expected.shape
+            np.testing.assert_allclose(part, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -72,8 +76,8 @@ def test_neither_streams_nor_threads_change_a_bit(
 ) -> None:
     monkeypatch.setattr(accelerated, "THREAD_BYTES", 0)
     config, weights = prepared(cell, 3, True)
-    many = FastEngine(config, weights, 9, form=form, threads=2)
-    one = FastEngine(config, many.packed, 1)
+    many = CompiledEngine(config, weights, 9, weight_dtype=form, threads=2)
+    one = CompiledEngine(config, many.packed, 1)
     assert (many.threads, one.threads) == (2, 1)
     ids = np.random.default_rng(2).integers(0, 31, (30, 9))
     logits = [many.step(row).copy() for row in ids]
@@ -91,7 +95,8 @@ NEAR = {"float32": 1e-5, "float16": 2e-5, "int8": 2e-4}
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_stored_forms_round_as_numpys(cell: str, form: str) -> None:
     config, weights = prepared(cell, 3, True)
-    exact, fast = Engine(config, weights.stored_as(form)), FastEngine(config, weights, form=form)
+    exact = Engine(config, Weights.prepare(config, weights).quantized(form))
+    fast = CompiledEngine(config, weights, weight_dtype=form)
     full = Engine(config, weights)
     furthest = 0.0
     for ids in np.random.default_rng(1).integers(0, 31, (300, 1)):
@@ -113,7 +118,7 @@ def test_quantize() -> None:
 def test_draws_are_those_of_sampling(top_k: int, temperature: float) -> None:
     config, weights = prepared("lstm", 1)
     rng = np.random.default_rng(3)
-    fast, again = FastEngine(config, weights, 60), FastEngine(config, weights, 60)
+    fast, again = CompiledEngine(config, weights, 60), CompiledEngine(config, weights, 60)
     for top_p in (1.0, 0.9, 0.01):
         for min_p in (0.0, 0.05, 1.0):
             how = SampleConfig(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
@@ -127,19 +132,19 @@ def test_draws_are_those_of_sampling(top_k: int, temperature: float) -> None:
 def test_equal_weights_keep_the_lowest_ids() -> None:
     config, _ = prepared("lstm", 1)
     flat = {name: np.zeros(shape, np.float32) for name, shape in config.shapes().items()}
-    fast = FastEngine(config, Weights.prepare(config, flat), 200)
+    fast = CompiledEngine(config, flat, 200)
     ids, uniforms = np.zeros(200, int), np.arange(200)[None] / 200
     for how in (SampleConfig(top_k=4), SampleConfig(top_p=3.5 / 31)):
         assert set(fast.generate(ids, uniforms, how)[0]) == {0, 1, 2, 3}
     assert not fast.generate(ids, uniforms, SampleConfig(temperature=0)).any()
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_text_does_not_depend_on_the_count(cell: str) -> None:
     vocab = letters()
     config = ModelConfig(len(vocab), cell=cell, embedding=16, hidden=32)  # type: ignore[arg-type]
     engine = open_engine(config, random_weights(config))
-    assert isinstance(engine, FastEngine)
+    assert isinstance(engine, CompiledEngine)
 
     def texts(count: int, **values: float) -> list[str]:
         how = SampleConfig(length=120, count=count, seed=4, **values)  # type: ignore[arg-type]
@@ -154,7 +159,7 @@ def test_scores_agree() -> None:
     config, weights = prepared("lstm")
     ids = np.random.default_rng(6).integers(0, 31, 2000)
     exact = score(config, weights, ids, lanes=1)
-    fast = score(config, FastEngine(config, weights), ids, lanes=1)
+    fast = score(config, CompiledEngine(config, weights), ids, lanes=1)
     lanes = score(config, weights, ids)
     assert abs(exact.nats_per_char - fast.nats_per_char) < 1e-6
     assert abs(exact.nats_per_char - lanes.nats_per_char) < 1e-4
@@ -162,7 +167,7 @@ def test_scores_agree() -> None:
 
 
 def test_bad_ids_are_refused() -> None:
-    fast = FastEngine(*prepared("lstm"))
+    fast = CompiledEngine(*prepared("lstm"))
     for index in (-1, 31):
         with pytest.raises(IndexError):
             fast.step(np.array([index]))
@@ -211,7 +216,7 @@ def test_without_a_home_the_code_is_compiled(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(machine_code, "cache_folder", homeless)
     machine_code.load.cache_clear()
-    assert isinstance(open_engine(*prepared("gru")), FastEngine)
+    assert isinstance(open_engine(*prepared("gru")), CompiledEngine)
 
 
 def test_where_no_thread_can_begin_one_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,10 +224,10 @@ def test_where_no_thread_can_begin_one_does_all(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("can't start new thread")
 
     config, weights = prepared("lstm", hidden=512)
-    wanted = FastEngine(config, weights, threads=2)
+    wanted = CompiledEngine(config, weights, threads=2)
     assert wanted.threads == 2
     monkeypatch.setattr("threading.Thread.start", refuse)
-    alone = FastEngine(config, weights, threads=2)
+    alone = CompiledEngine(config, weights, threads=2)
     assert alone.threads == 1
     ids = np.array([3])
     assert np.array_equal(alone.step(ids), wanted.step(ids))
@@ -238,9 +243,9 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_llvmlite(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     config, weights = prepared("lstm")
-    assert isinstance(open_engine(config, weights, form="int8"), Engine)
+    assert isinstance(open_engine(config, weights, weight_dtype="int8"), Engine)
     with pytest.raises(ConfigError):
-        open_engine(config, weights, form="int4")  # type: ignore[arg-type]
+        open_engine(config, weights, weight_dtype="int4")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -257,8 +262,8 @@ def test_narrower_and_other_processors(
     monkeypatch.setattr(machine_code, "processor", lambda: other)
     monkeypatch.setattr(machine_code, "load", machine_code.load.__wrapped__)
     config, weights = prepared(cell, 2, True)
-    exact = Engine(config, weights.stored_as(form), 8)
-    fast = FastEngine(config, weights, 8, form=form, threads=2)
+    exact = Engine(config, Weights.prepare(config, weights).quantized(form), 8)
+    fast = CompiledEngine(config, weights, 8, weight_dtype=form, threads=2)
     for ids in np.random.default_rng(3).integers(0, 31, (20, 8)):
         assert np.abs(fast.step(ids) - exact.step(ids)).max() < NEAR[form]
 
@@ -272,15 +277,16 @@ def test_the_plainest_processors_of_all(form: WeightDtype, monkeypatch: pytest.M
     monkeypatch.setattr(machine_code, "processor", lambda: plainest)
     monkeypatch.setattr(machine_code, "load", machine_code.load.__wrapped__)
     config, weights = prepared("lstm", 2, True)
-    exact, found = Engine(config, weights.stored_as(form)), open_engine(config, weights, form=form)
-    assert isinstance(found, Engine if form == "float16" else FastEngine)
+    exact = Engine(config, Weights.prepare(config, weights).quantized(form))
+    found = open_engine(config, weights, weight_dtype=form)
+    assert isinstance(found, Engine if form == "float16" else CompiledEngine)
     for id in np.random.default_rng(3).integers(0, 31, (20, 1)):
         assert np.abs(found.step(id) - exact.step(id)).max() < NEAR[form]
 
 
 @pytest.mark.parametrize("hidden", [1, 31, 1024, 1025, 4096, 65536])
 def test_whole_sums_cannot_overflow(hidden: int) -> None:
-    assert 127 * whole_scale(hidden) * hidden < 2**31
+    assert 127 * state_scale(hidden) * hidden < 2**31
 
 
 def test_states_at_their_limits_are_summed_right() -> None:
@@ -292,12 +298,12 @@ def test_states_at_their_limits_are_summed_right() -> None:
     weights["layers.0.bias_ih"][:H] = H - 1
     weights["layers.0.bias_ih"][H:] = 30
     weights["head.weight"][:] = 1 / H
-    exact = Engine(config, Weights.prepare(config, weights).stored_as("int8"))
-    fast = FastEngine(config, exact.weights, form="int8")
+    exact = Engine(config, Weights.prepare(config, weights).quantized("int8"))
+    fast = CompiledEngine(config, weights, weight_dtype="int8")
     for _ in range(5):
         found, wanted = fast.step(np.zeros(1, int)), exact.step(np.zeros(1, int))
         assert np.abs(found - wanted).max() < 1e-4
-    assert fast.state[0].min() > 0.99
+    assert fast.state[0][0].min() > 0.99
 
 
 def test_the_compiled_engine_needs_llvmlite() -> None:

@@ -21,7 +21,7 @@ from charrnn.cli.app import main
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.generation.draw import choose, draw, probabilities
-from charrnn.generation.numpy_engine import Engine, Weights
+from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.textmodel import TextModel
 from tests.support.checkpoints import tiny
@@ -245,12 +245,12 @@ FILTERS: list[dict[str, Any]] = [{}, {"top_k": 3}, {"top_p": 0.4}, {"min_p": 0.5
 TEMPERATURES = [0.0, 5e-324, 1e-30, 1e-6, 0.8, 1.0, 1e6, 1e30, 1e38, 1e39, 1.7e308]
 
 
-def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, Weights]:
+def biased(logits: NDArray[np.float32]) -> tuple[ModelConfig, dict[str, NDArray[np.float32]]]:
     """A network that returns ``logits (V,)`` whatever it reads."""
     config = ModelConfig(len(logits), embedding=8, hidden=8, layers=1)
     weights = {name: np.zeros(shape, np.float32) for name, shape in config.shapes().items()}
     weights["head.bias"] = logits
-    return config, Weights.prepare(config, weights)
+    return config, weights
 
 
 def both(logits: NDArray[np.float32]) -> Any:
@@ -259,7 +259,7 @@ def both(logits: NDArray[np.float32]) -> Any:
     from charrnn.generation.compiled import engine as accelerated
 
     config, weights = biased(logits)
-    kinds = Engine, accelerated.FastEngine
+    kinds = Engine, accelerated.CompiledEngine
     for_streams = functools.cache(lambda N: [kind(config, weights, N) for kind in kinds])
 
     def drawn(uniforms: NDArray[np.float64], how: SampleConfig) -> list[list[int]]:

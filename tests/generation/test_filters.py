@@ -173,16 +173,16 @@ def test_numpy_filters_only_what_the_compiled_draw_does_not_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("llvmlite", reason="numba is not installed")
-    from charrnn.generation.compiled.engine import FastEngine
+    from charrnn.generation.compiled.engine import CompiledEngine
 
     steps: list[int] = []
-    step = FastEngine.step
+    step = CompiledEngine.step
 
-    def counted(engine: FastEngine, ids: Any) -> Any:
+    def counted(engine: CompiledEngine, ids: Any) -> Any:
         steps.append(len(ids))
         return step(engine, ids)
 
-    monkeypatch.setattr(FastEngine, "step", counted)
+    monkeypatch.setattr(CompiledEngine, "step", counted)
     texts("compiled", top_k=5, top_p=0.8, min_p=0.01)
     assert not steps
     register_no_vowels()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import CELLS, ModelConfig
+from charrnn import cells
+from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.generation.generator import Generator, first_id
 from charrnn.generation.numpy_engine import Engine
@@ -30,7 +31,7 @@ def texts(prime: str = "", lines: bool = False, cell: str = "lstm", **values: ob
     return Generator(VOCAB, engine(cell), config, prime=prime, lines=lines).texts()
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_a_sample_is_the_same_whatever_the_count(cell: str) -> None:
     many = texts(cell=cell, length=150, count=7, seed=3)
     assert many[:3] == texts(cell=cell, length=150, count=3, seed=3)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from charrnn.config import CELLS, ModelConfig
+from charrnn import cells
+from charrnn.config import ModelConfig
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.sample_config import SampleConfig
 from tests.support.checkpoints import ROOT
@@ -51,7 +52,7 @@ def torch_logits(
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_logits_are_those_of_torch(cell: str, layers: int) -> None:
     config = small(cell, layers, sum_layers=layers == 3)
     weights = random_weights(config)
@@ -64,7 +65,7 @@ def test_logits_are_those_of_torch(cell: str, layers: int) -> None:
     np.testing.assert_allclose(mine, torch_logits(config, weights, ids), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_a_stream_does_not_depend_on_the_number_of_streams(cell: str) -> None:
     config = small(cell, 2, hidden=40)
     weights = random_weights(config)
@@ -77,7 +78,7 @@ def test_a_stream_does_not_depend_on_the_number_of_streams(cell: str) -> None:
             assert (one.step(row[stream : stream + 1])[0] == many[stream]).all()
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_together_is_the_same_but_for_rounding(cell: str) -> None:
     config = small(cell)
     apart, together = (
@@ -87,21 +88,22 @@ def test_together_is_the_same_but_for_rounding(cell: str) -> None:
         assert np.abs(apart.step(ids) - together.step(ids)).max() < 1e-5
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_state_goes_out_and_in(cell: str) -> None:
     config = small(cell)
     engine = Engine(config, random_weights(config), 3)
     engine.feed(np.arange(10))
-    hx, cx = engine.state
-    assert hx.shape == (2, 3, 48)
-    assert cx.shape == (2, 3, 48 if cell == "lstm" else 0)
+    state = engine.state
+    widths = config.state_widths.values()
+    assert [[part.shape for part in layer] for layer in state] == [[(3, w) for w in widths]] * 2
     after = engine.step(np.array([1, 2, 3])).copy()
     other = engine.sibling(3)
-    other.state = hx, cx
+    other.state = state
     assert (other.step(np.array([1, 2, 3])) == after).all()
     engine.reset(np.array([True, False, True]))
-    assert not engine.state[0][:, [0, 2]].any()
-    assert engine.state[0][:, 1].any()
+    for part in (part for layer in engine.state for part in layer):
+        assert not part[[0, 2]].any()
+        assert part[1].any()
 
 
 def test_generate_is_step_and_choose() -> None:
@@ -141,7 +143,7 @@ weights = random_weights(config)
 texts = Generator(vocab, Engine(config, weights), SampleConfig(length=20, count=2)).texts()
 assert [len(text) for text in texts] == [20, 20]
 score(config, weights, vocab.encode(texts[0]))
-open_engine(config, weights, form="int8").step(np.zeros(1, int))
+open_engine(config, weights, weight_dtype="int8").step(np.zeros(1, int))
 loaded = {"torch", "rich", "typer", "numba", "matplotlib"} & set(sys.modules)
 assert not loaded, loaded
 """

@@ -69,7 +69,7 @@ def test_the_default_starts_from_the_zero_state(
         monkeypatch.setitem(sys.modules, "charrnn.generation.compiled.engine", None)
     model = tiny()
     engine = Engine(model.config, model.weights)
-    assert not any(part.any() for part in engine.state)
+    assert not any(part.any() for layer in engine.state for part in layer)
     last = np.array([model.vocab.id_of("\n")])
     wanted = []
     for _ in range(40):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
 
-from charrnn.config import CELLS, ModelConfig
-from charrnn.model.cells import STEPS, LayerWeights, naive_layer
+from charrnn import cells
+from charrnn.config import ModelConfig
+from charrnn.generation.numpy_engine import NumpyNamespace
 from charrnn.model.flat_parameters import FlatParameters
-from charrnn.model.layers import one_after_another, run_first_layer, run_layer
+from charrnn.model.layers import (
+    LayerState,
+    Parameters,
+    contiguous,
+    readable_layer,
+    run_first_layer,
+    run_layer,
+)
+from charrnn.model.namespace import TORCH
 from charrnn.model.network import CharNetwork, Dropout
 
 B, T, E, H = 3, 7, 5, 4
@@ -17,68 +29,113 @@ B, T, E, H = 3, 7, 5, 4
 
 def layer_inputs(
     cell: str, *, seed: int = 0, dtype: torch.dtype = torch.float64, width: int = E, size: int = H
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, LayerWeights]:
+) -> tuple[torch.Tensor, LayerState, Parameters]:
+    """``x (B, T, width)``, a state and the parameters of a layer of ``size`` units, at random."""
     rng = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
         return (torch.rand(*shape, generator=rng, dtype=torch.float64) - 0.5).to(dtype)
 
-    rows = ModelConfig(2, cell=cell, hidden=size).gates * size  # type: ignore[arg-type]
-    weights = LayerWeights(draw(rows, width), draw(rows, size), draw(rows), draw(rows))
-    return draw(B, T, width), draw(B, size), draw(B, size if cell == "lstm" else 0), weights
+    own = cells.get(cell)
+    weights = {name: draw(*shape) for name, shape in own.parameters(width, size).items()}
+    state = tuple(draw(B, part) for part in own.state_widths(size).values())
+    return draw(B, T, width), state, weights
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_every_cell_are_those_of_finite_differences(cell):
-    x, hx, cx, weights = layer_inputs(cell)
-    inputs = [t.requires_grad_() for t in (x[:, 0].clone(), hx, cx, *weights)]
+@pytest.mark.parametrize("cell", cells.names())
+def test_gradients_of_every_cell_are_those_of_finite_differences(cell: str) -> None:
+    own, (x, state, weights) = cells.get(cell), layer_inputs(cell)
+    inputs = [t.requires_grad_() for t in (x[:, 0].clone(), *state, *weights.values())]
 
-    def step(x, hx, cx, *w):
-        return STEPS[cell](x, hx, cx, LayerWeights(*w))
+    def step(x: torch.Tensor, *rest: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        parts, values = rest[: len(state)], rest[len(state) :]
+        w = SimpleNamespace(**dict(zip(weights, values, strict=True)))
+        y, after = own.step(TORCH, own.project(TORCH, x, w), parts, w)
+        return y, *after
 
     assert gradcheck(step, inputs, eps=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_weights_in_one_piece_are_the_weights(cell):
+@pytest.mark.parametrize("cell", cells.names())
+def test_numpy_and_torch_run_the_same_step(cell: str) -> None:
+    """To the rounding of float64's functions, which the two libraries may round differently."""
+    own, (x, state, weights) = cells.get(cell), layer_inputs(cell)
+    w = SimpleNamespace(**weights)
+    y, after = own.step(TORCH, own.project(TORCH, x[:, 0], w), state, w)
+    xp, mine = (
+        NumpyNamespace(together=True),
+        SimpleNamespace(**{name: value.numpy() for name, value in weights.items()}),
+    )
+    z = own.project(xp, x[:, 0].numpy(), mine)
+    other, parts = own.step(xp, z, tuple(part.numpy() for part in state), mine)
+    for theirs, ours in zip((y, *after), (other, *parts), strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_a_step_changes_nothing_that_it_is_given(cell: str) -> None:
+    own, (x, state, weights) = cells.get(cell), layer_inputs(cell, dtype=torch.float32)
+    xp = NumpyNamespace(together=True)
+    w = SimpleNamespace(**{name: value.numpy() for name, value in weights.items()})
+    parts = tuple(part.numpy() for part in state)
+    z = own.project(xp, x[:, 0].numpy(), w)
+    given = [z, *parts, *vars(w).values()]
+    before = [value.copy() for value in given]
+    own.step(xp, z, parts, w)
+    assert all((a == b).all() for a, b in zip(before, given, strict=True))
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_weights_in_one_piece_are_the_weights(cell: str) -> None:
     *_, weights = layer_inputs(cell)
-    for weight in weights:
+    for weight in weights.values():
         weight.requires_grad_()
-    pieces = one_after_another(weights, torch.float64)
+    pieces = contiguous(weights, torch.float64)
     start = pieces[0].data_ptr()
-    for piece, weight in zip(pieces, weights, strict=True):
+    for piece, weight in zip(pieces, weights.values(), strict=True):
         assert torch.equal(piece, weight)
         assert piece.is_contiguous()
         assert piece.data_ptr() == start
         start += 8 * piece.numel()
     torch.stack([(k + 1) * piece.sum() for k, piece in enumerate(pieces)]).sum().backward()
-    for k, weight in enumerate(weights):
+    for k, weight in enumerate(weights.values()):
         assert torch.equal(weight.grad, torch.full_like(weight, k + 1))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_fast_layer_is_the_naive_loop(cell):
-    x, hx, cx, weights = layer_inputs(cell)
-    slow = naive_layer(cell, x, hx, cx, weights)
-    fast = run_layer(cell, x, hx, cx, weights, None)
-    for ours, theirs in zip(fast, slow, strict=True):
+def readable(
+    cell: str, x: torch.Tensor, state: LayerState, w: Parameters
+) -> tuple[torch.Tensor, LayerState]:
+    return readable_layer(cell, x, state, w, x.dtype)
+
+
+def fast(
+    cell: str, x: torch.Tensor, state: LayerState, w: Parameters
+) -> tuple[torch.Tensor, LayerState]:
+    return run_layer(cell, x, state, w, None)
+
+
+@pytest.mark.parametrize("cell", cells.names())
+def test_the_fast_layer_is_the_readable_loop(cell: str) -> None:
+    y, after = fast(cell, *layer_inputs(cell))
+    expected, end = readable(cell, *layer_inputs(cell))
+    for ours, theirs in zip((y, *after), (expected, *end), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_the_fast_layer_are_those_of_the_naive_loop(cell):
+@pytest.mark.parametrize("cell", cells.names())
+def test_gradients_of_the_fast_layer_are_those_of_the_readable_loop(cell: str) -> None:
     results = []
-    for layer in (naive_layer, lambda *a: run_layer(*a, None)):
-        x, hx, cx, weights = layer_inputs(cell)
-        inputs = [t.requires_grad_() for t in (x, hx, cx, *weights)]
-        y, h, c = layer(cell, x, hx, cx, weights)
-        loss = (y**2).sum() + h.sum() + (c**3).sum()
-        results.append(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))
+    for layer in (readable, fast):
+        x, state, weights = layer_inputs(cell)
+        inputs = [t.requires_grad_() for t in (x, *state, *weights.values())]
+        y, after = layer(cell, x, state, weights)
+        loss = (y**2).sum() + sum((part**3).sum() for part in after)
+        results.append(torch.autograd.grad(loss, inputs))
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 @pytest.mark.parametrize("sum_layers", [False, True])
 def test_a_text_in_chunks_is_the_text_as_a_whole(cell, sum_layers):
     config = ModelConfig(11, cell=cell, embedding=E, hidden=H, layers=2, sum_layers=sum_layers)
@@ -91,7 +148,7 @@ def test_a_text_in_chunks_is_the_text_as_a_whole(cell, sum_layers):
             logits, state = network(chunk, state)
             parts.append(logits)
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=0, atol=1e-15)
-    for mine, theirs in zip(state, end, strict=True):
+    for mine, theirs in zip(sum(state, ()), sum(end, ()), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-15)
 
 
@@ -103,14 +160,14 @@ def test_the_lstm_is_torchs_own():
         for name, value in layer.named_parameters():
             getattr(theirs, f"{name}_l{index}").data.copy_(value)
     x = torch.randint(11, (B, T))
-    logits, (hx, cx) = network(x, network.zero_state(B))
+    logits, state = network(x, network.zero_state(B))
     y, (h, c) = theirs(network.embedding(x))
     torch.testing.assert_close(logits, network.head(y))
-    torch.testing.assert_close((hx, cx), (h, c))
+    torch.testing.assert_close(state, tuple(zip(h, c, strict=True)))
 
 
 def test_weights_have_the_names_and_shapes_that_the_configuration_says():
-    for cell in CELLS:
+    for cell in cells.names():
         config = ModelConfig(11, cell=cell, embedding=E, hidden=H, layers=3)  # type: ignore[arg-type]
         weights = CharNetwork(config).to_numpy()
         assert {name: value.shape for name, value in weights.items()} == config.shapes()
@@ -174,19 +231,18 @@ def test_each_rate_drops_its_own():
         dropout.generator = torch.Generator().manual_seed(1)
         assert (dropout.units(x) == 0).any() == (own == "units")
         assert (dropout.inputs(x) == 0).any() == (own == "inputs")
-        after = dropout.recurrent(weights)
-        assert (after.weight_hh == 0).any() == (own == "recurrent")
-        assert after.weight_ih is weights.weight_ih
+        after = dropout.recurrent("lstm", weights)
+        assert (after["weight_hh"] == 0).any() == (own == "recurrent")
+        assert after["weight_ih"] is weights["weight_ih"]
 
 
 def test_dropped_weights_learn_nothing_and_the_rest_twice():
     """The gradient of a window with dropped weights is that of the masked and scaled matrix."""
     weights = CharNetwork(ModelConfig(11, embedding=E, hidden=H)).layers[0].weights
     dropout = Dropout(weight_rate=0.5, generator=torch.Generator().manual_seed(2))
-    masked = dropout.recurrent(weights).weight_hh
+    masked = dropout.recurrent("lstm", weights)["weight_hh"]
     masked.sum().backward()
-    assert weights.weight_hh.grad is not None
-    assert torch.equal(weights.weight_hh.grad, (masked != 0) * 2.0)
+    assert torch.equal(weights["weight_hh"].grad, (masked != 0) * 2.0)
 
 
 def test_flat_vectors_and_parameters_are_the_same_memory():
@@ -203,13 +259,13 @@ def test_flat_vectors_and_parameters_are_the_same_memory():
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", cells.names())
 def test_the_first_layer_reads_characters_as_it_reads_their_embeddings(cell, dtype):
-    _, hx, cx, weights = layer_inputs(cell, dtype=torch.float32, width=32, size=64)
+    _, state, weights = layer_inputs(cell, dtype=torch.float32, width=32, size=64)
     embedding = torch.randn(11, 32, generator=torch.Generator().manual_seed(4))
     ids = torch.randint(11, (B, T), generator=torch.Generator().manual_seed(5))
-    by_id = run_first_layer(cell, ids, embedding, hx, cx, weights, dtype)
-    by_row = run_layer(cell, embedding[ids], hx, cx, weights, dtype)
-    for mine, theirs in zip(by_id, by_row, strict=True):
+    y, after = run_first_layer(cell, ids, embedding, state, weights, dtype)
+    expected, end = run_layer(cell, embedding[ids], state, weights, dtype)
+    for mine, theirs in zip((y, *after), (expected, *end), strict=True):
         tolerance = 1e-6 if dtype is None else 3e-2
         torch.testing.assert_close(mine.float(), theirs.float(), rtol=0, atol=tolerance)

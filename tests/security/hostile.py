@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import CELLS, ModelConfig
+from charrnn import cells
+from charrnn.config import ModelConfig
 from tests.security.drafts import (
     FOREIGN,
     GIB,
@@ -237,7 +238,7 @@ def config(rng: random.Random, draft: Draft) -> None:
             "8",
             [8],
         ]
-        owner[name] = rng.choice([*sizes, *CELLS, "LSTM", "../lstm", None, {}])
+        owner[name] = rng.choice([*sizes, *cells.names(), "LSTM", "../lstm", None, {}])
 
 
 def weights(rng: random.Random, draft: Draft) -> None:
@@ -253,7 +254,7 @@ def another_network(rng: random.Random, draft: Draft) -> None:
     """A whole and honest file of another shape: what follows strikes that."""
     size = rng.choice([1, 2, 5, 200, 300])
     model = ModelConfig(
-        size, rng.choice(CELLS), rng.randrange(1, 9), rng.randrange(1, 18),  # type: ignore[arg-type]
+        size, rng.choice(cells.names()), rng.randrange(1, 9), rng.randrange(1, 18),  # type: ignore[arg-type]
         rng.randrange(1, 9), rng.random() < 0.5,
     )  # fmt: skip
     codes = list(range(size)) if size < 200 else list(range(0x3000, 0x3000 + size))

@@ -1,4 +1,4 @@
-"""The fast engine: the same steps as ``Engine``, as compiled code. Needs llvmlite.
+"""The compiled engine: the steps of ``numpy_engine.Engine`` as machine code. Needs llvmlite.
 
 Results agree with the NumPy engine's to 1e-5. A stream's numbers depend neither on how many
 streams there are nor on the number of threads, to the last bit (see ``kernels``).
@@ -7,7 +7,7 @@ streams there are nor on the number of threads, to the last bit (see ``kernels``
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,18 +15,12 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
 from charrnn.generation.compiled import machine_code
-from charrnn.generation.compiled.layout import (
-    FIELDS,
-    HEAD_VECTORS,
-    LAYER_FIELDS,
-    PAIR,
-    Variant,
-    aligned,
-    whole_scale,
-)
+from charrnn.generation.compiled.layout import FIELDS, LAYER_FIELDS, aligned
+from charrnn.generation.compiled.packing import Packed
 from charrnn.generation.draw import inverse_temperature, write
 from charrnn.generation.filters import Context
-from charrnn.generation.numpy_engine import Array, State, Weights, quantize, rounded_states
+from charrnn.generation.numpy_engine import Array, State
+from charrnn.generation.quantization import rounded_state, state_scale
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
@@ -34,122 +28,18 @@ from charrnn.text.vocab import Ids
 THREAD_BYTES = 1 << 20
 
 
-def _up(size: int, step: int) -> int:
-    return -(-size // step) * step
-
-
-@dataclass(frozen=True)
-class PackedLayer:
-    """A layer in panels: ``start`` ``(V or 1, P, sums, lanes)``, weights ``(P, in, G, lanes)``.
-
-    Weights for whole states lie ``(P, in / 2, G, lanes, 2)``.
-    """
-
-    start: Array
-    x: NDArray[Any]
-    x_scale: Array
-    h: NDArray[Any]
-    h_scale: Array
-
-
-@dataclass(frozen=True)
-class Packed:
-    """All weights as the kernels of ``variant`` read them, for few streams or many."""
-
-    config: ModelConfig
-    variant: Variant
-    hidden: int
-    padded_vocab: int
-    layers: tuple[PackedLayer, ...]
-    head: Array
-    head_bias: Array
-
-    @classmethod
-    def prepare(cls, config: ModelConfig, weights: Weights, form: str) -> Packed:
-        """Lay out ``weights``, the recurrent layers stored as ``form``."""
-        here = machine_code.processor()
-        variant = Variant(config.cell, config.sum_layers, form, here.lanes, here.x86)
-        hidden = _up(config.hidden, PAIR * here.lanes)
-        packer = _Packer(config, variant, hidden)
-        layers = tuple(packer.layer(weights, index) for index in range(config.layers))
-        V = _up(config.vocab_size, HEAD_VECTORS * here.lanes)
-        head = aligned((V // (HEAD_VECTORS * here.lanes), hidden, HEAD_VECTORS * here.lanes), "f4")
-        rows = np.zeros((V, hidden), np.float32)
-        rows[: config.vocab_size, : config.hidden] = weights.head
-        head[...] = rows.reshape(head.shape[0], head.shape[2], hidden).swapaxes(1, 2)
-        bias = aligned((V,), np.float32)
-        bias[: config.vocab_size] = weights.head_bias
-        return cls(config, variant, hidden, V, layers, head, bias)
-
-    @property
-    def bytes_per_step(self) -> int:
-        """Bytes of weights that one step of one stream reads."""
-        layers = sum(layer.x.nbytes + layer.h.nbytes for layer in self.layers)
-        return layers + self.head.nbytes
-
-
-class _Packer:
-    def __init__(self, config: ModelConfig, variant: Variant, hidden: int) -> None:
-        self.config, self.variant, self.hidden = config, variant, hidden
-
-    def layer(self, weights: Weights, index: int) -> PackedLayer:
-        """Layer ``index`` in panels."""
-        layer, H = weights.layers[index], self.config.hidden
-        gru = self.config.cell == "gru"
-        h = layer.recurrent if gru else layer.weight[:, -H:]
-        x = layer.weight[:, :H] if index else layer.weight[:, :0]
-        return PackedLayer(
-            self._start(layer.bias[None] if layer.table is None else layer.table,
-                        layer.recurrent_bias if gru else None),
-            *self._panels(x), *self._panels(h),
-        )  # fmt: skip
-
-    def _start(self, values: Array, recurrent_bias: Array | None) -> Array:
-        """``values (rows, G·H)`` as sums: a GRU's r and z take both biases, its n each its own."""
-        rows, H, lanes = len(values), self.config.hidden, self.variant.lanes
-        sums = np.zeros((rows, self.variant.sums, self.hidden), np.float32)
-        sums[:, : self.config.gates, :H] = values.reshape(rows, self.config.gates, H)
-        if recurrent_bias is not None:
-            sums[:, :2, :H] += recurrent_bias[: 2 * H].reshape(2, H)
-            sums[:, 3, :H] = recurrent_bias[2 * H :]
-        out = aligned((rows, self.hidden // lanes, self.variant.sums, lanes), np.float32)
-        out[...] = sums.reshape(rows, self.variant.sums, -1, lanes).swapaxes(1, 2)
-        return out
-
-    def _panels(self, weight: Array) -> tuple[NDArray[Any], Array]:
-        """``weight (G·H, in)`` as ``(P, in, G, lanes)``, and scales ``(P, G, lanes)`` for int8."""
-        G, H, lanes = self.config.gates, self.config.hidden, self.variant.lanes
-        P, width = self.hidden // lanes, self.hidden if weight.shape[1] else 0
-        scales = aligned((P, G, lanes), np.float32)
-        stored: NDArray[Any] = weight
-        if self.variant.form == "int8" and width:
-            stored, scale = quantize(weight)
-            padded = np.zeros((G, self.hidden), np.float32)
-            padded[:, :H] = scale.reshape(G, H)
-            if self.variant.whole:  # states come as whole numbers of steps
-                padded /= whole_scale(self.hidden)
-            scales[...] = padded.reshape(G, P, lanes).swapaxes(0, 1)
-        kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[self.variant.form]
-        rows = np.zeros((G, self.hidden, width), kind)
-        rows[:, :H, : weight.shape[1]] = stored.reshape(G, H, -1)
-        # two int8 that stay side by side move as one int16
-        unit = rows.view(np.int16) if self.variant.whole else rows
-        panels = aligned((P, unit.shape[2], G, lanes), unit.dtype)
-        panels[...] = unit.reshape(G, P, lanes, -1).transpose(1, 3, 0, 2)
-        return panels.view(kind).reshape(P, width, G, lanes), scales
-
-
-class FastEngine:
+class CompiledEngine:
     """``Engine`` as compiled code; see there for what the methods do.
 
     Args:
         config: the network's shape.
-        weights: its weights, prepared; or ``Packed`` to share.
+        weights: its weights, named and shaped as ``config.shapes()``; or ``Packed`` to share.
         streams: N, at least 1.
-        form: how recurrent weights are stored: ``float32``, ``float16`` or ``int8``.
+        weight_dtype: how recurrent weights are stored: ``float32``, ``float16`` or ``int8``.
         threads: 1 or more; the result does not depend on it.
 
     Raises:
+        UnsupportedCell: the cell is not one of ``compiled.cells``.
         OSError, RuntimeError: no code can be made for this machine.
 
     """
@@ -157,14 +47,14 @@ class FastEngine:
     def __init__(
         self,
         config: ModelConfig,
-        weights: Weights | Packed,
+        weights: dict[str, NDArray[Any]] | Packed,
         streams: int = 1,
         *,
-        form: str = "float32",
+        weight_dtype: str = "float32",
         threads: int = 1,
     ) -> None:
-        if isinstance(weights, Weights):
-            weights = Packed.prepare(config, weights, form)
+        if not isinstance(weights, Packed):
+            weights = Packed.prepare(config, weights, weight_dtype)
         self.config, self.packed, self.streams = config, weights, streams
         variant = weights.variant
         self._run = machine_code.load(replace(variant, many=streams >= variant.block))
@@ -177,7 +67,7 @@ class FastEngine:
         self._hx = aligned((2, L, N, H), np.float32)
         self._cx = aligned((L, N, H), np.float32)
         # hx as products read it, where they read whole numbers
-        self._whole = aligned(self._hx.shape if weights.variant.whole else (0,), np.int16)
+        self._rounded = aligned(self._hx.shape if weights.variant.integer else (0,), np.int16)
         self._features = aligned((N, H), np.float32)
         self._logits = aligned((N, V), np.float32)
         self._parity = 0
@@ -191,7 +81,7 @@ class FastEngine:
             "threads": self.threads, "hx": self._hx.ctypes.data, "cx": self._cx.ctypes.data,
             "features": self._features.ctypes.data, "logits": self._logits.ctypes.data,
             "head": packed.head.ctypes.data, "head_bias": packed.head_bias.ctypes.data,
-            "whole": self._whole.ctypes.data,
+            "rounded": self._rounded.ctypes.data,
         }  # fmt: skip
         values = list(plan.values())
         for layer in packed.layers:
@@ -205,7 +95,7 @@ class FastEngine:
             values += [fields[name] for name in LAYER_FIELDS]
         out = aligned((len(values),), np.int64)
         out[:] = values
-        out.view(np.float64)[_PLACES["whole_scale"]] = whole_scale(packed.hidden)
+        out.view(np.float64)[_PLACES["state_scale"]] = state_scale(packed.hidden)
         return out
 
     def sibling(self, streams: int) -> Self:
@@ -213,29 +103,38 @@ class FastEngine:
         return type(self)(self.config, self.packed, streams, threads=self._wanted_threads)
 
     @property
+    def _parts(self) -> dict[str, Array]:
+        """The parts of the state by name, ``(L, N, padded H)``, as they stand between two steps."""
+        parts = {"h": self._hx[self._parity], "c": self._cx}
+        return {name: parts[name] for name in self.config.state_widths}
+
+    @property
     def state(self) -> State:
-        """Copies of ``hx (L, N, H)`` and ``cx (L, N, H)``; ``cx`` is ``(L, N, 0)`` without one."""
-        hx = self._hx[self._parity, :, :, : self.config.hidden].copy()
-        return hx, self._cx[:, :, : self.config.cell_width].copy()
+        """Copies of each layer's parts ``(N, H)``, in the order in which the cell declares them."""
+        H = self.config.hidden
+        return tuple(
+            tuple(part[layer, :, :H].copy() for part in self._parts.values())
+            for layer in range(self.config.layers)
+        )
 
     @state.setter
     def state(self, state: State) -> None:
-        hx, cx = state
-        self._hx[self._parity, :, :, : self.config.hidden] = hx
+        for layer, values in enumerate(state):
+            for part, value in zip(self._parts.values(), values, strict=True):
+                part[layer, :, : self.config.hidden] = value
         self._round()
-        self._cx[:, :, : self.config.cell_width] = cx
 
     def reset(self, streams: NDArray[Any] | slice = slice(None)) -> None:
         """Zero the state of ``streams`` (an index, a mask or a slice; default: all)."""
-        self._hx[self._parity][:, streams] = 0
+        for part in self._parts.values():
+            part[:, streams] = 0
         self._round()
-        self._cx[:, streams] = 0
 
     def _round(self) -> None:
         """Bring the rounded state in line with ``hx``."""
-        if self.packed.variant.whole:
+        if self.packed.variant.integer:
             hx = self._hx[self._parity]
-            self._whole[self._parity] = rounded_states(hx, whole_scale(self.packed.hidden))
+            self._rounded[self._parity] = rounded_state(hx, state_scale(self.packed.hidden))
 
     def step(self, ids: Ids) -> Array:
         """Read ``ids (N,)``: logits ``(N, V)``, valid until the next step."""

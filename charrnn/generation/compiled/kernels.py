@@ -5,7 +5,7 @@ in the order in which they are read. A panel's sums stay in registers until its 
 out, and each sum adds its products one after the other in the order of k. So a stream's numbers
 are the same to the last bit whether it is stepped alone or in a block, by one thread or by two.
 
-Where states are rounded to whole numbers (``Variant.whole``), a vector holds the int8 weights of
+Where states are rounded to whole numbers (``Variant.integer``), a vector holds the int8 weights of
 two inputs for each unit, and sums are exact.
 
 ``run(plan, thread)`` is called once a thread; ``plan`` is an int64 array of ``FIELDS``, with
@@ -70,8 +70,8 @@ class _Kernel:
         here = w.b.mul(w.b.mul(index, N), H)
         below = w.b.sub(here, w.b.mul(N, H))
         for name, base, at, width, which in (
-            ("x", new, below, layer_field(w, layer, "x_width"), self.variant.x_sums),
-            ("h", old, here, H, self.variant.h_sums),
+            ("x", new, below, layer_field(w, layer, "x_width"), self.variant.compiled_cell.x_sums),
+            ("h", old, here, H, self.variant.compiled_cell.h_sums),
         ):
             places = [w.b.add(w.b.add(base, at), w.b.mul(row, H)) for row in rows]
             picked = [[[block[a] for a in which] for block in stream] for stream in sums]
@@ -95,9 +95,9 @@ class _Kernel:
         hx = pointer(w, plan, "hx")
         h = self._gates(w, sums, w.at(hx, old), pointer(w, plan, "cx"), place)
         w.write_vector(h, w.at(hx, new), place)
-        if self.variant.whole:
-            scale = w.b.fptrunc(w.read(plan, w.whole(FIELDS.index("whole_scale")), DOUBLE), FLOAT)
-            w.write_rounded(h, scale, w.at(pointer(w, plan, "whole"), new, I16), place)
+        if self.variant.integer:
+            scale = w.b.fptrunc(w.read(plan, w.whole(FIELDS.index("state_scale")), DOUBLE), FLOAT)
+            w.write_rounded(h, scale, w.at(pointer(w, plan, "rounded"), new, I16), place)
         return h
 
     def _start(self, w: Writer, layer: Value, panel: Value, index: Value) -> list[Value]:
@@ -106,10 +106,10 @@ class _Kernel:
             layer_pointer(w, layer, "start"),
             w.b.mul(w.b.sext(index, I64), layer_field(w, layer, "start_stride")),
         )
-        first = w.b.mul(panel, w.whole(self.variant.sums * w.lanes))
+        first = w.b.mul(panel, w.whole(self.variant.compiled_cell.sums * w.lanes))
         return [
             w.variable(w.read_vector(base, w.b.add(first, w.whole(a * w.lanes))))
-            for a in range(self.variant.sums)
+            for a in range(self.variant.compiled_cell.sums)
         ]
 
     def _dot(
@@ -117,15 +117,15 @@ class _Kernel:
         width: Value, places: Sequence[Value], sums: Sequence[Sequence[Sequence[Value]]],
     ) -> None:  # fmt: skip
         """Add products of ``width`` inputs to ``sums[stream][panel]``."""
-        kind, stride = STORES[self.variant.form], len(sums[0][0]) * w.lanes
+        kind, stride = STORES[self.variant.weight_dtype], len(sums[0][0]) * w.lanes
         base = layer_pointer(w, layer, name)
         weights = [w.at(base, w.b.mul(w.b.mul(p, width), w.whole(stride)), kind) for p in panels]
         if kind is not I8:
             inputs = [w.at(pointer(w, plan, "hx"), place) for place in places]
             multiply_in(w, weights, kind, width, inputs, sums)
             return
-        if self.variant.whole:
-            inputs = [w.at(pointer(w, plan, "whole"), place, I16) for place in places]
+        if self.variant.integer:
+            inputs = [w.at(pointer(w, plan, "rounded"), place, I16) for place in places]
             scaled = new_sums(w, sums, w.no_wholes())
             multiply_whole(w, weights, width, inputs, scaled, self.variant.x86)
         else:
@@ -139,26 +139,20 @@ class _Kernel:
                 scale = w.read_vector(scales, w.b.add(first, w.whole(a * w.lanes)))
                 for total, part in zip(sums, scaled, strict=True):
                     value = w.get(part[number][a])
-                    if self.variant.whole:
+                    if self.variant.integer:
                         value = w.b.sitofp(value, w.vector)
                     here = total[number][a]
                     w.set(here, w.fma(value, scale, w.get(here)))
 
     def _gates(self, w: Writer, s: list[Value], old: Value, cx: Value, place: Value) -> Value:
-        """New ``hx`` of ``lanes`` units from their sums; an LSTM's new ``cx`` is stored."""
-        if self.variant.cell == "lstm":
-            # the weights of i, f and o were halved when they were laid out
-            i, f, o = (w.open_gate(w.tanh(s[a])) for a in (0, 1, 3))
-            c = w.fma(f, w.read_vector(cx, place), w.b.fmul(i, w.tanh(s[2])))
-            w.write_vector(c, cx, place)
-            return w.b.fmul(o, w.tanh(c))
-        if self.variant.cell == "gru":
-            r, z = (w.open_gate(w.tanh(w.b.fmul(s[a], w.real(0.5)))) for a in (0, 1))
-            n = w.tanh(w.fma(r, s[3], s[2]))
-            return w.fma(z, w.b.fsub(w.read_vector(old, place), n), n)
-        if self.variant.cell == "rnn-tanh":
-            return w.tanh(s[0])
-        return w.pick(">", s[0], w.real(0.0), s[0], w.real(0.0))
+        """New ``h`` of ``lanes`` units from their sums; a new cell state is stored."""
+        return self.variant.compiled_cell.gates(
+            w,
+            s,
+            lambda: w.read_vector(old, place),
+            lambda: w.read_vector(cx, place),
+            lambda c: w.write_vector(c, cx, place),
+        )
 
     def _add_feature(self, w: Writer, base: Value, spot: Value, index: Value, h: Value) -> None:
         first = w.b.icmp_signed("==", index, w.whole(0))

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.generation.compiled.cells import CELLS, CompiledCell
+from charrnn.generation.quantization import quantizes_states
+
 FIELDS = (
     "steps", "streams", "layers", "hidden", "vocab", "padded_vocab", "threads", "want_logits",
     "want_draw", "parity", "barrier", "ids", "hx", "cx", "features", "logits", "head",
-    "head_bias", "uniforms", "scale", "top_k", "top_p", "min_p", "whole", "whole_scale",
+    "head_bias", "uniforms", "scale", "top_k", "top_p", "min_p", "rounded", "state_scale",
 )  # fmt: skip
 LAYER_FIELDS = ("start", "start_stride", "x", "x_scale", "x_width", "h", "h_scale")
 
@@ -33,29 +36,21 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return array
 
 
-def has_whole_states(cell: str, form: str) -> bool:
-    """Whether ``form`` rounds the states that products read; a relu's have no bound to fit into."""
-    return form == "int8" and cell != "rnn-relu"
-
-
-def whole_scale(hidden: int) -> int:
-    """Steps in 1 of a state rounded to int16, a power of two.
-
-    States lie within ±1 and weights within ±127; a sum over ``hidden`` of them stays in int32.
-    """
-    return 1 << min(14, 24 - (hidden - 1).bit_length())
-
-
 @dataclass(frozen=True)
 class Variant:
     """What a kernel is compiled for; ``many``: streams enough to pass panels in blocks."""
 
     cell: str
     sum_layers: bool
-    form: str
+    weight_dtype: str
     lanes: int
     x86: bool
     many: bool = False
+
+    @property
+    def compiled_cell(self) -> CompiledCell:
+        """The cell's gates and sums."""
+        return CELLS[self.cell]
 
     @property
     def block(self) -> int:
@@ -64,21 +59,6 @@ class Variant:
         return 6 if registers == 32 else 3
 
     @property
-    def whole(self) -> bool:
+    def integer(self) -> bool:
         """Whether products are sums of whole numbers: int8 weights, states rounded to int16."""
-        return has_whole_states(self.cell, self.form)
-
-    @property
-    def x_sums(self) -> tuple[int, ...]:
-        """The sums that the input's gate vectors go to."""
-        return {"lstm": (0, 1, 2, 3), "gru": (0, 1, 2)}.get(self.cell, (0,))
-
-    @property
-    def h_sums(self) -> tuple[int, ...]:
-        """The sums that the state's gate vectors go to; a GRU keeps n apart until r is known."""
-        return {"lstm": (0, 1, 2, 3), "gru": (0, 1, 3)}.get(self.cell, (0,))
-
-    @property
-    def sums(self) -> int:
-        """Sums a hidden unit."""
-        return max(self.h_sums) + 1
+        return quantizes_states(self.cell, self.weight_dtype)

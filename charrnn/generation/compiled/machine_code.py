@@ -24,7 +24,7 @@ from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
 # what decides the code, beside the processor
-SOURCES = ("codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py")
+SOURCES = ("cells.py", "codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py")
 
 Run = Callable[[int, int], None]
 
@@ -63,7 +63,7 @@ def load(variant: Variant) -> Run:
             a function that is not there, and end the process.
 
     """
-    if variant.form == "float16" and not processor().half:
+    if variant.weight_dtype == "float16" and not processor().half:
         raise RuntimeError("no float16 on this processor")
     name, code = f"{_key(variant)}.o", None
     with suppress(OSError):  # a user without a home has no cache

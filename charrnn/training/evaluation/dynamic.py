@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from charrnn import interrupts
 from charrnn.generation.scoring import Score
 from charrnn.model.flat_parameters import FlatParameters
-from charrnn.model.network import CharNetwork
+from charrnn.model.network import CharNetwork, detached
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
 
@@ -58,12 +58,12 @@ def score_adapting(
             end = min(begin + learner.how.window, stop)
             text = torch.from_numpy(ids[begin - 1 : end].astype("int64"))[None]
             text = text.to(network.head.weight.device)
-            logits, (hx, cx) = network(text[:, :-1], state)
+            logits, state = network(text[:, :-1], state)
             losses = F.cross_entropy(logits[0], text[0, 1:], reduction="none")
             nats += float(losses.detach().sum(dtype=torch.float64))
             chars += end - begin
             learner.learn(losses.mean())
-            state = hx.detach(), cx.detach()
+            state = detached(state)
     if not chars:
         raise ValueError("nothing to score: the ranges are empty")
     return Score(nats, chars)

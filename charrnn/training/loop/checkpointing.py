@@ -10,6 +10,7 @@ import torch
 
 import charrnn
 from charrnn.checkpoint.file import Checkpoint, Tensors
+from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.layers import kernels
 from charrnn.model.network import State
@@ -50,12 +51,10 @@ def last_checkpoint(
     spec: RunSpec, stepper: Stepper, progress: TrainingState, state: State
 ) -> Checkpoint:
     """All that resuming needs."""
-    hx, cx = state
     extra = {
         "optimizer.exp_avg": stepper.exp_avg,
         "optimizer.exp_avg_sq": stepper.exp_avg_sq,
-        "state.hx": hx,
-        "state.cx": cx,
+        **_stacked(spec.model, state),
     }
     if spec.training.ema:
         extra["averaged"] = stepper.averaged
@@ -87,18 +86,34 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[TrainingState, St
         for name, target in targets.items():
             target.copy_(_tensor(extra, name, target.shape))
         stepper.done = progress.step
-        config, B = checkpoint.config, stepper.config.batch
-        hx, cx = (
-            _tensor(extra, f"state.{name}", (config.layers, B, width)).to(stepper.hardware.device)
-            for name, width in (("hx", config.hidden), ("cx", config.cell_width))
-        )
+        state = _unstacked(checkpoint, stepper)
     except torch.OutOfMemoryError:
         raise
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
     except ConfigError as error:
         raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
-    return progress, (hx, cx)
+    return progress, state
+
+
+def _stacked(model: ModelConfig, state: State) -> dict[str, torch.Tensor]:
+    """Each part of the recurrent state with all layers in one tensor: ``state.PART (L, B, width)``.
+
+    A checkpoint has room for few tensors.
+    """
+    parts = zip(model.state_widths, zip(*state, strict=True), strict=True)
+    return {f"state.{name}": torch.stack(layers) for name, layers in parts}
+
+
+def _unstacked(checkpoint: Checkpoint, stepper: Stepper) -> State:
+    """The recurrent state in ``checkpoint``, on the device of ``stepper``."""
+    model, B = checkpoint.config, stepper.config.batch
+    parts = [
+        _tensor(checkpoint.extra, f"state.{name}", (model.layers, B, width))
+        for name, width in model.state_widths.items()
+    ]
+    device = stepper.hardware.device
+    return tuple(tuple(part[layer].to(device) for part in parts) for layer in range(model.layers))
 
 
 def _tensor(extra: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:

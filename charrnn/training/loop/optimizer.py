@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from charrnn.config import TrainConfig
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
-from charrnn.model.network import CharNetwork, Dropout, State
+from charrnn.model.network import CharNetwork, Dropout, State, detached
 from charrnn.model.torch_private import fused_adamw
 from charrnn.training.hardware.device import Hardware
 
@@ -75,7 +75,7 @@ class Stepper:
         norm = torch.dot(self.flat.grads, self.flat.grads).sqrt()
         self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
         self._update(lr, norm)
-        return StepResult(loss.detach(), norm, (state[0].detach(), state[1].detach()))
+        return StepResult(loss.detach(), norm, detached(state))
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""

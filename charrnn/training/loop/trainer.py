@@ -44,8 +44,8 @@ EVALUATION_SHARE = 0.04  # of the time that a run with a time limit may spend on
 class Trainer:
     """A run from its beginning, or from where ``continue_from`` puts it, to its budget's end.
 
-    ``state`` is the carried ``(hx, cx)``; everything else that a run is lies in ``progress`` (plain
-    numbers), in ``stepper`` (tensors) and in ``spec`` (what never changes).
+    ``state`` is the carried recurrent state; everything else that a run is lies in ``progress``
+    (plain numbers), in ``stepper`` (tensors) and in ``spec`` (what never changes).
     """
 
     def __init__(

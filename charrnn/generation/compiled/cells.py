@@ -1,0 +1,81 @@
+"""The cells that the compiled engine knows: how their gates are computed and their biases laid out.
+
+A cell that is not declared here is refused by the engine, and sampled by NumPy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charrnn.generation.compiled.codegen import Writer
+
+Value = Any
+
+
+class UnsupportedCell(RuntimeError):
+    """The compiled engine does not know a cell; another engine has to run it."""
+
+
+@dataclass(frozen=True)
+class CompiledCell:
+    """A cell whose input and state products are sums of ``G`` gate vectors.
+
+    Attributes:
+        gates: ``(w, sums, read_h, read_c, write_c)`` emits code for the new ``h`` of ``lanes``
+            units from their sums. ``read_h()`` and ``read_c()`` give the old state, ``write_c(c)``
+            stores the new cell state.
+        x_sums: the sums to which the input's gate vectors are added.
+        h_sums: the sums to which the state's gate vectors are added.
+        halved: gates whose weights are halved when they are laid out, which is exact:
+            σ(x) = tanh(x / 2) / 2 + 1/2, and one tanh then does for all gates.
+
+    """
+
+    gates: Callable[..., Value]
+    x_sums: tuple[int, ...]
+    h_sums: tuple[int, ...]
+    halved: tuple[int, ...] = ()
+
+    @property
+    def sums(self) -> int:
+        """Sums a hidden unit."""
+        return max(self.h_sums) + 1
+
+
+Reader = Callable[[], Value]
+
+
+def _lstm(
+    w: Writer, s: Sequence[Value], read_h: Reader, read_c: Reader, write_c: Callable[[Value], None]
+) -> Value:
+    i, f, o = (w.open_gate(w.tanh(s[a])) for a in (0, 1, 3))
+    c = w.fma(f, read_c(), w.b.fmul(i, w.tanh(s[2])))
+    write_c(c)
+    return w.b.fmul(o, w.tanh(c))
+
+
+def _gru(w: Writer, s: Sequence[Value], read_h: Reader, *_: Any) -> Value:
+    r, u = (w.open_gate(w.tanh(w.b.fmul(s[a], w.real(0.5)))) for a in (0, 1))
+    n = w.tanh(w.fma(r, s[3], s[2]))
+    return w.fma(u, w.b.fsub(read_h(), n), n)
+
+
+def _tanh(w: Writer, s: Sequence[Value], *_: Any) -> Value:
+    return w.tanh(s[0])
+
+
+def _relu(w: Writer, s: Sequence[Value], *_: Any) -> Value:
+    return w.pick(">", s[0], w.real(0.0), s[0], w.real(0.0))
+
+
+_ALL = (0, 1, 2, 3)
+CELLS: dict[str, CompiledCell] = {
+    "lstm": CompiledCell(_lstm, _ALL, _ALL, halved=(0, 1, 3)),
+    # the candidate's two products stay apart until the reset gate is known
+    "gru": CompiledCell(_gru, (0, 1, 2), (0, 1, 3)),
+    "rnn-tanh": CompiledCell(_tanh, (0,), (0,)),
+    "rnn-relu": CompiledCell(_relu, (0,), (0,)),
+}

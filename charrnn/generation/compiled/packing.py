@@ -1,0 +1,141 @@
+"""Weights in the order in which the compiled step reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import ModelConfig
+from charrnn.generation.compiled import machine_code
+from charrnn.generation.compiled.cells import CELLS, UnsupportedCell
+from charrnn.generation.compiled.layout import HEAD_VECTORS, PAIR, Variant, aligned
+from charrnn.generation.numpy_engine import Array, check_shapes, layer_weights
+from charrnn.generation.quantization import quantize, state_scale
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A layer in panels: ``start`` ``(V or 1, P, sums, lanes)``, weights ``(P, in, G, lanes)``.
+
+    ``start`` holds the sums before any product: for the first layer the projected input of every
+    character, for the others the biases. Integer weights lie ``(P, in / 2, G, lanes, 2)``.
+    """
+
+    start: Array
+    x: NDArray[Any]
+    x_scale: Array
+    h: NDArray[Any]
+    h_scale: Array
+
+
+@dataclass(frozen=True)
+class Packed:
+    """All weights as the kernels of ``variant`` read them, for few streams or many."""
+
+    config: ModelConfig
+    variant: Variant
+    hidden: int
+    padded_vocab: int
+    layers: tuple[PackedLayer, ...]
+    head: Array
+    head_bias: Array
+
+    @classmethod
+    def prepare(
+        cls, config: ModelConfig, weights: dict[str, NDArray[Any]], weight_dtype: str
+    ) -> Packed:
+        """Lay out ``weights``, named and shaped as ``config.shapes()``.
+
+        Raises:
+            UnsupportedCell: the compiled engine does not know the cell.
+            KeyError, ValueError: a weight is missing, or has another shape.
+
+        """
+        if config.cell not in CELLS:
+            raise UnsupportedCell(f"the compiled engine does not know the cell {config.cell}")
+        check_shapes(config, weights)
+        here = machine_code.processor()
+        variant = Variant(config.cell, config.sum_layers, weight_dtype, here.lanes, here.x86)
+        hidden = _up(config.hidden, PAIR * here.lanes)
+        packer = _Packer(config, variant, hidden)
+        layers = tuple(packer.layer(weights, index) for index in range(config.layers))
+        V = _up(config.vocab_size, HEAD_VECTORS * here.lanes)
+        head = aligned((V // (HEAD_VECTORS * here.lanes), hidden, HEAD_VECTORS * here.lanes), "f4")
+        rows = np.zeros((V, hidden), np.float32)
+        rows[: config.vocab_size, : config.hidden] = weights["head.weight"]
+        head[...] = rows.reshape(head.shape[0], head.shape[2], hidden).swapaxes(1, 2)
+        bias = aligned((V,), np.float32)
+        bias[: config.vocab_size] = weights["head.bias"]
+        return cls(config, variant, hidden, V, layers, head, bias)
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Bytes of weights that one step of one stream reads."""
+        layers = sum(layer.x.nbytes + layer.h.nbytes for layer in self.layers)
+        return layers + self.head.nbytes
+
+
+def _up(size: int, step: int) -> int:
+    return -(-size // step) * step
+
+
+class _Packer:
+    def __init__(self, config: ModelConfig, variant: Variant, hidden: int) -> None:
+        self.config, self.variant, self.hidden = config, variant, hidden
+        self.cell = variant.compiled_cell
+        self.gates = len(self.cell.x_sums)
+
+    def layer(self, weights: dict[str, NDArray[Any]], index: int) -> PackedLayer:
+        """Layer ``index`` in panels."""
+        w, scale = layer_weights(self.config, weights, index), self._gate_scale()
+        x, h = w["weight_ih"] * scale[:, None], w["weight_hh"] * scale[:, None]
+        x_bias, h_bias = w["bias_ih"], w["bias_hh"]
+        if self.cell.x_sums == self.cell.h_sums:  # one sum a gate: its biases are added first
+            x_bias, h_bias = (x_bias + h_bias) * scale, np.zeros_like(h_bias)
+        start = x_bias[None]
+        if index == 0:
+            embedding = np.ascontiguousarray(weights["embedding.weight"], np.float32)
+            start, x = embedding @ x.T + x_bias, x[:, :0]
+        return PackedLayer(self._start(start, h_bias), *self._panels(x), *self._panels(h))
+
+    def _gate_scale(self) -> Array:
+        """What each of the ``G·H`` rows is multiplied with, powers of two."""
+        scale = np.ones((self.gates, self.config.hidden), np.float32)
+        scale[[*self.cell.halved]] = 0.5
+        return scale.reshape(-1)
+
+    def _start(self, values: Array, h_bias: Array) -> Array:
+        """``values (rows, G·H)`` and the state's biases ``(G·H,)`` as a step's first sums."""
+        rows, H, lanes = len(values), self.config.hidden, self.variant.lanes
+        sums = np.zeros((rows, self.cell.sums, self.hidden), np.float32)
+        sums[:, [*self.cell.x_sums], :H] = values.reshape(rows, self.gates, H)
+        sums[:, [*self.cell.h_sums], :H] += h_bias.reshape(self.gates, H)
+        out = aligned((rows, self.hidden // lanes, self.cell.sums, lanes), np.float32)
+        out[...] = sums.reshape(rows, self.cell.sums, -1, lanes).swapaxes(1, 2)
+        return out
+
+    def _panels(self, weight: Array) -> tuple[NDArray[Any], Array]:
+        """``weight (G·H, in)`` as ``(P, in, G, lanes)``, and scales ``(P, G, lanes)`` for int8."""
+        G, H, lanes = self.gates, self.config.hidden, self.variant.lanes
+        P, width = self.hidden // lanes, self.hidden if weight.shape[1] else 0
+        scales = aligned((P, G, lanes), np.float32)
+        stored: NDArray[Any] = weight
+        dtype = self.variant.weight_dtype
+        if dtype == "int8" and width:
+            stored, scale = quantize(weight)
+            padded = np.zeros((G, self.hidden), np.float32)
+            padded[:, :H] = scale.reshape(G, H)
+            if self.variant.integer:  # states come as whole numbers of steps
+                padded /= state_scale(self.hidden)
+            scales[...] = padded.reshape(G, P, lanes).swapaxes(0, 1)
+        kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[dtype]
+        rows = np.zeros((G, self.hidden, width), kind)
+        rows[:, :H, : weight.shape[1]] = stored.reshape(G, H, -1)
+        # two int8 that stay side by side move as one int16
+        unit = rows.view(np.int16) if self.variant.integer else rows
+        panels = aligned((P, unit.shape[2], G, lanes), unit.dtype)
+        panels[...] = unit.reshape(G, P, lanes, -1).transpose(1, 3, 0, 2)
+        return panels.view(kind).reshape(P, width, G, lanes), scales

@@ -1,0 +1,61 @@
+"""Recurrent weights and states in fewer bits: what ``weight_dtype`` means in every engine.
+
+``float32`` stores weights as they are, ``float16`` rounds them, ``int8`` stores whole numbers with
+a scale for every row. With int8 weights the states that products read are rounded, too, to whole
+numbers of steps of 1 / ``state_scale``, if the cell's states are bounded: then a product is a sum
+of whole numbers, and exact.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import cells
+from charrnn.config import ModelConfig
+
+Array = NDArray[np.float32]
+
+INT8_MAX = 127
+
+
+def quantize(weight: Array) -> tuple[NDArray[np.int8], Array]:
+    """``weight (rows, in)`` as int8 and a scale a row ``(rows,)``: weight ≈ int8 · scale."""
+    scale = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-30)) / np.float32(INT8_MAX)
+    return np.rint(weight / scale[:, None]).astype(np.int8), scale
+
+
+def rounded_weight(weight: NDArray[Any], weight_dtype: str) -> NDArray[Any]:
+    """``weight (rows, in)`` as float32, rounded as ``weight_dtype`` would store it."""
+    if weight_dtype == "float16":
+        return weight.astype(np.float16).astype(np.float32)
+    if weight_dtype == "int8":
+        stored, scale = quantize(weight)
+        return stored * scale[:, None]
+    return weight
+
+
+def quantizes_states(cell: str, weight_dtype: str) -> bool:
+    """Whether products read rounded states: with int8 weights, if the cell's states are bounded."""
+    return weight_dtype == "int8" and cells.get(cell).bounded
+
+
+def state_scale(hidden: int) -> int:
+    """Steps in 1 of a state rounded to int16, a power of two.
+
+    States lie within ±1 and weights within ±127; a sum over ``hidden`` of them stays in int32.
+    """
+    return 1 << min(14, 24 - (hidden - 1).bit_length())
+
+
+def rounded_state(state: Array, scale: int) -> Array:
+    """States within ±1 as whole numbers of steps of 1 / ``scale``, in float32."""
+    rounded: Array = np.rint(np.clip(state, -1, 1) * np.float32(scale))
+    return rounded
+
+
+def state_scale_for(config: ModelConfig, weight_dtype: str) -> int:
+    """``state_scale`` of a network whose products read rounded states, else 0."""
+    return state_scale(config.hidden) if quantizes_states(config.cell, weight_dtype) else 0

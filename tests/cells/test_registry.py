@@ -1,0 +1,123 @@
+"""A cell is declared in one place: once registered, it trains, resumes, samples and scores."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn import cells, errors
+from charrnn.checkpoint.file import load
+from charrnn.config import ModelConfig
+from charrnn.generation.factory import open_engine
+from charrnn.generation.numpy_engine import Engine
+from tests.support.checkpoints import environment
+from tests.support.networks import random_weights
+
+RUN: dict[str, Any] = {"hidden": 16, "layers": 2, "seed": 1, "threads": 1}
+
+
+def softsign(
+    xp: cells.Namespace, z: Any, state: tuple[Any, ...], w: cells.Weights
+) -> tuple[Any, tuple[Any, ...]]:
+    """Elman's network with softsign: h ← a / (1 + |a|), a = W x + b + U h + c."""
+    (h,) = state
+    a = z + xp.linear(h, w.weight_hh) + w.bias_hh
+    h = a / (1 + abs(a))
+    return h, (h,)
+
+
+@pytest.fixture
+def toy() -> Iterator[cells.Cell]:
+    cell = cells.register(cells.Cell("softsign", softsign))
+    yield cell
+    cells.unregister("softsign")
+
+
+@pytest.fixture
+def novel() -> Path:
+    path = Path("novel.txt")
+    path.write_text("The old prince went out, and nobody saw him again that day.\n" * 100)
+    return path
+
+
+class Leaving:
+    """A listener that interrupts a run after ``steps`` steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **more: None
+
+    def on_step(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise errors.Interrupted(15)
+
+
+def test_a_registered_cell_trains_resumes_samples_and_scores(toy: cells.Cell, novel: Path) -> None:
+    whole = charrnn.train(novel, out="whole", cell="softsign", steps=30, **RUN)
+    with pytest.raises(errors.Interrupted):
+        charrnn.train(novel, out="parted", cell="softsign", steps=30, listener=Leaving(11), **RUN)
+    parted = charrnn.train(out="parted", resume=True)
+    for file in ("best.safetensors", "last.safetensors"):
+        one, other = (load(run.folder / file, extra=True) for run in (whole, parted))
+        assert one.config.cell == "softsign"
+        for name, value in (one.weights | one.extra).items():
+            assert value.tobytes() == (other.weights | other.extra)[name].tobytes(), name
+    model = charrnn.load(whole.best)
+    assert model.sample(seed=3, length=80) == charrnn.load(parted.best).sample(seed=3, length=80)
+    assert model.score(novel.read_text()).nats_per_char < np.log(len(model.vocab))
+
+
+def test_the_compiled_engine_refuses_a_cell_that_it_does_not_know(toy: cells.Cell) -> None:
+    """A cell with one gate and no fast path once passed for a rectifier there."""
+    pytest.importorskip("llvmlite", reason="the compiled engine needs llvmlite")
+    from charrnn.generation.compiled.cells import UnsupportedCell
+    from charrnn.generation.compiled.engine import CompiledEngine
+
+    config = ModelConfig(9, cell="softsign", hidden=16)
+    weights = random_weights(config)
+    with pytest.raises(UnsupportedCell, match="softsign"):
+        CompiledEngine(config, weights)
+    engine, plain = open_engine(config, weights), Engine(config, weights)
+    assert isinstance(engine, Engine)
+    for index in range(9):
+        assert (engine.step(np.array([index])) == plain.step(np.array([index]))).all()
+
+
+def test_a_cell_that_nobody_registered_is_refused_and_the_others_are_named() -> None:
+    with pytest.raises(errors.ConfigError, match="cell is 'softsign': it must be one of gru, lstm"):
+        ModelConfig(9, cell="softsign")
+
+
+def test_two_cells_cannot_have_one_name(toy: cells.Cell) -> None:
+    assert cells.register(toy) is toy
+    with pytest.raises(ValueError, match="'softsign' is registered already"):
+        cells.register(cells.Cell("softsign", softsign, bounded=True))
+    assert "softsign" in cells.names()
+
+
+@pytest.mark.parametrize("name", cells.names())
+def test_every_cell_says_what_it_is(name: str) -> None:
+    cell = cells.get(name)
+    module = sys.modules[cell.step.__module__]
+    assert "←" in (module.__doc__ or ""), "the equations stand above the code"
+    assert set(cell.recurrent) <= set(cell.parameters(5, 7))
+    assert all(width > 0 for width in cell.state_widths(7).values())
+
+
+def test_the_names_of_cells_wait_for_neither_numpy_nor_torch() -> None:
+    program = (
+        "import sys, charrnn.cells as c; c.names(); print({'numpy', 'torch'} & {*sys.modules})"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
