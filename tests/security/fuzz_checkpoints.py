@@ -111,7 +111,7 @@ def use(path: Path, loaded: Checkpoint) -> None:
     """Show a checkpoint and sample one character."""
     with redirect_stdout(io.StringIO()):
         if path.stat().st_size % 2:
-            info(path, json=bool(path.stat().st_size % 3))
+            info(checkpoint=path, json=bool(path.stat().st_size % 3))
         else:
             _row(_entry(path, False))
     model = TextModel(loaded, path)
