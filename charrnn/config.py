@@ -21,7 +21,6 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 WeightDtype = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
-Preset = Literal["karpathy2015", "laptop", "small", "best"]
 
 MAX_VOCABULARY = 65_535
 MAX_LAYERS = 8

@@ -24,8 +24,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from charrnn.errors import ConfigError
 
-SEED_LIMIT = 2**63
-MOST = SEED_LIMIT - 1  # the largest count: what a 64-bit integer holds
+MOST = 2**63 - 1  # the largest count and seed: what a 64-bit integer holds
 
 NOTHING: Any = object()  # equals no value
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
 from charrnn import interrupts
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.options import runs, takes
-from charrnn.config import START_FROM, ModelConfig, Preset, TextConfig, TrainConfig
+from charrnn.config import START_FROM, ModelConfig, TextConfig, TrainConfig
 from charrnn.settings import Option, declared
+from charrnn.training.recipes import PRESETS
 
 CORPUS = typer.Argument(
     None,
@@ -31,7 +32,7 @@ RESUME = Option(
 PRESET = Option(
     name="preset",
     kind=str,
-    choices=get_args(Preset),
+    choices=tuple(PRESETS),
     help="Use a named recipe; options that are given win over it.",
 )
 QUIET = Option(name="quiet", kind=bool, more=("-q",), help="Print only warnings and errors.")

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import Split
+from charrnn.config import Split, TextConfig
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.settings import check_choice, check_real
+from charrnn.settings import NOTHING, declared
 
 ROWS = 100
 ROW_WINDOW = 100
@@ -58,16 +57,15 @@ def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
 
 
 def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
-    """See to it that some text could be cut so.
+    """Check that a text can be split so.
 
     Raises:
-        ConfigError: the fractions are negative or leave nothing to train on.
+        ConfigError: a value is out of range, or nothing is left to train on.
 
     """
-    check_choice("split", kind, get_args(Split))
-    for name, value in (("val_frac", val_frac), ("test_frac", test_frac)):
-        inside = isinstance(value, (int, float)) and 0 <= value < 1
-        check_real(name, value, inside, "at least 0 and below 1")
+    options = declared(TextConfig, "split", "val_frac", "test_frac")
+    for option, value in zip(options, (kind, val_frac, test_frac), strict=True):
+        option.but(absent=NOTHING).check(value)  # here all three are needed
     if val_frac + test_frac >= 1:
         reason = f"nothing is left to train on after {val_frac:g} and {test_frac:g}"
         raise ConfigError(reason, "make {val_frac} or {test_frac} smaller")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from charrnn.config import Preset
+from charrnn.training.recipes import PRESETS
 from tests.support.checkpoints import tiny
 from tests.support.command_line import Call
 
@@ -32,5 +31,6 @@ def test_completion_offers_checkpoints_and_choices(
         assert offered(words) == runs
     assert offered("sample wa") == runs[1:]
     assert offered("sample ./che") == []  # the shell then offers files
-    assert offered("train --preset ") == list(get_args(Preset))
+    assert offered("train --preset ") == list(PRESETS)
+    assert offered("train --cell g") == ["gru"]
     assert offered("data get t") == ["tinyshakespeare"]

@@ -7,7 +7,6 @@ from typing import get_args
 
 import pytest
 
-from charrnn.config import Preset
 from tests.support.checkpoints import ROOT
 from tests.support.command_line import Call, commands, options
 
@@ -53,12 +52,10 @@ def test_every_command_has_help_and_stands_in_the_readme(call: Call) -> None:
     assert {name.split()[0] for name in names if name} == set(re.findall(r"[|,] `(\w+)", table))
 
 
-def test_choices_are_what_there_is() -> None:
+def test_the_corpora_offered_are_those_that_can_be_downloaded() -> None:
     from charrnn.cli.data import Known
     from charrnn.text.downloads import KNOWN
-    from charrnn.training.recipes import PRESETS
 
-    assert list(get_args(Preset)) == list(PRESETS)
     assert list(get_args(Known)) == list(KNOWN)
 
 
