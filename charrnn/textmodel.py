@@ -260,7 +260,7 @@ class TextModel:
             most = most if type(most) is int and most > 0 else None
             corpus = encode_corpus([source], encoding=encoding, max_bytes=most)
         if corpus is None:
-            raise CorpusError(f"the corpus {name} is not in the cache: name its FILE with --split")
+            raise CorpusError(f"the corpus {name} is not in the cache", "name its file")
         if corpus.sha256 != digest:
             raise CorpusError(
                 f"{source} is not the corpus {name}, its sha256 differs: "

@@ -52,7 +52,7 @@ class Score:
         return math.exp(min(self.nats_per_char, 700.0))
 
     def to_dict(self) -> dict[str, int | float | None]:
-        """The figures under the names that ``score --json`` prints; None: nothing was counted."""
+        """The figures by name, as JSON holds them; None: nothing was counted."""
         return {
             "chars": self.chars,
             "nats_per_char": self.nats_per_char if self.chars else None,

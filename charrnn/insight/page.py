@@ -138,7 +138,7 @@ def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
 def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
     heading = "<h2>What it copied</h2>"
     if not copied:
-        return [heading, "<p>What it was trained on is not at hand; --corpus FILE names it.</p>"]
+        return [heading, "<p>The corpus it was trained on is not available to compare with.</p>"]
     rows = [("characters in a row", *copied)]
     rows += [
         (f"{length} or more", *(f"{each.shares[length]:.1%}" for each in copied.values()))

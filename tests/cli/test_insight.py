@@ -69,7 +69,7 @@ def test_the_command_finds_what_was_copied(
         environment = {"CHARRNN_CACHE": new_cache(Path("another").absolute())}
     args = ["insight", "of-it", "--text", "text.txt", "--out", "-"]
     without = charrnn(*args, **environment).stdout.decode()
-    assert ("not at hand; --corpus" in without) != cached
+    assert ("corpus it was trained on is not available" in without) != cached
     named = charrnn(*args[:-1], "p.html", "--corpus", "chapter.txt", **environment)
     assert (named.returncode, named.stderr) == (0, b"")
     made = Path("p.html").read_text()
