@@ -17,8 +17,10 @@ from tests.architecture.test_public_api import MODULES, room
 from tests.support.command_line import commands
 
 CORE = sorted(name for name in MODULES if room(name) not in {"cli", "console", "__main__"})
-# they declare what the command line makes of a setting, or explain it in their docstrings
-ABOUT_OPTIONS = {"charrnn.hints", "charrnn.settings", "charrnn.generation.filters"}
+# their docstrings explain what the command line makes of a setting, a filter or a cell
+ABOUT_OPTIONS = {
+    "charrnn.cells", "charrnn.generation.filters", "charrnn.hints", "charrnn.settings",
+}  # fmt: skip
 # it runs the program, and its docstrings say how
 RUNS_THE_PROGRAM = {"charrnn.bench.start", "charrnn.bench.sampling"}
 DECLARED = {"flag", "more", "unset", "help"}  # the parts of a declaration that are about options
@@ -64,9 +66,10 @@ def hints() -> Iterator[tuple[str, str]]:
     for name in CORE:
         tree = ast.parse(MODULES[name].read_text())
         for node in set(ast.walk(tree)) - docstrings(tree):
-            text = node.value if isinstance(node, ast.Constant) else None
-            if isinstance(text, str) and re.search(r"\{[a-z_]+(\([\w, ]*\))?\}", text):
-                yield text, f"{name}:{node.lineno}"
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+                continue
+            if re.search(r"\{[a-z_]+(\([\w, ]*\))?\}", node.value):
+                yield node.value, f"{name}:{node.lineno}"
 
 
 HINTS = sorted(hints())
