@@ -21,7 +21,7 @@ def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph() -> None
     assert len({word.strip(".,;:!?\"'()").lower() for word in text.split()}) > 4_000
 
 
-def test_without_a_run_of_ones_own_the_bundled_checkpoint_is_taken(
+def test_without_a_run_the_bundled_checkpoint_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

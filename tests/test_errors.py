@@ -12,7 +12,7 @@ import pytest
 from charrnn import errors
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.train import train
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, counted
 from charrnn.hints import Hint, omit
 
 STYLE = OptionStyle(options_of(train))
@@ -93,3 +93,9 @@ def test_an_error_from_another_process_keeps_the_spelling_of_the_command_line() 
     error = errors.ConfigError("is 0", setting="hidden")
     error.style = STYLE
     assert str(pickle.loads(pickle.dumps(error))) == "--size is 0"
+
+
+def test_counts_of_one_are_singular() -> None:
+    assert [counted(number, "step") for number in (0, 1, 2, 2000)] == [
+        "0 steps", "1 step", "2 steps", "2,000 steps",
+    ]  # fmt: skip

@@ -70,7 +70,7 @@ def test_the_products_of_a_training_step() -> None:
 
 
 @pytest.mark.parametrize("size", [1 << 18, 8 << 20])
-def test_the_plain_loops_get_their_memory_as_anyone_s_do(size: int) -> None:
+def test_the_loops_compared_with_use_the_default_allocator(size: int) -> None:
     """Settings that fetch every piece of memory anew would halve the speed that ours is told by."""
     program = f"""
 import resource, sys, torch

@@ -87,7 +87,7 @@ def test_any_reader_of_safetensors_reads_it(blob: bytes) -> None:
     assert {name: value.shape for name, value in tensors.items()} == tiny().config.shapes()
 
 
-def test_a_corpus_named_like_the_checksums_place_is_no_trap() -> None:
+def test_a_corpus_name_that_looks_like_the_checksum_is_harmless() -> None:
     name = f'"sha256":"{"0" * 64}"'
     replace(tiny(), meta={"corpus": {"name": name, "sha256": "0" * 64}}).save(BEST)
     assert load(BEST).meta["corpus"]["name"] == name
@@ -221,7 +221,7 @@ def test_a_save_is_synced_before_it_is_renamed_and_its_folder_after(
     assert calls == ["file", "rename", "folder"]
 
 
-def test_what_could_not_even_be_removed_is_swept_at_the_next_start(
+def test_temporary_files_that_could_not_be_removed_are_swept_at_the_next_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = Path("run/best.safetensors")
@@ -245,7 +245,7 @@ def test_what_could_not_even_be_removed_is_swept_at_the_next_start(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_what_dead_processes_left_is_swept_and_nothing_else() -> None:
+def test_only_temporary_files_of_dead_processes_are_swept() -> None:
     numbers = dead_process(), 10**30, os.getpid()
     left = [f".best.safetensors.tmp-{number}-1" for number in numbers]
     kept = ["best.safetensors", f".x.tmp-{os.getppid()}-1", "notes.tmp-1-1", ".x.tmp-1"]
@@ -296,7 +296,7 @@ def test_a_file_cut_anywhere_is_refused(blob: bytes) -> None:
 
 
 @pytest.mark.soak
-def test_a_damaged_run_goes_on_from_the_file_before_and_says_so() -> None:
+def test_a_damaged_run_resumes_from_the_previous_checkpoint_and_says_so() -> None:
     Path("text.txt").write_text("the quick brown fox\n" * 200)
     args = ["--size", "8", "--layers", "1", "--threads", "1", "-q", "--out", "run"]
     done = charrnn("train", "text.txt", "--steps", "40", "--seed", "1", *args)

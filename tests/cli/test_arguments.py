@@ -248,7 +248,7 @@ def test_unknown_options_and_arguments_too_many(
 
 
 @pytest.mark.parametrize("command", sorted({p.command for p in ALL}))
-def test_sense_is_taken(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_sensible_arguments_are_accepted(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Or the tables above would prove nothing."""
     code, _, err = leave(sensible(command), capfd)
     stopped = command.startswith(("bench", "data"))
@@ -257,7 +257,9 @@ def test_sense_is_taken(command: str, capfd: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("case", LEGAL, ids=lambda case: f"{case[0]} {case[1][:9]!r}")
-def test_what_is_legal_is_no_bug(case: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_legal_in_spite_of_its_look_works(
+    case: tuple[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
     parameter = next(p for p in ALL if str(p) == case[0])
     code, _, err = leave(parameter.call(case[1]), capfd)
     assert "Traceback" not in err
@@ -275,7 +277,9 @@ REPLACED = [
 
 
 @pytest.mark.parametrize("parameter", REPLACED, ids=str)
-def test_the_last_of_two_counts(parameter: Parameter, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_last_of_two_values_counts(
+    parameter: Parameter, capfd: pytest.CaptureFixture[str]
+) -> None:
     args = sensible(parameter.command)
     place = args.index(parameter.name)
     args[place:place] = [f"{parameter.name}={parameter.nonsense[0]}"]
@@ -308,7 +312,7 @@ def test_the_last_of_two_counts(parameter: Parameter, capfd: pytest.CaptureFixtu
     ],
     ids=" ".join,
 )
-def test_wishes_that_cannot_be_exit_two(args: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+def test_conflicting_arguments_exit_two(args: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     tiny().save(Path("run-before/best.safetensors"))
     refused(args, capfd)
 
@@ -374,7 +378,7 @@ def test_a_variable_holds_one_text(
 
 
 @pytest.mark.parametrize("folder", ["empty", "text.txt/below", "/dev/null", LONG, "d/" * 3000])
-def test_a_cache_that_cannot_be_is_named_where_it_is_needed(
+def test_an_unusable_cache_is_named_by_the_commands_that_need_it(
     folder: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHARRNN_CACHE", folder)

@@ -89,7 +89,7 @@ def test_the_command_finds_what_was_copied(
     (["--out", "/proc/x/page.html"], 1, "/proc/x"),
     (["--out", "."], 2, "--out is ., a folder"),
 ])  # fmt: skip
-def test_what_cannot_be_is_said_in_a_line(
+def test_invalid_arguments_are_refused_in_one_line(
     folder: Path, args: list[str], code: int, said: str
 ) -> None:
     Path("empty.txt").write_text("")

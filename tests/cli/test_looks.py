@@ -47,7 +47,7 @@ def test_no_column_of_a_table_is_lost_on_a_narrow_terminal() -> None:
             assert word in text
 
 
-def test_colours_are_colours_unless_they_are_not_wanted() -> None:
+def test_colours_are_shown_unless_they_are_turned_off() -> None:
     tiny().save(Path("model"))
     Path("text").write_text("the old prince\n")
     args = ["score", "text", "--model", "model", "--color"]
@@ -60,7 +60,7 @@ def test_colours_are_colours_unless_they_are_not_wanted() -> None:
 
 
 @pytest.mark.parametrize("quiet", [True, False])
-def test_compiling_is_said_for_it_takes_a_while(
+def test_compiling_is_announced(
     quiet: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("charrnn.training.api.must_compile", lambda *_: True)

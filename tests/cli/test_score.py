@@ -37,7 +37,7 @@ def test_score_as_table_json_and_lines(call: Call) -> None:
     assert both == [f"{figure}\t{text}" for figure, text in zip(figures, shown, strict=True)]
 
 
-def test_a_line_of_which_nothing_is_counted_has_no_figure(call: Call) -> None:
+def test_a_line_without_counted_characters_has_no_figure(call: Call) -> None:
     Path("text.txt").write_text("\nthe old\n")
     args = ["score", "text.txt", "--model", "novel", "--per-line"]
     first, second = call(*args)[1].splitlines()
@@ -70,7 +70,7 @@ def test_score_reads_real_text() -> None:
     assert json.loads(done.stdout)["chars"] > 2000
 
 
-def test_adapting_scores_stand_apart(tmp_path: Path) -> None:
+def test_adapted_scores_are_reported_beside_the_plain_ones(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the same words again and again, " * 12)
     plain = json.loads(charrnn("score", str(text), "--json").stdout)

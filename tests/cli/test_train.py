@@ -15,7 +15,7 @@ from tests.support.command_line import BEST, RUN, Call
 pytestmark = pytest.mark.usefixtures("a_run")
 
 
-def test_what_is_left_of_a_run_can_be_begun_with(call: Call) -> None:
+def test_an_occupied_folder_says_how_to_go_on(call: Call) -> None:
     Path("text.txt").write_text("abcabc" * 100)
     begun = "with --from checkpoints/novel"
     assert begun in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
@@ -24,7 +24,7 @@ def test_what_is_left_of_a_run_can_be_begun_with(call: Call) -> None:
     assert "with --resume, or" in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
 
 
-def test_metrics_that_nobody_has_room_for_are_not_the_folder_s_fault() -> None:
+def test_metrics_that_cannot_be_printed_name_standard_output() -> None:
     Path("text.txt").write_text("abcabc" * 1000)
     args = ["train", "text.txt", "--steps", "2", "--size", "8", "--json", "--out", "run"]
     with open("/dev/full", "wb") as full:
@@ -36,7 +36,7 @@ def test_metrics_that_nobody_has_room_for_are_not_the_folder_s_fault() -> None:
     assert "charrnn: standard output: No space left on device; stopped and saved" in done.stderr
 
 
-def test_a_log_without_validations_says_how_far_the_samples_have_come() -> None:
+def test_samples_in_a_log_without_validations_follow_a_line_with_the_step() -> None:
     Path("text.txt").write_text("abcabc" * 1000)
     args = ["--steps", "60", "--size", "8", "--layers", "1", "--val-frac", "0", "--out", "run"]
     said = charrnn("train", "text.txt", *args).stderr.decode().splitlines()

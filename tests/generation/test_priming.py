@@ -366,7 +366,7 @@ def test_a_byte_order_mark_that_the_alphabet_lacks_is_left_out(call) -> None:  #
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_what_looks_like_utf16_is_called_so(call, encoding: str) -> None:  # type: ignore[no-untyped-def]
+def test_text_that_looks_like_utf16_is_reported(call, encoding: str) -> None:  # type: ignore[no-untyped-def]
     Path("text").write_bytes("\ufeffthe end".encode(encoding))
     for args in ([*SAMPLE, "--prime-file", "text"], ["score", "text", "--model", "model"]):
         left = call(*args)

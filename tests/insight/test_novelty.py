@@ -31,7 +31,7 @@ def test_runs_are_those_that_a_search_finds(block: int, monkeypatch: pytest.Monk
     assert found.shares == {20: 45 / 118, 40: 0, 80: 0, 160: 0}
 
 
-def test_copies_are_said_beside_those_of_the_author() -> None:
+def test_copies_are_compared_with_those_of_the_author() -> None:
     """As much of the validation part as there is of the text; without one of the text alone."""
     corpus = np.arange(100)
     corpus[50:60] = corpus[:10]

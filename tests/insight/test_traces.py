@@ -41,7 +41,7 @@ def test_a_trace_is_what_the_engine_holds(cell: str) -> None:
     assert np.array_equal(found.nats, nats, equal_nan=True)
 
 
-def test_of_a_very_wide_network_less_is_traced() -> None:
+def test_fewer_characters_are_traced_of_a_very_wide_network() -> None:
     assert longest(ModelConfig(5, hidden=512, layers=3)) == 20_000
     widest = ModelConfig(5, hidden=16_384, layers=8)
     assert longest(widest) * widest.hidden * widest.layers <= 10**8

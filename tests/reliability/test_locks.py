@@ -96,14 +96,14 @@ def test_twenty_races_of_programs_from_their_start(tmp_path: Path) -> None:
     races(tmp_path, 20, start)
 
 
-def test_a_folder_that_is_trained_into_is_refused_to_resuming_too(tmp_path: Path) -> None:
+def test_resuming_in_a_folder_that_is_being_trained_into_is_refused(tmp_path: Path) -> None:
     corpus_in(tmp_path)
     charrnn.train("novel.txt", out="run", **SETTINGS)
     with occupied(RUN, Silence()), pytest.raises(FolderBusyError, match=f"process {os.getpid()} "):
         charrnn.train(out="run", resume=True, steps=60)
 
 
-def test_a_run_that_came_and_went_meanwhile_is_not_written_over(
+def test_a_run_that_was_made_meanwhile_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus_in(tmp_path)
@@ -126,7 +126,7 @@ def test_a_run_that_came_and_went_meanwhile_is_not_written_over(
 # --- the lock by itself
 
 
-def test_a_name_that_a_killed_process_left_is_not_believed(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     stale = f"process {dead_process()} on {socket.gethostname()}\n"
     (tmp_path / LOCK).write_text(stale)
     with open(tmp_path / LOCK, "a+") as file:
@@ -163,7 +163,7 @@ def checkpoints(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.glob("*.safetensors")}
 
 
-def test_a_folder_that_is_removed_is_made_again_and_held(tmp_path: Path) -> None:
+def test_a_removed_folder_is_made_again_and_locked(tmp_path: Path) -> None:
     corpus_in(tmp_path)
     seen = []
 
@@ -203,7 +203,7 @@ def test_a_network_is_kept_whenever_its_folder_is_removed(
     assert listener.said == ["run was removed: made again, and saving there"]
 
 
-def test_the_best_network_is_kept_anew_when_it_is_removed(
+def test_a_removed_best_checkpoint_is_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus_in(tmp_path)
@@ -223,7 +223,7 @@ def test_the_best_network_is_kept_anew_when_it_is_removed(
     assert there == [True]
 
 
-def test_what_is_removed_after_the_last_save_is_saved_again(tmp_path: Path) -> None:
+def test_a_folder_removed_after_the_last_save_is_saved_again(tmp_path: Path) -> None:
     corpus_in(tmp_path)
 
     class Removing(Notes):
@@ -251,7 +251,7 @@ def test_a_folder_that_is_moved_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("still_there", [True, False])
-def test_another_run_in_the_folder_s_place_is_left_alone(tmp_path: Path, still_there: bool) -> None:
+def test_another_run_that_took_the_folder_is_left_alone(tmp_path: Path, still_there: bool) -> None:
     corpus_in(tmp_path)
     charrnn.train("novel.txt", out="other", **(SETTINGS | {"seed": 8, "steps": 10}))
     theirs = checkpoints(Path("other"))

@@ -114,7 +114,7 @@ def test_a_run_that_has_no_room_does_not_begin(disk: Path, tmp_path: Path) -> No
     assert not list(disk.glob("*/*.safetensors"))
 
 
-def test_room_that_is_in_use_by_the_run_itself_is_room(disk: Path, tmp_path: Path) -> None:
+def test_room_that_the_run_itself_uses_counts_as_free(disk: Path, tmp_path: Path) -> None:
     assert tiny_run(tmp_path, "--out", "disk/run").code == 0
     system = os.statvfs(disk)
     (disk / "filler").write_bytes(bytes(system.f_bavail * system.f_frsize - MIB - (32 << 10)))
@@ -147,7 +147,7 @@ def test_a_disk_that_stays_full_ends_the_run(disk: Path, tmp_path: Path, whole: 
     assert same_network(disk / "run", whole)
 
 
-def test_files_that_may_not_grow_end_the_run_too(tmp_path: Path) -> None:
+def test_a_limit_on_file_sizes_ends_the_run(tmp_path: Path) -> None:
     limited = ["during", VALIDATE, 5, 99, "small_files", "nothing", 1000]
     process = tiny_run(tmp_path, patches=[limited])
     assert process.code == 1
@@ -156,7 +156,7 @@ def test_files_that_may_not_grow_end_the_run_too(tmp_path: Path) -> None:
     assert left_over(tmp_path / "run") == []
 
 
-def test_a_run_whose_last_save_fails_does_not_end_well(tmp_path: Path) -> None:
+def test_a_run_whose_last_save_fails_exits_with_1(tmp_path: Path) -> None:
     limited = ["during", VALIDATE, 10, 99, "small_files", "nothing", 1000]
     process = tiny_run(tmp_path, patches=[limited])
     assert process.code == 1
@@ -221,9 +221,7 @@ def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     ],
     ids=["short", "long", "json", "metrics"],
 )
-def test_output_that_has_no_room_is_one_line_and_no_success(
-    args: list[str], tmp_path: Path
-) -> None:
+def test_a_full_output_is_one_line_and_exit_code_1(args: list[str], tmp_path: Path) -> None:
     tiny().save(tmp_path / "checkpoints/novel/best.safetensors")
     more = [] if args[0] == "train" else ["novel"]
     process = fork(args[0], *more, *args[1:], place=tmp_path, TEST_STDOUT="/dev/full")
@@ -261,7 +259,7 @@ def test_a_loss_that_is_not_finite_ends_the_program(
 # --- files that change under a run
 
 
-def test_what_becomes_of_the_text_is_nothing_to_a_run(tmp_path: Path, whole: Path) -> None:
+def test_changing_the_text_does_not_affect_a_run(tmp_path: Path, whole: Path) -> None:
     changed = ["during", STEP, 3, 6, "cut", "lose", "novel.txt"]
     process = tiny_run(tmp_path, "--test-frac", "0.1", patches=[changed])
     assert (process.code, process.stderr) == (0, "")
@@ -269,13 +267,15 @@ def test_what_becomes_of_the_text_is_nothing_to_a_run(tmp_path: Path, whole: Pat
     assert same_network(tmp_path / "run", whole.parent / "tested")
 
 
-def test_an_encoded_text_that_is_removed_is_nothing_to_a_run(tmp_path: Path, whole: Path) -> None:
+def test_removing_the_encoded_text_does_not_affect_a_run(tmp_path: Path, whole: Path) -> None:
     changed = ["during", STEP, 5, 0, "remove_all", "nothing", "cache/*.ids"]
     assert tiny_run(tmp_path, patches=[["small_memory"], changed]).code == 0
     assert same_network(tmp_path / "run", whole)
 
 
-def test_an_encoded_text_that_was_read_may_be_cut(tmp_path: Path, whole: Path) -> None:
+def test_cutting_an_encoded_text_that_was_read_does_not_affect_a_run(
+    tmp_path: Path, whole: Path
+) -> None:
     process = tiny_run(tmp_path, patches=[["during", STEP, 5, 0, "cut", "nothing", "cache/*.ids"]])
     assert (process.code, process.stderr) == (0, "")
     assert same_network(tmp_path / "run", whole)
@@ -342,7 +342,7 @@ def test_a_minute_in_which_everything_happens(disk: Path, tmp_path: Path) -> Non
 # --- time
 
 
-def test_the_time_in_which_a_run_is_stopped_is_not_its_own(tmp_path: Path) -> None:
+def test_time_in_which_a_run_is_stopped_does_not_count(tmp_path: Path) -> None:
     process = fork(
         "train", "novel.txt", "--out", "run", *TINY, "--time", "1s", "-q", place=tmp_path
     )
@@ -384,7 +384,9 @@ def test_a_clock_does_not_count_while_the_process_is_stopped() -> None:
     assert 100 <= seconds < 100.5
 
 
-def test_a_clock_that_is_set_back_is_nothing_to_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_the_system_clock_back_does_not_affect_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [2e9]
 
     def backwards() -> float:

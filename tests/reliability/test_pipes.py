@@ -153,14 +153,16 @@ FILLING = [
 
 
 @pytest.mark.parametrize("number", range(QUICK))
-def test_a_full_disk_is_one_line(number: int) -> None:
+def test_a_full_disk_is_reported_in_one_line(number: int) -> None:
     full_disk(FILLING[number], unbuffered=number % 2 == 1)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("unbuffered", [False, True])
 @pytest.mark.parametrize("command", [*READERS, *SHORT])
-def test_a_full_disk_is_one_line_for_every_command(command: str, unbuffered: bool) -> None:
+def test_a_full_disk_is_reported_in_one_line_by_every_command(
+    command: str, unbuffered: bool
+) -> None:
     full_disk(command, unbuffered)
 
 
@@ -259,7 +261,7 @@ def wait_until_full(pipe: int) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_was_drawn_is_written_when_a_signal_comes(signum: int, tmp_path: Path) -> None:
+def test_drawn_text_is_written_when_a_signal_comes(signum: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "charrnn", "sample", "novel", "--seed", "1", "--length"]
     for _ in range(9):
         got = stopped_sample([*command, "0"], signum, tmp_path / "text")
@@ -335,7 +337,7 @@ def test_a_signal_ends_a_sample_on_a_terminal_that_stands_still() -> None:
         os.close(inside)
 
 
-def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
+def test_short_writes_are_continued(tmp_path: Path) -> None:
     class Short:
         """A raw file that takes seven bytes at a time, or now and then none."""
 

@@ -135,7 +135,7 @@ def test_a_file_system_without_links_keeps_the_previous_one_too(
 
 
 @pytest.mark.parametrize("file", [LAST, BEST])
-def test_what_cannot_be_read_back_replaces_nothing(
+def test_a_save_that_cannot_be_read_back_replaces_nothing(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save = Checkpoint.save
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_back_replaces_nothing(
         assert left_over(RUN) == []
 
 
-def test_a_last_one_that_cannot_be_read_stays_until_a_good_one_takes_its_place() -> None:
+def test_an_unreadable_last_checkpoint_stays_until_a_good_one_replaces_it() -> None:
     with occupied(RUN, Silence()) as folder:
         saved(folder, 1, 2)
     damaged = (RUN / LAST).read_bytes()[:-9]

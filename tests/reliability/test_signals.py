@@ -173,7 +173,7 @@ def test_a_signal_after_the_last_step_loses_nothing(
     check_after(phase, signum, tmp_path)
 
 
-def test_what_was_cut_short_after_the_last_step_can_be_had_by_resuming(tmp_path: Path) -> None:
+def test_resuming_finishes_what_was_cut_short_after_the_last_step(tmp_path: Path) -> None:
     said = signalled_in(DURING["last validation"], signal.SIGTERM, tmp_path, STEPS[:2])
     assert last_of(tmp_path / "run").meta["resume"]["tally"]["validated_step"] == 11
     goes_on(said, tmp_path)

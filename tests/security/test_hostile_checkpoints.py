@@ -117,12 +117,12 @@ def test_no_checksum_and_two_of_them() -> None:
     ],
     ids=range(23),
 )
-def test_what_is_no_header(raw: bytes, saying: str) -> None:
+def test_invalid_headers(raw: bytes, saying: str) -> None:
     refused(forge_raw(raw, b""), saying)
 
 
 @pytest.mark.parametrize("note", ['"\ud800"', '{"a":"\ud800"}', "[[1]]", "{", '{"a":1,"a":1}'])
-def test_what_is_no_note(note: str) -> None:
+def test_invalid_metadata(note: str) -> None:
     header, data = honest()
     header["__metadata__"] = {"charrnn": note}
     refused(forge(header, data), "not JSON|not a JSON object")
@@ -230,7 +230,7 @@ def test_a_large_file_is_checked_before_it_is_kept(signed: bool, saying: str) ->
     tracemalloc.stop()
 
 
-def test_what_is_not_asked_for_takes_no_memory() -> None:
+def test_tensors_that_are_not_asked_for_take_no_memory() -> None:
     grown(48 << 20, signed=True)
     tracemalloc.start()
     assert load(GIVEN).extra == {}
@@ -261,7 +261,7 @@ def test_a_header_whose_length_begins_like_a_pickle_is_read(second: int) -> None
     assert load(GIVEN).meta == {"x": filler}
 
 
-def test_what_could_not_be_read_is_not_written() -> None:
+def test_what_the_reader_would_refuse_is_not_written() -> None:
     tiny().save(GIVEN)
     before = GIVEN.read_bytes()
     with pytest.raises(CheckpointError, match="4,194,304 that are read"):
@@ -309,7 +309,7 @@ def vocabulary(size: int) -> dict[str, Any]:
     ],
     ids=range(26),
 )
-def test_notes_that_lie(change: dict[str, Any], saying: str) -> None:
+def test_metadata_that_lies(change: dict[str, Any], saying: str) -> None:
     header, data = honest()
     note = note_of(header) | change
     if "config" in change and isinstance(change["config"], dict) and change["config"]:
@@ -340,7 +340,7 @@ def test_a_pipe_is_not_waited_for() -> None:
     "split",
     ["x", {}, {"kind": "contiguous", "val_frac": 10**400, "test_frac": 0}, {"kind": 1}, None],
 )
-def test_a_split_that_is_none(split: Any) -> None:
+def test_invalid_splits_are_not_scored(split: Any) -> None:
     made = tiny(meta={"corpus": {"split": split, "name": "x", "sha256": "../x", "encoding": ""}})
     with pytest.raises(CheckpointError, match="does not say how its corpus was split"):
         TextModel(made).score_split("val")

@@ -120,12 +120,12 @@ def told_lies(*count: str) -> None:
     assert wrong == []
 
 
-def test_a_run_whose_last_checkpoint_lies_goes_on_or_is_refused() -> None:
+def test_a_run_whose_last_checkpoint_lies_is_resumed_or_refused() -> None:
     told_lies("15")
 
 
 @pytest.mark.soak
-def test_a_run_whose_last_checkpoint_tells_any_lie_goes_on_or_is_refused() -> None:
+def test_a_run_whose_last_checkpoint_tells_any_lie_is_resumed_or_refused() -> None:
     told_lies()
 
 

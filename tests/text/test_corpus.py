@@ -89,7 +89,7 @@ def test_a_folder_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> Non
         encode(b"")
 
 
-def test_every_code_point_is_too_large_an_alphabet() -> None:
+def test_every_code_point_makes_too_large_a_vocabulary() -> None:
     everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
     with pytest.raises(CorpusError, match="65535"):
         encode(everything.encode())
@@ -112,7 +112,7 @@ def test_a_text_is_encoded_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".ids", ".json"])
-def test_a_damaged_cache_is_made_anew(suffix: str, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(suffix: str, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     whole = encode(b"the quick brown fox", cache=cache)
     (path,) = cache.glob(f"*{suffix}")
@@ -127,7 +127,7 @@ def test_a_damaged_cache_is_made_anew(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-def test_files_with_marks_are_another_text_than_their_bytes_in_one(
+def test_files_with_byte_order_marks_differ_from_their_bytes_in_one_file(
     encoding: str, tmp_path: Path
 ) -> None:
     raws = [text.encode(encoding) for text in ("eins", "zwei")]
@@ -142,7 +142,7 @@ def test_files_with_marks_are_another_text_than_their_bytes_in_one(
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "iso2022_jp"])
-def test_files_cut_elsewhere_and_empty_ones(encoding: str, tmp_path: Path) -> None:
+def test_files_that_end_elsewhere_are_another_text(encoding: str, tmp_path: Path) -> None:
     def key(*texts: str) -> str:
         raws = [text.encode(encoding) for text in texts]
         return encode(*raws, encoding=encoding, cache=tmp_path / "cache").sha256
@@ -152,7 +152,7 @@ def test_files_cut_elsewhere_and_empty_ones(encoding: str, tmp_path: Path) -> No
     assert encode(b"", "abc".encode(encoding), b"", encoding=encoding).sha256 == key("abc")
 
 
-def test_utf8_files_are_the_text_of_their_bytes_in_one(tmp_path: Path) -> None:
+def test_utf8_files_are_the_same_text_as_their_bytes_in_one_file(tmp_path: Path) -> None:
     for settings in ({}, {"encoding": "latin-1"}, {"is_bytes": True}):
         parts = encode("né".encode(), b"\xef\xbb\xbfb", cache=tmp_path / "a", **settings)
         whole = encode("né\ufeffb".encode(), cache=tmp_path / "b", **settings)
@@ -160,7 +160,7 @@ def test_utf8_files_are_the_text_of_their_bytes_in_one(tmp_path: Path) -> None:
         assert np.array_equal(parts.ids, whole.ids)
 
 
-def test_a_name_that_is_no_text_finds_nothing_in_the_cache(tmp_path: Path) -> None:
+def test_metadata_of_the_wrong_type_finds_nothing_in_the_cache(tmp_path: Path) -> None:
     digest = encode(b"some text").sha256
     assert cached_corpus(digest, "x", "utf-8") is not None
     wrong: Any

@@ -67,7 +67,7 @@ def test_an_offset_counts_from_its_own_file() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["nonsense", "", "hex", "rot13", "\udcff", "punycode", "idna"])
-def test_what_is_no_encoding_of_text_is_refused(encoding: str) -> None:
+def test_an_invalid_encoding_is_refused(encoding: str) -> None:
     with pytest.raises(CorpusError, match="unknown encoding"):
         encode(b"abc", encoding=encoding)
 

@@ -88,7 +88,7 @@ def test_an_impossible_corpus_is_refused_with_the_least_size(
     refused(train(written("text.txt", content)), "text.txt", saying)
 
 
-def test_two_characters_are_enough_where_none_validates(train: Train) -> None:
+def test_two_characters_are_enough_without_validation(train: Train) -> None:
     assert train(written("text.txt", b"ab"), "--val-frac", "0")[0] == 0
 
 
@@ -111,7 +111,7 @@ def test_a_small_corpus_shrinks_batch_and_window_and_says_so_once(size: int, tra
 @pytest.mark.parametrize(
     ("weights", "said"), [("0.3", "(inputs 0.1, weights 0.3)"), ("0", "(inputs 0.1)")]
 )
-def test_all_that_is_dropped_is_said(weights: str, said: str, train: Train) -> None:
+def test_every_dropout_is_reported(weights: str, said: str, train: Train) -> None:
     rates = ("--dropout", "0.2", "--input-dropout", "0.1", "--weight-dropout", weights)
     code, err = train(written("text.txt", b"abc" * 100), *rates)
     assert code == 0, err
@@ -163,7 +163,7 @@ def test_every_code_point_is_too_many_symbols_but_not_too_many_bytes(train: Trai
     assert train(path, "--bytes", "--max-bytes", "20000")[0] == 0
 
 
-def test_the_largest_alphabet_is_a_corpus_and_one_symbol_more_is_none() -> None:
+def test_the_largest_vocabulary_is_accepted_and_one_symbol_more_is_not() -> None:
     most = "".join(map(chr, CHARACTERS[-MAX_VOCABULARY:]))
     corpus = encode_corpus([written("text.txt", most.encode())])
     assert corpus.vocab.decode(corpus.ids) == most
@@ -191,7 +191,7 @@ def test_a_folder_a_missing_file_and_endless_devices(train: Train, tmp_path: Pat
     refused(train("loop"), "cannot read loop")
 
 
-def test_a_device_without_end_trains_with_max_bytes(train: Train) -> None:
+def test_an_endless_device_trains_with_max_bytes(train: Train) -> None:
     assert train("/dev/zero", "--max-bytes", "3000")[0] == 0
     assert kept() == "\0"
 
@@ -236,7 +236,7 @@ def test_bom_crlf_and_nul_are_characters_like_others(train: Train) -> None:
 @pytest.mark.parametrize(
     ("kept_by", "left_out_by"), [("utf-8", "utf-8-sig"), ("utf-16-le", "utf-16")]
 )
-def test_a_byte_order_mark_in_the_alphabet_is_said(
+def test_a_byte_order_mark_in_the_vocabulary_is_reported(
     kept_by: str, left_out_by: str, train: Train
 ) -> None:
     path = written("text.txt", ("\ufeff" + "the end\n" * 100).encode(kept_by))
@@ -265,7 +265,7 @@ def test_a_text_without_its_byte_order_mark_is_resumed_and_scored(train: Train) 
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_what_looks_like_utf16_is_called_so(encoding: str, train: Train) -> None:
+def test_text_that_looks_like_utf16_is_reported(encoding: str, train: Train) -> None:
     path = written("text.txt", "\ufeffthe end".encode(encoding) * 100)
     refused(train(path), "text.txt is not utf-8 at byte 0, it looks like utf-16; set --enc")
     path.write_bytes(b"the end\xff\xfe" * 100)

@@ -31,7 +31,7 @@ def test_every_character_is_a_target_once_an_epoch() -> None:
     assert targets == Counter(range(1, 121))
 
 
-def test_a_turned_text_too_is_seen_once_an_epoch() -> None:
+def test_a_rotated_text_is_seen_once_an_epoch() -> None:
     s = streams(120, shuffle_offset=True, seed=5)
     for epoch in range(3):
         targets = Counter(i for w in range(s.windows) for i in s.at(Position(epoch, w)).y.flat)
@@ -128,7 +128,7 @@ def test_lines_mode_puts_the_lines_in_another_order_each_epoch() -> None:
 
 
 @pytest.mark.parametrize(("split_at", "kept"), [(11, 9), (9, 9), (2, 2), (29, 27)])
-def test_half_a_record_is_glued_to_none(split_at: int, kept: int) -> None:
+def test_half_a_record_is_dropped(split_at: int, kept: int) -> None:
     """An epoch is turned: what follows the last line end would come before the first record."""
     ids = np.frombuffer(b"aa\nbb\ncc\nZZ\nYY\ndd\n" * 2, np.uint8)
     s = Streams(ids, ((0, split_at),), 1, 1, line_end=10)

@@ -44,7 +44,7 @@ def test_any_bytes_come_back(raw: bytes) -> None:
     assert vocab.decode_bytes(vocab.encode(raw)) == raw
 
 
-def test_a_byte_alphabet_takes_text_as_utf8() -> None:
+def test_a_byte_vocabulary_takes_text_as_utf8() -> None:
     vocab = Vocab(tuple(range(256)), (1,) * 256, is_bytes=True)
     assert vocab.encode("é").tolist() == [0xC3, 0xA9]
     assert vocab.encode("\udcff").tolist() == [0xFF]  # as Python passes such bytes on
@@ -79,7 +79,7 @@ def test_a_text_looked_up_in_parts_is_looked_up_as_one(text: str, is_bytes: bool
 
 
 @pytest.mark.parametrize("is_bytes", [True, False])
-def test_looking_a_text_up_takes_few_bytes_a_character(is_bytes: bool) -> None:
+def test_encoding_a_text_takes_few_bytes_a_character(is_bytes: bool) -> None:
     text = "ab" * (8 << 20)
     alphabet = Vocab((97, 98), (1, 1), is_bytes)
     tracemalloc.start()
@@ -113,7 +113,7 @@ def test_replacing_puts_the_space_else_fffd_else_the_most_frequent(
 
 
 @pytest.mark.parametrize("codes", [(), (5, 5), (6, 5), (-1,), (0x110000,), (0xD800,), ("a",)])
-def test_what_is_no_alphabet_is_refused(codes: tuple[int, ...]) -> None:
+def test_an_invalid_vocabulary_is_refused(codes: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError):
         Vocab(codes, (1,) * len(codes))
 

@@ -41,7 +41,7 @@ def test_from_keeps_weights_by_character(corpus: Path, tmp_path: Path) -> None:
               {"split": "x"}],
     ids=str,
 )  # fmt: skip
-def test_a_wish_that_cannot_be_is_refused_before_the_text_is_read(
+def test_an_invalid_setting_is_refused_before_the_text_is_read(
     wrong: dict[str, Any], tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -62,7 +62,7 @@ def test_from_keeps_bytes_and_characters(corpus: Path, tmp_path: Path) -> None:
         charrnn.train(corpus, is_bytes=True, encoding="latin-1", steps=1)
 
 
-def test_every_run_has_a_seed_of_its_own(corpus: Path, tmp_path: Path) -> None:
+def test_every_run_draws_its_own_seed(corpus: Path, tmp_path: Path) -> None:
     settings = {name: value for name, value in SMALL.items() if name != "seed"}
     seeds = {
         charrnn.train(corpus, out=tmp_path / str(i), steps=1, **settings).seed for i in range(3)
@@ -70,7 +70,7 @@ def test_every_run_has_a_seed_of_its_own(corpus: Path, tmp_path: Path) -> None:
     assert len(seeds) == 3
 
 
-def test_what_torch_is_told_ends_with_the_run(corpus: Path, tmp_path: Path) -> None:
+def test_torch_s_settings_are_restored_after_the_run(corpus: Path, tmp_path: Path) -> None:
     products: Any = torch.backends.cudnn.rnn
     before = torch.get_num_threads(), products.fp32_precision
     run(corpus, tmp_path / "run", steps=1, threads=before[0] + 1, precision="float32")

@@ -24,7 +24,7 @@ def chosen_for(chars: int, **asked: Any) -> tuple[ModelConfig, TrainConfig]:
     ("chars", "epochs", "batch"),
     [(54_000, 10, 8), (234_000, 10, 16), (2_600_000, 50, 64), (2_600_000, 1, 16)],
 )
-def test_a_few_passes_over_a_short_text_are_steps_enough(
+def test_a_short_text_gets_a_small_batch_for_enough_steps(
     chars: int, epochs: int, batch: int
 ) -> None:
     def chosen(**asked: Any) -> TrainConfig:
@@ -36,7 +36,7 @@ def test_a_few_passes_over_a_short_text_are_steps_enough(
     assert chosen(batch=50).batch == 50
 
 
-def test_sizes_follow_the_corpus_and_wishes_are_kept() -> None:
+def test_sizes_follow_the_corpus_and_what_is_asked_for_stays() -> None:
     sizes = [chosen_for(n, seconds=600.0)[0].hidden for n in (1000, 20_000, 200_000, 3_000_000)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
@@ -63,7 +63,7 @@ def test_sizes_follow_the_corpus_and_wishes_are_kept() -> None:
         ({"steps": 100}, 4e11, False, (512, 64, 100, 4e-3)),
     ],
 )
-def test_who_can_read_little_takes_many_small_steps(
+def test_a_small_budget_is_spent_on_many_small_steps(
     asked: dict[str, Any], flops: float, fast: bool, sizes: tuple[float, ...]
 ) -> None:
     """What decides is not the time but how much this machine reads in it."""
@@ -73,7 +73,7 @@ def test_who_can_read_little_takes_many_small_steps(
     assert (model.hidden, config.batch, config.window, config.lr) == sizes
 
 
-def test_the_longer_a_text_is_read_the_more_is_dropped_and_what_is_asked_for_stays() -> None:
+def test_dropout_grows_with_the_epochs_and_what_is_asked_for_stays() -> None:
     def chosen(epochs: int, **asked: Any) -> tuple[float, float, float]:
         config = chosen_for(10**6, epochs=epochs, **asked)[1]
         return config.dropout, config.input_dropout, config.weight_dropout
@@ -116,7 +116,7 @@ def test_the_presets_are_described_where_training_is() -> None:
     {"batch": 8, "shuffle_offset": False}, {"batch": 8, "lines": True},
 ])  # fmt: skip
 @pytest.mark.parametrize("size", [60, 100, 301])
-def test_what_was_not_asked_for_shrinks_with_the_text(
+def test_sizes_that_were_not_asked_for_shrink_with_the_text(
     tmp_path: Path, asked: dict[str, Any], size: int
 ) -> None:
     text = tmp_path / "small.txt"

@@ -26,7 +26,7 @@ def test_small_corpora_train(tmp_path: Path, text: str) -> None:
         assert charrnn.train(path, steps=2, seed=1).steps == 2
 
 
-def test_a_long_text_validates_on_no_more_than_tells_networks_apart() -> None:
+def test_a_long_text_validates_on_a_smaller_fraction() -> None:
     assert TextChoice().split_spec(10**6).val_frac == 0.1
     assert TextChoice().split_spec(10**8).val_frac == 0.005
     assert TextChoice(val_frac=0.3).split_spec(10**8).val_frac == 0.3

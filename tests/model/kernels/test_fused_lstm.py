@@ -111,7 +111,7 @@ def test_one_thread(dtype: torch.dtype) -> None:
     compare(found, outcome(naive, leaves, torch.float64), TOLERANCE[dtype])
 
 
-def test_more_threads_than_work_space_was_once_made_for() -> None:
+def test_more_threads_than_there_was_work_space_for() -> None:
     """Every thread has whole blocks of rows for its own; too few of them end the process."""
     if compiled_window() is None:
         pytest.skip("this processor has neither AMX nor AVX512-BF16, which the loops are made of")
@@ -128,7 +128,7 @@ print([float((a - b).float().norm() / a.float().norm()) < 1e-3 for a, b in zip(*
     assert python(program) == f"{[True] * 9}\n"
 
 
-def test_vectors_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
+def test_vector_kernels_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
     """A processor with tiles has the vector unit too: the tests above run once more with that."""
     pytest.importorskip("numba", reason="numba is not installed")
     from charrnn.model.kernels.amx import amx_available
@@ -144,7 +144,7 @@ raise SystemExit(pytest.main([{__file__!r}, "-k", "compiled"]))
     assert " passed" in python(program, CHARRNN_CACHE=str(tmp_path))
 
 
-def test_tiles_pass_where_there_are_none(tmp_path: Path) -> None:
+def test_tile_kernels_pass_with_imitated_instructions(tmp_path: Path) -> None:
     """The tests above once more with the tile kernels, each instruction in NumPy."""
     window = compiled_window()
     if window is None or window.UNIT == "amx":

@@ -56,7 +56,7 @@ def test_nothing_to_adapt_to() -> None:
         score_adapting(small(), np.zeros(1, np.uint8))
 
 
-def test_the_pull_leads_back() -> None:
+def test_the_pull_leads_back_to_the_trained_weights() -> None:
     network, text = small(), TEXT[:400]
     before = network.head.weight.detach().clone()
     score_adapting(network, text, how=Adaptation(lr=1e-2, pull=1.0))

@@ -32,7 +32,7 @@ class Table:
         return self.logits[x], state
 
 
-def test_a_wide_alphabet_is_evaluated_in_short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_vocabulary_is_evaluated_in_short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "LOGITS", 5_000)
     ids, shapes = np.arange(3_000) % 50, []
 

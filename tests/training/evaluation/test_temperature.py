@@ -42,7 +42,7 @@ def test_the_temperature_undoes_what_was_too_sure(surer: float) -> None:
     assert fit_temperature(known, known.text, RANGES) == pytest.approx(surer, rel=0.05)
 
 
-def test_a_temperature_beyond_the_row_is_its_end() -> None:
+def test_a_temperature_beyond_the_grid_is_its_last_value() -> None:
     known = Known(50.0)
     assert fit_temperature(known, known.text, RANGES) == pytest.approx(2 ** (10 / 8))
 

@@ -21,7 +21,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     assert 0.2 * rate < training_flops(Hardware(torch.device("cpu"), chosen, 2)) < rate
 
 
-def test_less_of_the_rate_is_expected_of_tiles_than_of_vectors(
+def test_tiles_are_expected_to_reach_less_of_their_throughput_than_vectors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(device, "matmul_throughput", lambda *_: 1e12)

@@ -22,7 +22,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "rates.json"
 
 
-def test_what_was_measured_is_remembered(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_measurement_is_remembered(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But not what other work had made small."""
     readings = ((1.0, 1.0), (0.5, 1.0), (1.05, 1.0), (1.5, 1.5), (1.0, 1.5))
     for reading, known in readings:
@@ -39,7 +41,7 @@ def test_a_throughput_is_operations_over_seconds(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": "b"}', '{"a": -1}'])
-def test_a_damaged_memory_is_measured_again(
+def test_a_damaged_cache_is_measured_again(
     fresh: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh.write_text(text)
@@ -57,7 +59,7 @@ def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyP
     assert cache_folder().is_file()
 
 
-def test_rates_are_told_apart_by_processor_and_threads(
+def test_throughputs_are_kept_by_processor_and_threads(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with device.settings_of_torch():

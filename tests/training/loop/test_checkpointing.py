@@ -35,7 +35,7 @@ def test_training_survives_two_failed_saves_and_gives_up_at_the_third(
         run(corpus, tmp_path / "thrice")
 
 
-def test_a_best_network_that_could_not_be_saved_sets_no_bar(
+def test_a_failed_save_of_the_best_network_does_not_count_as_the_best(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save, saved = Checkpoint.save, list[Path]()
@@ -53,7 +53,7 @@ def test_a_best_network_that_could_not_be_saved_sets_no_bar(
     assert kept.meta["losses"]["val"] == result.best_val
 
 
-def test_the_last_network_is_saved_again_where_saving_it_failed(
+def test_a_failed_save_of_the_last_network_is_repeated_at_the_end(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the best; the older one must not be fitted and pass for it."""
@@ -79,7 +79,7 @@ def test_the_last_network_is_saved_again_where_saving_it_failed(
         run(corpus, tmp_path / "twice", eval_every=20)
 
 
-def test_a_better_network_in_the_folder_stays(corpus: Path, tmp_path: Path) -> None:
+def test_a_better_network_in_the_folder_is_not_replaced(corpus: Path, tmp_path: Path) -> None:
     """One that was fitted in the end, or saved after the state that a run goes on from."""
     run(corpus, tmp_path / "run", steps=20)
     file = tmp_path / "run" / "best.safetensors"
@@ -103,7 +103,7 @@ def test_a_damaged_best_network_is_moved_aside(corpus: Path, tmp_path: Path) -> 
     assert checkpoint.load(best).about("progress")["step"] == 21
 
 
-def test_a_best_network_that_is_gone_in_the_end_is_not_given_another_s_loss(
+def test_a_best_checkpoint_removed_before_the_end_is_replaced_with_its_own_loss(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse = Worse()

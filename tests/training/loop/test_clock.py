@@ -29,7 +29,7 @@ def test_a_time_budget_is_kept(
     assert (result.steps, result.elapsed_s) == (50, 100)
 
 
-def test_a_rate_is_that_of_training_without_validating(
+def test_chars_per_second_exclude_validation(
     corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
 ) -> None:
     slowly(2, 1000)
@@ -40,7 +40,7 @@ def test_a_rate_is_that_of_training_without_validating(
 
 
 @pytest.mark.parametrize("validation_s", [1, 20, 200])
-def test_time_for_a_validation_is_set_aside_before_there_was_one(
+def test_time_is_set_aside_for_the_first_validation(
     validation_s: int, corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
 ) -> None:
     """Reading alone takes about a third of what learning does, which is all that is known."""
@@ -55,7 +55,7 @@ def test_time_for_a_validation_is_set_aside_before_there_was_one(
     assert lines[-2]["lr"] < 0.2 * SMALL["lr"]
 
 
-def test_a_run_with_a_time_that_is_often_stopped_is_validated_all_the_same(
+def test_a_timed_run_that_is_often_stopped_is_still_validated(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "Clock", SlowClock)

@@ -33,7 +33,7 @@ def test_the_best_network_s_temperature_is_fitted_in_the_end(corpus: Path, tmp_p
     assert scored.nats_per_char == pytest.approx(fitted.best_val, abs=1e-4)
 
 
-def test_a_run_that_goes_on_is_fitted_once(corpus: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_is_fitted_once(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "run", steps=60, lr=3e-2)
     folder = tmp_path / "run"
     again = charrnn.train(out=folder, resume=True, steps=61, lr=1e-9)

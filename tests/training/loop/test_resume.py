@@ -19,14 +19,14 @@ from tests.support.processes import TEXT
 from tests.support.runs import SMALL, Notes, Worse, run
 
 
-def test_a_complete_run_is_not_resumed_in_silence(corpus: Path, tmp_path: Path) -> None:
+def test_resuming_a_complete_run_is_refused(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "run", steps=20)
     with pytest.raises(ConfigError, match="complete"):
         charrnn.train(out=tmp_path / "run", resume=True)
     assert charrnn.train(out=tmp_path / "run", resume=True, steps=30).steps == 30
 
 
-def test_another_text_cannot_go_on_with_a_run(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_another_text(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "run", steps=5)
     corpus.write_text(TEXT + "x")
     with pytest.raises(CorpusError, match="sha256"):
@@ -34,7 +34,7 @@ def test_another_text_cannot_go_on_with_a_run(corpus: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("symbols", [1, 2, 40])
-def test_a_checkpoint_of_another_alphabet_does_not_go_on(
+def test_a_checkpoint_with_another_vocabulary_is_not_resumed(
     corpus: Path, tmp_path: Path, symbols: int
 ) -> None:
     """The compiled kernels look ids up unchecked."""
@@ -138,7 +138,7 @@ def test_an_interleaved_run_does_not_become_a_contiguous_one(tmp_path: Path) -> 
     assert again.test is not None  # the part that only an interleaved split has by default
 
 
-def test_a_resumed_run_takes_what_it_already_is(corpus: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_accepts_its_own_settings(corpus: Path, tmp_path: Path) -> None:
     same = SMALL | {"split": "contiguous", "val_frac": 0.2, "encoding": "iso-8859-1"}
     run(corpus, tmp_path / "run", steps=5, val_frac=0.2, encoding="latin-1")
     assert charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=8, **same).steps == 8
@@ -150,14 +150,12 @@ def test_a_resumed_run_takes_what_it_already_is(corpus: Path, tmp_path: Path) ->
             charrnn.train(out=tmp_path / "run", resume=True, steps=9, **{name: other})
 
 
-def test_a_run_over_a_text_s_beginning_goes_on_without_saying_so_again(
-    corpus: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_max_bytes_is_resumed_without_repeating_it(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "run", steps=5, max_bytes=700)
     assert charrnn.train(corpus, out=tmp_path / "run", resume=True, steps=8).steps == 8
 
 
-def test_a_time_that_is_spent_is_complete(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_whose_time_is_spent_is_complete(corpus: Path, tmp_path: Path) -> None:
     run(corpus, tmp_path / "run", steps=None, seconds=0.5)
     spent: list[dict[str, Any]] = [{}, {"seconds": 0.5}]
     for more in spent:
@@ -165,7 +163,7 @@ def test_a_time_that_is_spent_is_complete(corpus: Path, tmp_path: Path) -> None:
             charrnn.train(out=tmp_path / "run", resume=True, **more)
 
 
-def test_a_run_whose_patience_ended_is_over_when_it_is_resumed(
+def test_a_run_that_ran_out_of_patience_is_complete(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse = Worse()

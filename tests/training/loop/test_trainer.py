@@ -70,7 +70,7 @@ def test_a_signal_while_validating_saves_the_run(
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: float
 ) -> None:
     step, seen = Stepper.loss, list[Tensor]()
@@ -88,7 +88,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_nothing_of_it_is_kept(
     assert len(seen) == 13
 
 
-def test_a_loss_that_nobody_had_read_does_not_hide_a_signal() -> None:
+def test_an_unread_loss_that_is_not_finite_does_not_hide_a_signal() -> None:
     """On a GPU it is read once in a while; then it is too late to keep anything."""
     trainer = object.__new__(loop.Trainer)
     trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
@@ -100,7 +100,7 @@ def test_a_loss_that_nobody_had_read_does_not_hide_a_signal() -> None:
     assert "stopped at step 7, which could not be saved" in str(left)
 
 
-def test_a_reader_of_the_metrics_that_goes_away_costs_nothing(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_whose_metrics_lose_their_reader_is_saved(corpus: Path, tmp_path: Path) -> None:
     class Gone(Silence):
         def on_report(self, report: Report) -> None:
             if report.step == 50:
@@ -137,7 +137,7 @@ def test_a_signal_in_the_middle_of_a_run_s_validation_changes_nothing(
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "parts")
 
 
-def test_every_validation_tells_the_training_loss_of_the_steps_before_it(
+def test_every_validation_reports_the_training_loss_since_the_last(
     corpus: Path, tmp_path: Path
 ) -> None:
     run(corpus, tmp_path / "run", steps=100, eval_every=50)
@@ -146,7 +146,7 @@ def test_every_validation_tells_the_training_loss_of_the_steps_before_it(
     assert all(line["train_nats"] and line["val_nats"] for line in lines)
 
 
-def test_without_a_validation_part_the_loss_is_still_told(corpus: Path, tmp_path: Path) -> None:
+def test_without_a_validation_part_the_loss_is_still_reported(corpus: Path, tmp_path: Path) -> None:
     result = run(corpus, tmp_path / "run", steps=4, val_frac=0.0)
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines[-2:]] == [4, 4]

@@ -13,7 +13,7 @@ from tests.support.processes import TEXT
 from tests.support.runs import SMALL, run
 
 
-def test_two_runs_without_a_folder_take_two(
+def test_two_runs_without_out_take_two_folders(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -31,7 +31,7 @@ def test_resuming_by_name_takes_that_corpus_and_no_longer_name(
     assert charrnn.train("book.txt", resume=True, steps=7).folder.name == "book"
 
 
-def test_a_text_whose_name_says_nothing_can_be_resumed(
+def test_a_text_whose_name_has_no_letters_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -25,7 +25,7 @@ def test_metrics_have_the_promised_fields(corpus: Path, tmp_path: Path) -> None:
     assert card["losses"]["test"] == last["test_nats"]
 
 
-def test_a_metrics_line_that_lost_its_end_is_dropped(tmp_path: Path) -> None:
+def test_a_truncated_metrics_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2}')
     cut(path, 5)
@@ -33,7 +33,7 @@ def test_a_metrics_line_that_lost_its_end_is_dropped(tmp_path: Path) -> None:
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
 
 
-def test_losses_of_a_log_that_is_anybodys(tmp_path: Path) -> None:
+def test_losses_are_read_from_any_log_without_trusting_it(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
     nothing: dict[str, list[object]] = {"train_nats": [], "val_nats": []}
     assert losses(log) == losses(tmp_path) == nothing

@@ -16,7 +16,7 @@ from tests.support.processes import TEXT
 from tests.support.runs import run, same, tensors
 
 
-def test_the_command_on_a_card_names_a_text_that_is_only_called_as_the_bundled_one(
+def test_the_command_in_the_card_names_a_text_that_shares_the_bundled_one_s_name(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "lipyagi.txt").write_text(TEXT)

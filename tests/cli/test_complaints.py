@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import charrnn as charrnn_package
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.train import train
-from charrnn.errors import CharRNNError, ConfigError, counted
+from charrnn.errors import CharRNNError, ConfigError
+from tests.support.command_line import Call
 
 pytestmark = pytest.mark.usefixtures("a_run")
 
@@ -44,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("a_run")
         ("data get", "Missing argument 'NAME'. Choose from: war-and-peace, tinyshakespeare; "),
     ],
 )
-def test_complaints_name_what_was_typed(args: str, said: str, call) -> None:  # type: ignore[no-untyped-def]
+def test_complaints_name_what_was_typed(args: str, said: str, call: Call) -> None:
     Path("t.txt").write_text("the old prince\n" * 200)
     code, out, err = call(*args.split())
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -52,7 +54,7 @@ def test_complaints_name_what_was_typed(args: str, said: str, call) -> None:  # 
     assert said in err
 
 
-def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_resumed_run_names_options_in_its_complaints(call: Call) -> None:
     Path("t.txt").write_text("the old prince\n" * 200)
     small = ["--size", "8", "--layers", "1", "--steps", "1", "--seed", "1", "--val-frac", "0.2"]
     assert call("train", "t.txt", *small, "--out", "run")[0] == 0
@@ -72,7 +74,7 @@ def test_a_resumed_run_complains_in_options_too(call) -> None:  # type: ignore[n
     assert "resuming at step 1, up to 3 steps in all on cpu" in err
 
 
-def test_only_settings_are_put_in_other_words() -> None:
+def test_only_settings_are_spelled_as_options() -> None:
     style = OptionStyle(options_of(train))
 
     def said(error: CharRNNError) -> str:
@@ -95,7 +97,7 @@ def test_only_settings_are_put_in_other_words() -> None:
         ({"steps": 1, "epochs": 1}, "more than one budget; set one of epochs, steps and seconds"),
     ],
 )
-def test_python_hears_its_own_names(settings: dict[str, float], said: str) -> None:
+def test_errors_in_python_use_python_s_names(settings: dict[str, Any], said: str) -> None:
     Path("t.txt").write_text("the old prince\n" * 200)
     with pytest.raises(ConfigError) as caught:
         charrnn_package.train("t.txt", **settings)
@@ -103,15 +105,8 @@ def test_python_hears_its_own_names(settings: dict[str, float], said: str) -> No
 
 
 def test_only_a_variable_is_blamed_on_the_environment(
-    call,  # type: ignore[no-untyped-def]
-    monkeypatch: pytest.MonkeyPatch,
+    call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "CHARRNN_TEMP" not in call("sample", "--temp", "abc")[2]
     monkeypatch.setenv("CHARRNN_TEMP", "abc")
     assert "CHARRNN_TEMP" in call("sample")[2]
-
-
-def test_one_is_no_plural() -> None:
-    assert [counted(number, "step") for number in (0, 1, 2, 2000)] == [
-        "0 steps", "1 step", "2 steps", "2,000 steps",
-    ]  # fmt: skip
