@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,7 +78,9 @@ def test_data_in_a_message_is_never_taken_for_a_setting() -> None:
         *(lambda e, p=p: pickle.loads(pickle.dumps(e, p)) for p in range(pickle.HIGHEST_PROTOCOL)),
     ],
 )
-def test_an_error_survives_pickling_and_copying(kind: type[CharRNNError], travel) -> None:  # type: ignore[no-untyped-def]
+def test_an_error_survives_pickling_and_copying(
+    kind: type[CharRNNError], travel: Callable[[CharRNNError], CharRNNError]
+) -> None:
     error = example(kind)
     error.add_note("the run in a")
     arrived = travel(error)

@@ -48,7 +48,7 @@ class Toy(Settings):
     decay: float = setting(0.9, low=0, python_only=True, help="Not on the command line.")
 
 
-CELLS = ["a", "b"]
+CELLS: list[str] = ["a", "b"]
 OUT = Option(name="out", kind=Path, help="Where to.")
 
 

@@ -195,7 +195,7 @@ def test_a_text_does_not_hide_the_run_that_has_its_name() -> None:
 def test_the_error_tree_is_the_one_in_the_docstring() -> None:
     drawn = {}
     inherited = [1]
-    for line in inspect.getdoc(errors).splitlines():  # type: ignore[union-attr]
+    for line in (inspect.getdoc(errors) or "").splitlines():
         match = re.match(r"^([ │├└─]*)(\w+)\s*(?:exit (\d+))?", line)
         if not match or not hasattr(errors, match[2]):
             continue

@@ -51,7 +51,7 @@ def prepared(
         embedding=24,
         hidden=hidden,
         layers=layers,
-        sum_layers=sum_layers,  # type: ignore[arg-type]
+        sum_layers=sum_layers,
     )
     return config, random_weights(config)
 
@@ -142,7 +142,7 @@ def test_equal_weights_keep_the_lowest_ids() -> None:
 @pytest.mark.parametrize("cell", cells.names())
 def test_text_does_not_depend_on_the_count(cell: str) -> None:
     vocab = letters()
-    config = ModelConfig(len(vocab), cell=cell, embedding=16, hidden=32)  # type: ignore[arg-type]
+    config = ModelConfig(len(vocab), cell=cell, embedding=16, hidden=32)
     engine = open_engine(config, random_weights(config))
     assert isinstance(engine, CompiledEngine)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +23,12 @@ VOCAB = letters()
 
 
 def engine(cell: str = "lstm") -> Engine:
-    config = ModelConfig(len(VOCAB), cell=cell, embedding=16, hidden=32)  # type: ignore[arg-type]
+    config = ModelConfig(len(VOCAB), cell=cell, embedding=16, hidden=32)
     return Engine(config, random_weights(config))
 
 
-def texts(prime: str = "", lines: bool = False, cell: str = "lstm", **values: object) -> list[str]:
-    config = SampleConfig(**values)  # type: ignore[arg-type]
+def texts(prime: str = "", lines: bool = False, cell: str = "lstm", **values: Any) -> list[str]:
+    config = SampleConfig(**values)
     return Generator(VOCAB, engine(cell), config, prime=prime, lines=lines).texts()
 
 
@@ -46,7 +47,7 @@ def test_groups_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_filters_and_counts() -> None:
-    filters = {"top_k": 5, "top_p": 0.8, "min_p": 0.05, "temperature": 0.7}
+    filters: dict[str, Any] = {"top_k": 5, "top_p": 0.8, "min_p": 0.05, "temperature": 0.7}
     assert texts(length=80, count=5, **filters)[0] == texts(length=80, **filters)[0]
 
 

@@ -1,4 +1,4 @@
-"""Contract line 17: what a sample begins with, and characters that the alphabet lacks."""
+"""A sample starts from the zero state or a prime; characters outside the vocabulary are named."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,13 +35,16 @@ class Left(NamedTuple):
     err: str
 
 
+Call = Callable[..., Left]
+
+
 @pytest.fixture(autouse=True)
 def a_model(bare_environment: None) -> None:
     tiny().save(Path("model"))
 
 
 @pytest.fixture
-def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Call:
     """``charrnn args`` in this process, with ``stdin`` to read."""
 
     def run(*args: str, stdin: bytes = b"") -> Left:
@@ -86,7 +90,7 @@ def test_one_sample_leaves_nothing_to_the_next() -> None:
     assert model.sample(seed=1, length=50) == first
 
 
-def test_no_prime_in_every_way(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_no_prime_in_every_way(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty").touch()
     wanted = call(*SAMPLE)
     assert (wanted.code, len(wanted.out)) == (0, 60)
@@ -97,13 +101,13 @@ def test_no_prime_in_every_way(call, monkeypatch: pytest.MonkeyPatch) -> None:  
     assert call(*SAMPLE) == wanted
 
 
-def test_standard_input_is_read_for_a_dash_alone(call) -> None:  # type: ignore[no-untyped-def]
+def test_standard_input_is_read_for_a_dash_alone(call: Call) -> None:
     wanted = call(*SAMPLE)
     assert call(*SAMPLE, stdin=b"the quick") == wanted
     assert call(*SAMPLE, "--prime", "-", stdin=b"the quick") != wanted
 
 
-def test_alphabets_without_a_line_end_or_a_space(call) -> None:  # type: ignore[no-untyped-def]
+def test_alphabets_without_a_line_end_or_a_space(call: Call) -> None:
     for text in ("abbc", "a", "éßπ", "\t\x00"):
         vocab = letters(text)
         assert vocab.codes[first_id(vocab)] == ord(max(sorted(text), key=text.count))
@@ -120,7 +124,7 @@ def test_alphabets_without_a_line_end_or_a_space(call) -> None:  # type: ignore[
 
 
 @pytest.mark.parametrize("prime", ["the ", "\n", "q", "a\n\nb", "the quick brown fox. " * 400])
-def test_a_prime_from_everywhere_is_the_same(call, prime: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_prime_from_everywhere_is_the_same(call: Call, prime: str) -> None:
     raw = prime.encode()
     Path("prime").write_bytes(raw)
     wanted = call(*SAMPLE, "--prime", prime)
@@ -142,7 +146,7 @@ def test_a_prime_is_read_from_a_pipe_and_from_a_fifo() -> None:
     assert (done.returncode, done.stdout) == (0, wanted), done.stderr
 
 
-def test_a_prime_goes_before_every_sample(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_prime_goes_before_every_sample(call: Call) -> None:
     texts = call(*SAMPLE, "--prime", "the ", "--count", "3").out.split(b"\n\nthe ")
     assert len(texts) >= 3
     rows = call(*SAMPLE, "--prime", "the ", "--count", "3", "--json").out.splitlines()
@@ -165,7 +169,7 @@ def test_a_prime_changes_what_comes() -> None:
     assert writer.sample(long + begun[:7], temperature=0, length=43) == begun[7:]
 
 
-def test_two_primes_are_one_too_many(call) -> None:  # type: ignore[no-untyped-def]
+def test_two_primes_are_one_too_many(call: Call) -> None:
     Path("prime").write_text("a")
     left = call(*SAMPLE, "--prime", "a", "--prime-file", "prime")
     assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
@@ -189,7 +193,7 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("prime", UNKNOWN, ids=ascii)
-def test_an_unknown_character_is_named_with_its_place(call, prime: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_character_is_named_with_its_place(call: Call, prime: str) -> None:
     place, shown = UNKNOWN[prime]
     Path("prime").write_bytes(prime.encode())
     message = (
@@ -209,7 +213,7 @@ def test_an_unknown_character_is_named_with_its_place(call, prime: str) -> None:
         load("model").sample(prime)
 
 
-def test_nothing_is_written_before_a_prime_is_known_to_be_good(call) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_is_written_before_a_prime_is_known_to_be_good(call: Call) -> None:
     """Not even what is too long to wait in a buffer."""
     left = call(*SAMPLE, "--prime", "a" * 100_000 + "€")
     assert (left.code, left.out) == (2, b"")
@@ -220,10 +224,7 @@ def test_nothing_is_written_before_a_prime_is_known_to_be_good(call) -> None:  #
     [("a€b", "ab", "a b"), ("€", "", " "), ("€€the5", "the", "  the "), ("é\ra", "a", "  a")],
 )
 def test_unknown_characters_are_skipped_or_replaced(
-    call,
-    prime: str,
-    skipped: str,
-    replaced: str,  # type: ignore[no-untyped-def]
+    call: Call, prime: str, skipped: str, replaced: str
 ) -> None:
     raw = prime.encode()
     for how, same in (("skip", skipped), ("replace", replaced)):
@@ -233,7 +234,7 @@ def test_unknown_characters_are_skipped_or_replaced(
         assert call(*SAMPLE, "--prime", "-", "--unknown", how, stdin=raw)[:2] == left[:2]
 
 
-def test_what_is_skipped_or_replaced_is_said(call) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_skipped_or_replaced_is_said(call: Call) -> None:
     Path("text").write_text("the €nd of 5")
     said = "2 of 12 characters are not in the alphabet and were {} (first: '€' U+20AC)\n"
     for how, done in (("skip", "skipped"), ("replace", "replaced by ' ' U+0020")):
@@ -251,7 +252,7 @@ def test_what_is_skipped_or_replaced_is_said(call) -> None:  # type: ignore[no-u
     assert "1 of 1 characters is not in the alphabet and was skipped (first: '5' U+0035)" in one
 
 
-def test_a_stop_text_that_can_never_be_written_is_refused(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_stop_text_that_can_never_be_written_is_refused(call: Call) -> None:
     for more in ([], ["--count", "2", "--length", "0"], ["--json"], ["--unknown", "skip"]):
         left = call("sample", "model", *more, "--stop", "the", "--stop", "a§")
         assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
@@ -270,7 +271,7 @@ def test_the_substitute_without_a_space() -> None:
         assert text == model.sample("a" + wanted, seed=3, length=40)
 
 
-def test_byte_vocabularies(call) -> None:  # type: ignore[no-untyped-def]
+def test_byte_vocabularies(call: Call) -> None:
     histogram = np.zeros(256, np.int64)
     histogram[[10, 32, 97, 98, 0xC3, 0xFF]] = 1
     keep(Vocab.from_counts(histogram, is_bytes=True))
@@ -283,7 +284,7 @@ def test_byte_vocabularies(call) -> None:  # type: ignore[no-untyped-def]
     assert call(*SAMPLE, "--prime", "abä", "--unknown", "skip").code == 0
 
 
-def test_a_prime_that_is_not_utf8_names_the_byte(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_prime_that_is_not_utf8_names_the_byte(call: Call) -> None:
     raw = "aé".encode()[:-1]
     Path("prime").write_bytes(raw)
     for said, args in (
@@ -304,7 +305,7 @@ def card(encoding: object) -> dict[str, Any]:
     return {**META, "corpus": {**META["corpus"], "encoding": encoding}}
 
 
-def test_a_text_is_read_as_the_corpus_was(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_text_is_read_as_the_corpus_was(call: Call) -> None:
     text = "é déjà vu"
     wanted = None
     for encoding in ("utf-8", "latin-1", "utf-16", "utf-8-sig", None, "", "bytes"):
@@ -328,7 +329,9 @@ def test_a_text_is_read_as_the_corpus_was(call) -> None:  # type: ignore[no-unty
         assert call("score", "text", "--model", "model", "--json", *asked) == scored
 
 
-def test_a_card_with_a_nonsensical_encoding_matters_to_texts_that_are_read_alone(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_card_with_a_nonsensical_encoding_matters_to_texts_that_are_read_alone(
+    call: Call,
+) -> None:
     tiny(meta=card("klingon")).save(Path("model"))
     Path("text").write_text("the end")
     assert call(*SAMPLE, "--prime", "the end").code == 0
@@ -338,7 +341,7 @@ def test_a_card_with_a_nonsensical_encoding_matters_to_texts_that_are_read_alone
     assert call("score", "text", "--model", "model", "--encoding", "utf-8").code == 0
 
 
-def test_a_model_of_bytes_takes_bytes(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_of_bytes_takes_bytes(call: Call) -> None:
     keep(Vocab(tuple(range(256)), (1,) * 256, is_bytes=True))
     raw = b"\xef\xbb\xbfa\xff\xc3\n"
     for more in ([], ["--encoding", "latin-1"], ["--encoding", "bytes"]):
@@ -348,7 +351,7 @@ def test_a_model_of_bytes_takes_bytes(call) -> None:  # type: ignore[no-untyped-
         assert json.loads(left.out)["chars"] == len(raw) - 1
 
 
-def test_a_byte_order_mark_that_the_alphabet_lacks_is_left_out(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_byte_order_mark_that_the_alphabet_lacks_is_left_out(call: Call) -> None:
     score = ["score", "text", "--model", "model", "--json"]
     Path("text").write_text("the end", "utf-8")
     plain, scored = call(*SAMPLE, "--prime-file", "text"), call(*score)
@@ -366,7 +369,7 @@ def test_a_byte_order_mark_that_the_alphabet_lacks_is_left_out(call) -> None:  #
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_text_that_looks_like_utf16_is_reported(call, encoding: str) -> None:  # type: ignore[no-untyped-def]
+def test_text_that_looks_like_utf16_is_reported(call: Call, encoding: str) -> None:
     Path("text").write_bytes("\ufeffthe end".encode(encoding))
     for args in ([*SAMPLE, "--prime-file", "text"], ["score", "text", "--model", "model"]):
         left = call(*args)
@@ -376,7 +379,7 @@ def test_text_that_looks_like_utf16_is_reported(call, encoding: str) -> None:  #
         assert call(*args, "--encoding", "utf-16").code == 0
 
 
-def test_a_text_to_score_is_named_too(call) -> None:  # type: ignore[no-untyped-def]
+def test_a_text_to_score_is_named_too(call: Call) -> None:
     Path("text").write_text("the €nd")
     for args in ([], ["--per-line"], ["--color"], ["--json"]):
         left = call("score", "text", "--model", "model", *args)
@@ -388,7 +391,7 @@ def test_a_text_to_score_is_named_too(call) -> None:  # type: ignore[no-untyped-
     assert json.loads(skipped)["chars"] == 5
 
 
-def test_an_endless_device_is_no_prime(call) -> None:  # type: ignore[no-untyped-def]
+def test_an_endless_device_is_no_prime(call: Call) -> None:
     for args in (
         ["sample", "model", "--prime-file", "/dev/zero"],
         ["score", "/dev/zero", "--model", "model"],

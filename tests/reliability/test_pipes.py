@@ -65,8 +65,8 @@ def a_run(bare_environment: None) -> None:
 def shell(command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     """``command`` in a shell in which ``charrnn`` is this program."""
     script = f'charrnn() {{ "{sys.executable}" -m charrnn "$@"; }}\n{command}'
-    command = ["bash", "-c", script]  # type: ignore[assignment]
-    return subprocess.run(command, env=environment(**env), capture_output=True, timeout=120)
+    args = ["bash", "-c", script]
+    return subprocess.run(args, env=environment(**env), capture_output=True, timeout=120)
 
 
 def leave_early(command: str, reader: str, size: int | None, unbuffered: bool) -> None:

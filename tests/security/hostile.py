@@ -254,7 +254,7 @@ def another_network(rng: random.Random, draft: Draft) -> None:
     """A whole and honest file of another shape: what follows strikes that."""
     size = rng.choice([1, 2, 5, 200, 300])
     model = ModelConfig(
-        size, rng.choice(cells.names()), rng.randrange(1, 9), rng.randrange(1, 18),  # type: ignore[arg-type]
+        size, rng.choice(cells.names()), rng.randrange(1, 9), rng.randrange(1, 18),
         rng.randrange(1, 9), rng.random() < 0.5,
     )  # fmt: skip
     codes = list(range(size)) if size < 200 else list(range(0x3000, 0x3000 + size))

@@ -24,7 +24,7 @@ class Table:
         self.logits, self.vocab_size = logits, len(logits)
 
     def zero_state(self, B: int) -> State:
-        return torch.zeros(1, B, 1), torch.zeros(1, B, 0)
+        return ((torch.zeros(B, 0),),)
 
     def __call__(
         self, x: Tensor, state: State, *, dtype: torch.dtype | None = None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from charrnn.config import ModelConfig
-from charrnn.model.network import CharNetwork
+from charrnn.model.network import CharNetwork, State
 from charrnn.training.evaluation.temperature import fit_temperature, tempered
 from tests.support.networks import drawn_text
 
@@ -29,10 +29,10 @@ class Known:
         self.text, probabilities = drawn_text(V, 7000)
         self.logits = torch.tensor(np.log(probabilities) * surer, dtype=torch.float32)
 
-    def zero_state(self, B: int) -> tuple[Tensor, Tensor]:
-        return torch.zeros(1, B, 0), torch.zeros(1, B, 0)
+    def zero_state(self, B: int) -> State:
+        return ((torch.zeros(B, 0),),)
 
-    def __call__(self, x: Tensor, state: Any, *, dtype: Any = None) -> tuple[Tensor, Any]:
+    def __call__(self, x: Tensor, state: State, *, dtype: Any = None) -> tuple[Tensor, State]:
         return self.logits.expand(*x.shape, V), state
 
 
