@@ -13,7 +13,7 @@ import charrnn
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.errors import CharRNNError
 from charrnn.hints import Hint
-from tests.architecture.test_public_api import MODULES, room
+from tests.architecture.test_imports import MODULES, room
 from tests.support.command_line import commands
 
 CORE = sorted(name for name in MODULES if room(name) not in {"cli", "console", "__main__"})

@@ -40,7 +40,7 @@ def test_a_sample_is_the_same_whatever_the_count(cell: str) -> None:
     assert len(set(many)) == 7
 
 
-def test_groups_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_do_not_depend_on_how_they_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = texts(length=30, count=7)
     monkeypatch.setattr("charrnn.generation.generator.GROUP", 3)
     assert texts(length=30, count=7) == whole
@@ -136,13 +136,13 @@ def test_stop_filter(ids: list[int], stops: list[tuple[int, ...]], cuts: Sequenc
     assert out == (ids[: min(ends)[1]] if ends else ids)
 
 
-def test_stop_texts_that_cannot_come_are_refused() -> None:
+def test_stop_texts_that_can_never_be_written_are_refused() -> None:
     assert stop_ids(VOCAB, ["ab"]) == [tuple(VOCAB.encode("ab"))]
     with pytest.raises(UnknownCharacterError, match=r"stop 'aÄ' .*'Ä' \(U\+00C4\) at 1 "):
         stop_ids(VOCAB, ["ab", "aÄ"])
 
 
-def test_lines_without_a_line_end_in_the_alphabet() -> None:
+def test_lines_without_a_line_end_in_the_vocabulary() -> None:
     vocab = letters("ab")
     config = ModelConfig(2, embedding=8, hidden=16)
     network = Engine(config, random_weights(config))
@@ -161,7 +161,7 @@ def test_bytes() -> None:
     assert "ä".encode() not in vocab.decode_bytes(next(generator.samples()))
 
 
-def test_every_form_of_weights_writes_and_none_changes_the_score() -> None:
+def test_every_weight_dtype_writes_and_none_changes_the_score() -> None:
     import charrnn
 
     texts, scores = {}, set()

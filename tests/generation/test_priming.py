@@ -58,7 +58,7 @@ def call(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPa
 
 
 def keep(vocab: Vocab) -> None:
-    """A model with that alphabet."""
+    """A model with that vocabulary."""
     tiny(vocab).save(Path("model"))
 
 
@@ -83,7 +83,7 @@ def test_the_default_starts_from_the_zero_state(
     assert text == model.vocab.decode(wanted)
 
 
-def test_one_sample_leaves_nothing_to_the_next() -> None:
+def test_a_sample_does_not_depend_on_the_one_before() -> None:
     model = load("model")
     first = model.sample(seed=1, length=50)
     model.sample("the quick brown fox", seed=2, length=50)
@@ -107,7 +107,7 @@ def test_standard_input_is_read_for_a_dash_alone(call: Call) -> None:
     assert call(*SAMPLE, "--prime", "-", stdin=b"the quick") != wanted
 
 
-def test_alphabets_without_a_line_end_or_a_space(call: Call) -> None:
+def test_vocabularies_without_a_line_end_or_a_space(call: Call) -> None:
     for text in ("abbc", "a", "éßπ", "\t\x00"):
         vocab = letters(text)
         assert vocab.codes[first_id(vocab)] == ord(max(sorted(text), key=text.count))
@@ -156,7 +156,7 @@ def test_a_prime_goes_before_every_sample(call: Call) -> None:
         assert line.startswith(b"the ")
 
 
-def test_a_prime_changes_what_comes() -> None:
+def test_a_prime_changes_the_sample() -> None:
     model = tiny()
     strong = {
         name: value * 6 if "weight" in name else value for name, value in model.weights.items()
@@ -169,13 +169,13 @@ def test_a_prime_changes_what_comes() -> None:
     assert writer.sample(long + begun[:7], temperature=0, length=43) == begun[7:]
 
 
-def test_two_primes_are_one_too_many(call: Call) -> None:
+def test_two_primes_are_refused(call: Call) -> None:
     Path("prime").write_text("a")
     left = call(*SAMPLE, "--prime", "a", "--prime-file", "prime")
     assert (left.code, left.out, left.err.count("\n")) == (2, b"", 1)
 
 
-# --- characters that the alphabet lacks
+# --- characters that the vocabulary lacks
 
 
 UNKNOWN = {
@@ -234,7 +234,7 @@ def test_unknown_characters_are_skipped_or_replaced(
         assert call(*SAMPLE, "--prime", "-", "--unknown", how, stdin=raw)[:2] == left[:2]
 
 
-def test_what_is_skipped_or_replaced_is_said(call: Call) -> None:
+def test_skipped_and_replaced_characters_are_reported(call: Call) -> None:
     Path("text").write_text("the €nd of 5")
     said = "2 of 12 characters are not in the alphabet and were {} (first: '€' U+20AC)\n"
     for how, done in (("skip", "skipped"), ("replace", "replaced by ' ' U+0020")):
@@ -264,9 +264,9 @@ def test_a_stop_text_that_can_never_be_written_is_refused(call: Call) -> None:
 
 
 def test_the_substitute_without_a_space() -> None:
-    for alphabet, wanted in (("abb ", " "), ("abb\ufffd", "\ufffd"), ("abb", "b")):
+    for symbols, wanted in (("abb ", " "), ("abb\ufffd", "\ufffd"), ("abb", "b")):
         config = SampleConfig(seed=3, length=40, unknown="replace")
-        model = TextModel(tiny(letters(alphabet)))
+        model = TextModel(tiny(letters(symbols)))
         (text,) = model.samples("a€", config)
         assert text == model.sample("a" + wanted, seed=3, length=40)
 
@@ -329,7 +329,7 @@ def test_a_text_is_read_as_the_corpus_was(call: Call) -> None:
         assert call("score", "text", "--model", "model", "--json", *asked) == scored
 
 
-def test_a_card_with_a_nonsensical_encoding_matters_to_texts_that_are_read_alone(
+def test_an_invalid_encoding_in_the_metadata_matters_only_where_a_text_is_read(
     call: Call,
 ) -> None:
     tiny(meta=card("klingon")).save(Path("model"))
@@ -351,7 +351,7 @@ def test_a_model_of_bytes_takes_bytes(call: Call) -> None:
         assert json.loads(left.out)["chars"] == len(raw) - 1
 
 
-def test_a_byte_order_mark_that_the_alphabet_lacks_is_left_out(call: Call) -> None:
+def test_a_byte_order_mark_outside_the_vocabulary_is_left_out(call: Call) -> None:
     score = ["score", "text", "--model", "model", "--json"]
     Path("text").write_text("the end", "utf-8")
     plain, scored = call(*SAMPLE, "--prime-file", "text"), call(*score)

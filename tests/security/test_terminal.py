@@ -65,7 +65,7 @@ def safe(*args: str, shown: str = SHOWN, code: int = 0, columns: int = 80, **env
 
 @pytest.fixture
 def hostile() -> str:
-    """A checkpoint whose alphabet is all control characters and whose note and name lie."""
+    """A checkpoint whose vocabulary is all control characters and whose metadata and name lie."""
     codes = tuple(sorted({*UNWANTED, *map(ord, "ab\t\n")}))
     meta = {
         "corpus": {**META["corpus"], "name": EVERYTHING, "encoding": "latin-1"},
@@ -106,7 +106,7 @@ def test_escapes_do_not_depend_on_where_pieces_end(tmp_path: Path) -> None:
     assert raw_controls(written.pop()) == set()
 
 
-def test_decoded_alphabets_keep_their_controls() -> None:
+def test_decoding_keeps_control_characters() -> None:
     vocab = Vocab((7, 27), (1, 1))
     assert vocab.decode(np.array([0, 1])) == "\x07\x1b"
 

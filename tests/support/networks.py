@@ -24,7 +24,7 @@ def random_weights(config: ModelConfig, seed: int = 0) -> dict[str, NDArray[np.f
 
 
 def letters(text: str = "\n abcdefghijklmnopqrstuvwxyz.,") -> Vocab:
-    """The alphabet of ``text``, every symbol as often as it stands there."""
+    """The vocabulary of ``text``, with how often it has each symbol."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     return Vocab.from_counts(np.bincount(codes).astype(np.int64), is_bytes=False)
 

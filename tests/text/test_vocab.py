@@ -61,17 +61,17 @@ def test_an_unknown_character_is_named_with_its_code_and_place() -> None:
 
 @given(st.text("ab é😀", max_size=12), st.sampled_from([True, False]))
 def test_a_text_looked_up_in_parts_is_looked_up_as_one(text: str, is_bytes: bool) -> None:
-    alphabet = Vocab((32, 97, 98), (1, 1, 1), is_bytes)
+    symbols = Vocab((32, 97, 98), (1, 1, 1), is_bytes)
 
     def everything(chunk: int) -> list[object]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(vocab, "CHUNK", chunk)
-            found: list[object] = [alphabet.missing(text)]
+            found: list[object] = [symbols.missing(text)]
             for unknown in ("skip", "replace"):
-                ids = alphabet.encode(text, unknown)
-                found += [ids.tolist(), ids.dtype, alphabet.omissions(text, unknown)]
+                ids = symbols.encode(text, unknown)
+                found += [ids.tolist(), ids.dtype, symbols.omissions(text, unknown)]
             try:
-                return [*found, alphabet.encode(text).tolist()]
+                return [*found, symbols.encode(text).tolist()]
             except UnknownCharacterError as error:
                 return [*found, str(error)]
 
@@ -81,10 +81,10 @@ def test_a_text_looked_up_in_parts_is_looked_up_as_one(text: str, is_bytes: bool
 @pytest.mark.parametrize("is_bytes", [True, False])
 def test_encoding_a_text_takes_few_bytes_a_character(is_bytes: bool) -> None:
     text = "ab" * (8 << 20)
-    alphabet = Vocab((97, 98), (1, 1), is_bytes)
+    symbols = Vocab((97, 98), (1, 1), is_bytes)
     tracemalloc.start()
     try:
-        ids = alphabet.encode(text)
+        ids = symbols.encode(text)
         assert tracemalloc.get_traced_memory()[1] < 4 * len(text)
     finally:
         tracemalloc.stop()
@@ -102,12 +102,12 @@ def test_an_unknown_byte_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("alphabet", "expected"), [("ab ", "a b"), ("ab\ufffd", "a\ufffdb"), ("abbb", "abb")]
+    ("symbols", "expected"), [("ab ", "a b"), ("ab\ufffd", "a\ufffdb"), ("abbb", "abb")]
 )
 def test_replacing_puts_the_space_else_fffd_else_the_most_frequent(
-    alphabet: str, expected: str
+    symbols: str, expected: str
 ) -> None:
-    vocab = letters(alphabet)
+    vocab = letters(symbols)
     assert vocab.decode(vocab.encode("a?b", "replace")) == expected
     assert vocab.decode(vocab.encode("a?b", "skip")) == "ab"
 
