@@ -17,13 +17,14 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
-from charrnn.config import TrainConfig
 from charrnn.errors import counted
 from charrnn.hints import PYTHON, Hint, Style
-from charrnn.training.events import Plan, Report, Result, bits
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+    from charrnn.config import TrainConfig
+    from charrnn.training.events import Plan, Report, Result
 
 QUIET_REPORT_S = 30.0  # between lines in a log that has no validation to show
 LONGEST_NOTE = 2000  # characters: an argument that it quotes may be of any length
@@ -285,6 +286,8 @@ def _dropouts(config: TrainConfig) -> str:
 
 
 def _report_line(report: Report) -> str:
+    from charrnn.training.events import bits
+
     parts = [f"step {report.step:,}", f"epoch {report.epoch}", duration(report.elapsed_s)]
     if report.train_nats is not None:
         parts.append(f"train {report.train_nats:.4f}")

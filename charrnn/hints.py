@@ -23,8 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-_BRACES = re.compile(r"\{(\w+)(?:\(([\w, ]*)\))?\}")
-_NAME = re.compile(r"\w+")
+_BRACES = r"\{(\w+)(?:\(([\w, ]*)\))?\}"
 
 
 class Style(Protocol):
@@ -72,9 +71,9 @@ class Hint:
             name, arguments = match.groups()
             if arguments is None:
                 return style.setting(name, self.values.get(name))
-            return style.call(name, {n: self.values[n] for n in _NAME.findall(arguments)})
+            return style.call(name, {n: self.values[n] for n in re.findall(r"\w+", arguments)})
 
-        return _BRACES.sub(spell, self.text)
+        return re.sub(_BRACES, spell, self.text)
 
     def __bool__(self) -> bool:
         return bool(self.text)

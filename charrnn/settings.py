@@ -66,7 +66,7 @@ class Notation:
     wanted: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Option:
     """The declaration of one setting.
 

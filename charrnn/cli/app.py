@@ -18,7 +18,7 @@ from charrnn.errors import CharRNNError, said_by
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
-_VARIABLE = re.compile(r" \(env var: '\w+'\)")  # typer adds it even where a flag is at fault
+_VARIABLE = r" \(env var: '\w+'\)"  # typer adds it even where a flag is at fault
 STOPPED = {128 + signum for signum in SIGNALS}
 
 app = typer.Typer(
@@ -121,7 +121,7 @@ def _usage(error: typer.TyperException) -> int:
         return error.exit_code
     param = getattr(error, "param", None)
     if param is None or not is_from_environment(context, param):
-        text = _VARIABLE.sub("", text)
+        text = re.sub(_VARIABLE, "", text)
     text = text.replace("\n\t", " ").rstrip(".?")  # choices come on lines of their own
     return _fail(f"{text}; {context.command_path} -h shows the usage", error.exit_code)
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, get_args, get_type_hints
+from typing import IO, Any, get_args
 
 import typer
 
@@ -58,12 +58,8 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
 
 def _signature(command: Callable[..., None], options: Iterable[Option]) -> inspect.Signature:
     """The arguments of ``command``, and a parameter for each option, as typer wants them."""
-    hints, keyword = get_type_hints(command), inspect.Parameter.KEYWORD_ONLY
-    arguments = [
-        parameter.replace(annotation=hints[parameter.name])
-        for parameter in inspect.signature(command).parameters.values()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
+    own, keyword = inspect.signature(command).parameters.values(), inspect.Parameter.KEYWORD_ONLY
+    arguments = [p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD]
     parameters = [
         inspect.Parameter(o.name, keyword, default=_typer_option(o), annotation=_typed_as(o))
         for o in options
