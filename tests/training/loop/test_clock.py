@@ -39,14 +39,18 @@ def test_chars_per_second_exclude_validation(
     assert set(rates) == {SMALL["batch"] * SMALL["window"] / 2}
 
 
-@pytest.mark.parametrize("validation_s", [1, 20, 200])
+@pytest.mark.parametrize(("validation_s", "window"), [(1, 40), (20, 10), (200, 10)])
 def test_time_is_set_aside_for_the_first_validation(
-    validation_s: int, corpus: Path, tmp_path: Path, slowly: Callable[[float, float], None]
+    validation_s: int,
+    window: int,
+    corpus: Path,
+    tmp_path: Path,
+    slowly: Callable[[float, float], None],
 ) -> None:
     """Reading alone takes about a third of what learning does, which is all that is known."""
     val = len(corpus.read_text()) // 10
-    slowly(3 * validation_s * SMALL["batch"] * SMALL["window"] / val, validation_s)
-    result = run(corpus, tmp_path / "run", steps=0, seconds=600)
+    slowly(3 * validation_s * SMALL["batch"] * window / val, validation_s)
+    result = run(corpus, tmp_path / "run", steps=0, seconds=600, window=window)
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert result.steps > 1
     assert 600 <= lines[-2]["elapsed_s"] < 600 + 2 * validation_s
