@@ -7,8 +7,19 @@
     print(model.sample(temperature=0.8, length=500))
     print(model.score("All happy families").bits_per_char)
 
-Names are imported when they are first used, so that ``import charrnn`` costs nothing and sampling
-never imports torch.
+Everything that the command line does can be done from here:
+
+    model.samples("Once ", charrnn.SampleConfig(count=3, top_k=40))  # several texts
+    model.stream("Once ", charrnn.SampleConfig(length=0))            # one without an end
+    model.score_lines(text)                                          # a score for each line
+    model.score_split("val")                                         # a part of its own corpus
+    charrnn.score_adapting(model, model.vocab.encode(text))          # while a copy keeps learning
+    charrnn.insight_page(model)                                      # what it learned, as HTML
+    charrnn.list_checkpoints()
+
+Whatever can be wrong is a ``CharRNNError`` (``charrnn.errors`` draws the tree). Names are imported
+when they are first used, so ``import charrnn`` costs nothing, and only ``train`` and
+``score_adapting`` import torch.
 """
 
 from __future__ import annotations
@@ -27,8 +38,10 @@ _HOMES = {
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
+    "insight_page": "charrnn.insight.api",
     "list_checkpoints": "charrnn.paths",
     "load": "charrnn.textmodel",
+    "score_adapting": "charrnn.training.evaluation.dynamic",
     "train": "charrnn.training.api",
 }
 
@@ -42,8 +55,10 @@ __all__ = [
     "TrainConfig",
     "Vocab",
     "__version__",
+    "insight_page",
     "list_checkpoints",
     "load",
+    "score_adapting",
     "train",
 ]
 
@@ -52,10 +67,12 @@ if TYPE_CHECKING:
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
     from charrnn.generation.sample_config import SampleConfig
+    from charrnn.insight.api import insight_page
     from charrnn.paths import list_checkpoints
     from charrnn.text.vocab import Vocab
     from charrnn.textmodel import TextModel, load
     from charrnn.training.api import train
+    from charrnn.training.evaluation.dynamic import score_adapting
 
 
 def __getattr__(name: str) -> Any:

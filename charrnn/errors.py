@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import copyreg
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,21 @@ class Interrupted(CharRNNError):
 def counted(number: int, noun: str) -> str:
     """A number and what it counts: ``1 step``, ``2,000 steps``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def naming(text: str) -> Iterator[None]:
+    """Put the name of a text before the errors about it that this block raises."""
+    try:
+        yield
+    except (CorpusError, UnknownCharacterError) as error:
+        error.args = (titled(text, error.message),)
+        raise
+
+
+def titled(name: str, message: str) -> str:
+    """``message`` about the text ``name``, which may be empty."""
+    return f"{name}: {message}" if name else message
 
 
 def said_by(error: OSError, place: str | Path = "") -> str:

@@ -25,7 +25,7 @@ from charrnn.generation.generator import Generator
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
-from charrnn.paths import find_checkpoint
+from charrnn.paths import BEST, LAST, find_checkpoint
 from charrnn.settings import check_choice
 from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
@@ -62,6 +62,15 @@ class TextModel:
         self.vocab: Vocab = checkpoint.vocab
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
+
+    @property
+    def name(self) -> str:
+        """The name of the model's run, or of its file if that has a name of its own."""
+        if self.path is None:
+            return "model"
+        if self.path.name not in (BEST, LAST):
+            return self.path.stem
+        return self.path.resolve().parent.name or self.path.stem
 
     @property
     def _name(self) -> str:
@@ -221,7 +230,7 @@ class TextModel:
         """
         return self.score_ranges(*self.part(part, source))
 
-    def score_ranges(self, ids: Ids, ranges: tuple[Range, ...]) -> Score:
+    def score_ranges(self, ids: Ids, ranges: tuple[Range, ...] | None = None) -> Score:
         """How well the model predicts ``ranges`` of a text of its alphabet's ids."""
         return score_ids(self.checkpoint.config, self.checkpoint.weights, ids, ranges=ranges)
 

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.options import (
-    CHECKPOINT,
-    ENCODING,
-    SEED,
-    UNKNOWN,
-    naming,
-    read_text,
-    takes,
-    titled,
-)
-from charrnn.cli.output import print_path
+from charrnn.cli.options import CHECKPOINT, ENCODING, SEED, UNKNOWN, read_text, takes
+from charrnn.cli.output import check_writable, write_file
 from charrnn.config import Unknown, draw_seed
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.generation.sample_config import SampleConfig
-from charrnn.paths import BEST, LAST
+from charrnn.errors import ConfigError, naming
 from charrnn.settings import Option
 
 if TYPE_CHECKING:
-    from charrnn.insight.novelty import Copies
-    from charrnn.text.vocab import Ids
     from charrnn.textmodel import TextModel
 
 
@@ -69,95 +55,34 @@ def insight(
     """
     from charrnn import interrupts
     from charrnn.console import note
-    from charrnn.insight.page import History, page
-    from charrnn.insight.traces import longest, trace
+    from charrnn.insight.api import insight_page
     from charrnn.textmodel import load
-    from charrnn.training.rundir.metrics import METRICS, losses
 
     model = load(checkpoint)
-    assert model.path is not None  # it was loaded from a file
-    encoding, name = model.encoding(encoding), _name(model.path)
-    out = Path(f"{name}.html") if out is None else out
+    encoding = model.encoding(encoding)
+    out = Path(f"{model.name}.html") if out is None else out
     if out.is_dir():
         raise ConfigError(f"is {out}, a folder: name a file, or - for stdout", setting="out")
     if text == str(corpus) == "-":
         raise ConfigError("--text and --corpus cannot both be standard input")
-    which: list[str] = [str(model.path)] if checkpoint is None else []
-    most, ids, source = longest(model.checkpoint.config), None, "Its own text, temperature 0.8"
-    if text is not None:
-        ids, source = _read(model, text, encoding, unknown, most)
-    elif seed is None:
+    check_writable(out)
+    which = [str(model.path)] if checkpoint is None else []
+    read, source = (None, "") if text is None else _read(model, text, encoding)
+    if text is None and seed is None:
         seed = draw_seed()
         which.append(f"seed {seed}")
     with interrupts.graceful():
-        if ids is None:
-            assert seed is not None  # it was drawn above
-            ids = _written(model, seed, most)
-        history = History(**losses(model.path.with_name(METRICS)))
-        copied = _copied(model, ids, corpus)  # first, to report a wrong corpus at once
-        traced = trace(model.checkpoint, ids)
-        made = page(name, model.checkpoint, traced, history, copied, source).encode()
+        page = insight_page(
+            model, read, source=source, corpus=corpus, seed=seed, unknown=unknown, on_note=note
+        )
         interrupts.check()
     if which:
         note(", ".join(which))
-    _write(out, made)
+    write_file(out, page.encode())
 
 
-def _name(path: Path) -> str:
-    """The name of the run, or of a file that has a name of its own."""
-    own = path.name not in (BEST, LAST)
-    return path.stem if own else path.resolve().parent.name or path.stem
-
-
-def _write(out: Path, made: bytes) -> None:
-    """Write the page, and print its path."""
-    from charrnn.atomic_io import write_atomic
-
-    if str(out) == "-":
-        sys.stdout.buffer.write(made)
-        return
-    place = out.resolve() if out.is_symlink() else out
-    if place.exists() and not place.is_file():  # a device or a pipe must not be replaced
-        place.write_bytes(made)
-    else:
-        write_atomic(place, [made])
-    print_path(out)
-
-
-def _written(model: TextModel, seed: int, length: int) -> Ids:
-    config = SampleConfig(length=length, seed=seed)
-    pieces = model.stream("", config, lines=False)  # as bytes, which need not be UTF-8
-    return model.vocab.encode(b"".join(piece for piece, _ in pieces))
-
-
-def _copied(model: TextModel, ids: Ids, corpus: Path | None) -> dict[str, Copies]:
-    """How much of ``ids`` is in the training text; empty if that is neither cached nor named."""
-    from charrnn.insight.novelty import compare
-
-    try:
-        whole, parts = model.corpus(corpus)
-    except (CorpusError, CheckpointError):
-        if corpus is not None:
-            raise
-        return {}
-    return compare(ids, whole, parts)
-
-
-def _read(
-    model: TextModel, file: str, encoding: str, unknown: Unknown, most: int
-) -> tuple[Ids, str]:
-    """The ids of the first ``most`` characters of a text, and its name."""
-    from charrnn.console import note
-
+def _read(model: TextModel, file: str, encoding: str) -> tuple[str | bytes, str]:
+    """A text and its name."""
     source, raw = "standard input" if file == "-" else file, read_text(file)
     with naming(source):
-        text = model.read(raw, encoding)
-        if len(text) > most:
-            note(f"{source}: reading the first {most:,} characters only")
-            text = text[:most]
-        if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
-            note(titled(source, omissions))
-        ids = model.vocab.encode(text, unknown)
-        if len(ids) < 2:
-            raise CorpusError("there are fewer than two characters to read")
-    return ids, Path(source).name
+        return model.read(raw, encoding), source

@@ -8,8 +8,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any, get_args
 
@@ -17,7 +16,7 @@ import typer
 
 from charrnn.cli.command import is_from_environment
 from charrnn.config import TextConfig, TrainConfig, WeightDtype
-from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.errors import CorpusError
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
 from charrnn.settings import Option, declared
@@ -188,18 +187,3 @@ def _is_device(file: IO[bytes]) -> bool:
         return stat.S_ISCHR(os.fstat(file.fileno()).st_mode) and not file.isatty()
     except (OSError, ValueError):  # it has no file descriptor
         return False
-
-
-@contextmanager
-def naming(text: str) -> Iterator[None]:
-    """Put the name of a text before the errors about it that this block raises."""
-    try:
-        yield
-    except (CorpusError, UnknownCharacterError) as error:
-        error.args = (titled(text, error.message),)
-        raise
-
-
-def titled(name: str, message: str) -> str:
-    """``message`` about the text ``name``, which may be empty."""
-    return f"{name}: {message}" if name else message

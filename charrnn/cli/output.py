@@ -5,10 +5,14 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal, TextIO
 
 from charrnn import interrupts
+from charrnn.atomic_io import write_atomic
 from charrnn.console import harmless, one_line
 
 Escape = Literal["auto", "always", "never"]
@@ -91,3 +95,47 @@ def print_path(path: Path) -> None:
     """Print a path on a line. A pipe gets its exact bytes, which need not be UTF-8."""
     shown = one_line(str(path)).encode("utf-8", "backslashreplace")
     sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")
+
+
+def check_writable(path: Path) -> None:
+    """See to it, before any work, that a file can be written to ``path``; ``-`` always can.
+
+    Raises:
+        OSError: it cannot; names ``path``.
+
+    """
+    if str(path) == "-" or (path.exists() and not path.is_file()):
+        return
+    place = path.resolve()
+    folder = next(parent for parent in place.parents if parent.exists())
+    with _at(path), TemporaryFile(dir=folder):
+        pass
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically and print the path; ``-`` is standard output.
+
+    Raises:
+        OSError: it cannot be written; names ``path``.
+
+    """
+    if str(path) == "-":
+        sys.stdout.buffer.write(data)
+        return
+    place = path.resolve() if path.is_symlink() else path
+    with _at(path):
+        if place.exists() and not place.is_file():  # a device or a pipe: it must not be replaced
+            place.write_bytes(data)
+        else:
+            write_atomic(place, [data])
+    print_path(path)
+
+
+@contextmanager
+def _at(path: Path) -> Iterator[None]:
+    """Name ``path``, not a temporary file, in the errors of this block."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise

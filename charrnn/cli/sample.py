@@ -18,14 +18,12 @@ from charrnn.cli.options import (
     ENCODING,
     JSON,
     WEIGHT_DTYPE,
-    naming,
     read_text,
     takes,
-    titled,
 )
 from charrnn.cli.output import Escape, TextWriter, is_escaped
 from charrnn.config import WeightDtype, draw_seed
-from charrnn.errors import ConfigError, Interrupted
+from charrnn.errors import ConfigError, Interrupted, naming, titled
 from charrnn.generation.filters import FILTERS
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import Option, declared

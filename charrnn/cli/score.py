@@ -14,14 +14,12 @@ from charrnn.cli.options import (
     ENCODING,
     JSON,
     UNKNOWN,
-    naming,
     read_text,
     runs,
     takes,
-    titled,
 )
 from charrnn.config import Unknown
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, naming, titled
 from charrnn.settings import Option
 
 if TYPE_CHECKING:
@@ -132,12 +130,9 @@ def _adapted(
     model: TextModel, ids: Ids, ranges: tuple[tuple[int, int], ...] | None = None
 ) -> dict[str, float]:
     """The scores of dynamic evaluation, under names of their own."""
-    from charrnn.model.network import CharNetwork
     from charrnn.training.evaluation.dynamic import score_adapting
 
-    network = CharNetwork(model.checkpoint.config)
-    network.load_numpy(model.checkpoint.weights)
-    score = score_adapting(network, ids, ranges)
+    score = score_adapting(model, ids, ranges)
     return {
         "adapted_nats_per_char": score.nats_per_char,
         "adapted_bits_per_char": score.bits_per_char,

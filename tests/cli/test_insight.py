@@ -97,3 +97,11 @@ def test_invalid_arguments_are_refused_in_one_line(
     done = charrnn("insight", "novel", "--seed", "1", *args)
     assert (done.returncode, done.stdout) == (code, b"")
     assert (said in done.stderr.decode(), done.stderr.count(b"\n")) == (True, 1)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(folder: Path) -> None:
+    Path("file").write_text("")
+    done = charrnn("insight", "novel", "--out", "file/page.html", "--text", "missing.txt")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"charrnn: file/page.html: Not a directory\n"
+    assert not list(Path().glob(".*tmp*"))

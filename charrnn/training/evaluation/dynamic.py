@@ -1,8 +1,8 @@
-"""Dynamic evaluation: a network goes on learning from the text that it has just been scored on.
+"""Dynamic evaluation: a network keeps learning from the text that it is being scored on.
 
-After Krause et al. 2018: every window is scored first and then learned from, so that each
-character is predicted by what came before it alone. Steps are divided by the gradients' running
-size (as in RMSprop), and the weights are drawn back to where they began.
+After Krause et al. 2018: each window is first scored and then learned from, so that every
+character is predicted from those before it alone. Steps are divided by a running mean of the
+gradients' size (as in RMSprop), and the weights are pulled back to their initial values.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charrnn import interrupts
+from charrnn.errors import CorpusError
 from charrnn.generation.scoring import Score
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.network import CharNetwork, detached
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
+from charrnn.textmodel import TextModel
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """``window`` characters between two steps of size ``lr``; ``pull`` back towards the start.
+    """How a network adapts. The defaults were chosen on validation parts.
 
-    ``memory`` is the decay of the running mean of squared gradients. Chosen on validation parts.
+    Attributes:
+        window: characters between two steps.
+        lr: learning rate.
+        pull: part of the way back to the initial weights after each step.
+        memory: decay of the running mean of squared gradients.
+
     """
 
     window: int = 20
@@ -35,20 +42,42 @@ class Adaptation:
 
 
 def score_adapting(
+    model: TextModel,
+    ids: Ids,
+    ranges: tuple[Range, ...] | None = None,
+    how: Adaptation | None = None,
+) -> Score:
+    """How well a copy of ``model`` that keeps learning predicts a text; ``model`` stays as it is.
+
+    ``score_adapting(model, model.vocab.encode(text))`` scores a text, and
+    ``score_adapting(model, *model.part("test"))`` a part of the model's own corpus. Needs torch.
+
+    Args:
+        model: a trained model.
+        ids: the text ``(N,)``.
+        ranges: ``(start, stop)`` pairs of positions to score, in this order. Default: all. Each
+            range starts from the zero state and reads the character before it.
+        how: how fast the copy adapts.
+
+    Returns:
+        The nats in all and the number of characters; the first character of a text is not counted.
+
+    Raises:
+        CorpusError: there is nothing to score.
+
+    """
+    network = CharNetwork(model.checkpoint.config)
+    network.load_numpy(model.checkpoint.weights)
+    return score_and_learn(network, ids, ranges, how)
+
+
+def score_and_learn(
     network: CharNetwork,
     ids: Ids,
     ranges: tuple[Range, ...] | None = None,
     how: Adaptation | None = None,
 ) -> Score:
-    """Score ``ranges`` of ``ids (N,)`` (None: all), one after the other; ``network`` is changed.
-
-    Each range starts from the zero state and reads the character before it; a text's first
-    character is not counted, as nothing was read before it.
-
-    Raises:
-        ValueError: there is nothing to score.
-
-    """
+    """``score_adapting`` with a network, which is changed."""
     ranges = ((0, len(ids)),) if ranges is None else ranges
     learner, nats, chars = _Learner(network, how or Adaptation()), 0.0, 0
     for start, stop in ranges:
@@ -65,7 +94,7 @@ def score_adapting(
             learner.learn(losses.mean())
             state = detached(state)
     if not chars:
-        raise ValueError("nothing to score: the ranges are empty")
+        raise CorpusError("the text to score needs at least two characters")
     return Score(nats, chars)
 
 

@@ -1,0 +1,109 @@
+"""``insight_page``: what a network learned, as one HTML page. The command line calls this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from charrnn.config import Unknown, draw_seed
+from charrnn.errors import CheckpointError, CorpusError, naming, titled
+from charrnn.generation.sample_config import SampleConfig
+from charrnn.insight.novelty import Copies, compare
+from charrnn.insight.page import History, page
+from charrnn.insight.traces import longest, trace
+from charrnn.text.vocab import Ids
+from charrnn.textmodel import TextModel
+from charrnn.training.rundir.metrics import METRICS, losses
+
+TEMPERATURE = 0.8  # of the text that a model writes itself
+
+
+def insight_page(
+    model: TextModel,
+    text: str | bytes | None = None,
+    *,
+    source: str = "",
+    corpus: str | Path | None = None,
+    seed: int | None = None,
+    unknown: Unknown = "error",
+    on_note: Callable[[str], object] = lambda note: None,
+) -> str:
+    """One self-contained HTML page that shows what ``model`` learned.
+
+    The page shows how the losses fell (from ``metrics.jsonl`` beside the checkpoint), which
+    characters of a text surprised the model, how much of the text it copied from its corpus, which
+    single units follow quotation marks, lines or words, and how the embeddings of the characters
+    lie.
+
+    Args:
+        model: a trained model, as ``charrnn.load`` returns it.
+        text: the text to read, of which the first 20,000 characters are used (fewer if the network
+            is very large); bytes are UTF-8, or those of a byte vocabulary. Default: a text that
+            the model writes itself at temperature 0.8.
+        source: the name or path of ``text``, for the page and for messages.
+        corpus: the file that the model was trained on, to find what the text copies from it.
+            Default: the copy in the cache; without one the page makes no comparison.
+        seed: seed of the text that the model writes itself. Default: random.
+        unknown: what to do about characters of ``text`` that the vocabulary lacks.
+        on_note: is called with a line about each part of ``text`` that was not used.
+
+    Returns:
+        The HTML document. It contains no scripts and refers to no other file.
+
+    Raises:
+        CorpusError: ``text`` has fewer than two characters, or ``corpus`` cannot be read or is
+            another text.
+        UnknownCharacterError: ``text`` has a character that the vocabulary lacks.
+        CheckpointError: the network's numbers overflow, or ``corpus`` was given and the checkpoint
+            does not say how its corpus was split.
+
+    """
+    most = longest(model.checkpoint.config)
+    if text is None:
+        ids = _written(model, draw_seed() if seed is None else seed, most)
+        about = f"Its own text, temperature {TEMPERATURE}"
+    else:
+        ids, about = _read(model, text, source, unknown, most, on_note), Path(source).name
+    copied = _copied(model, ids, corpus)  # early, because ``corpus`` may be the wrong file
+    history = History(**losses(model.path.with_name(METRICS))) if model.path else History()
+    traced = trace(model.checkpoint, ids)
+    return page(model.name, model.checkpoint, traced, history, copied, about or "The text")
+
+
+def _written(model: TextModel, seed: int, length: int) -> Ids:
+    """The ids of ``length`` characters that the model writes itself."""
+    config = SampleConfig(temperature=TEMPERATURE, length=length, seed=seed)
+    pieces = model.stream("", config, lines=False)  # a byte model may write bytes that are no text
+    return model.vocab.encode(b"".join(piece for piece, _ in pieces))
+
+
+def _read(
+    model: TextModel,
+    text: str | bytes,
+    source: str,
+    unknown: Unknown,
+    most: int,
+    on_note: Callable[[str], object],
+) -> Ids:
+    """The ids of the first ``most`` characters of ``text``."""
+    with naming(source):
+        if len(text) > most:
+            on_note(titled(source, f"reading the first {most:,} characters only"))
+            text = text[:most]
+        if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
+            on_note(titled(source, omissions))
+        ids = model.vocab.encode(text, unknown)
+        if len(ids) < 2:
+            raise CorpusError("there are fewer than two characters to read")
+    return ids
+
+
+def _copied(model: TextModel, ids: Ids, corpus: str | Path | None) -> dict[str, Copies]:
+    """What ``ids`` copy from the model's corpus; empty if that was neither named nor cached."""
+    try:
+        whole, parts = model.corpus(corpus)
+    except (CorpusError, CheckpointError):
+        if corpus is not None:
+            raise
+        return {}
+    return compare(ids, whole, parts)

@@ -1,0 +1,72 @@
+"""``insight_page``: the page that the command writes, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn.errors import CorpusError, UnknownCharacterError
+from tests.support.checkpoints import tiny
+
+RUN = Path("checkpoints/novel")
+
+
+@pytest.fixture
+def model(bare_environment: None) -> charrnn.TextModel:
+    tiny().save(RUN / "best.safetensors")
+    return charrnn.load("novel")
+
+
+def test_the_page_is_the_command_s(model: charrnn.TextModel) -> None:
+    from tests.support.checkpoints import charrnn as command
+
+    (RUN / "metrics.jsonl").write_text('{"chars": 5, "val_nats": 2.5}\n')
+    text = "the old prince\n" * 20
+    Path("text.txt").write_text(text)
+    done = command("insight", "novel", "--text", "text.txt", "--out", "-")
+    assert charrnn.insight_page(model, text, source="text.txt").encode() == done.stdout
+    done = command("insight", "novel", "--seed", "3", "--out", "-")
+    assert charrnn.insight_page(model, seed=3).encode() == done.stdout
+
+
+def test_a_model_without_a_file_has_a_page_too() -> None:
+    made = charrnn.insight_page(charrnn.TextModel(tiny()), "the old prince\n" * 20)
+    assert "<title>model</title>" in made
+    assert '<p class="about">The text: ' in made
+    assert "How it learned" not in made
+
+
+def test_what_is_not_read_is_noted(model: charrnn.TextModel) -> None:
+    notes: list[str] = []
+    text = "the old prince § " * 2000
+    made = charrnn.insight_page(
+        model, text, source="a/text.txt", unknown="skip", on_note=notes.append
+    )
+    assert notes[0] == "a/text.txt: reading the first 20,000 characters only"
+    assert notes[1].startswith("a/text.txt: 1,176 of 20,000 characters are not in the ")
+    assert "text.txt: " in made
+    assert "a/text.txt" not in made
+
+
+def test_what_is_wrong_with_a_text_names_it(model: charrnn.TextModel) -> None:
+    with pytest.raises(UnknownCharacterError, match=r"^text: character '§' "):
+        charrnn.insight_page(model, "the §", source="text")
+    with pytest.raises(CorpusError, match=r"^there are fewer than two characters"):
+        charrnn.insight_page(model, "t")
+    with pytest.raises(CorpusError, match="cannot read none"):
+        charrnn.insight_page(model, "the old", corpus="none")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("checkpoints/novel/best.safetensors", "novel"),
+        ("checkpoints/novel/last.safetensors", "novel"),
+        ("shared/prose.safetensors", "prose"),
+        (None, "model"),
+    ],
+)
+def test_a_model_is_called_after_its_run_or_its_file(path: str | None, name: str) -> None:
+    assert charrnn.TextModel(tiny(), path and Path(path)).name == name  # type: ignore[arg-type]
