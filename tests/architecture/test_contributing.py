@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 import charrnn
+from charrnn import cells
 from charrnn.config import TrainConfig
 from charrnn.generation import filters
 from charrnn.settings import declared, setting
@@ -23,6 +26,24 @@ def example(heading: str) -> str:
     section = CONTRIBUTING.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     [code] = re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S)
     return str(code)
+
+
+@pytest.fixture
+def softsign() -> Iterator[str]:
+    exec(example("Add a recurrent cell"), {})
+    yield "rnn-softsign"
+    cells.unregister("rnn-softsign")
+
+
+@pytest.mark.usefixtures("bare_environment")
+def test_the_cell_trains_samples_and_scores(softsign: str, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question\n" * 100)
+    result = charrnn.train(text, cell=softsign, hidden=16, layers=1, steps=60, seed=1)
+    model = charrnn.load(result.best)
+    assert model.checkpoint.config.cell == softsign
+    assert len(model.sample(length=50, seed=1)) == 50
+    assert model.score("to be or not to be").nats_per_char < 3
 
 
 def test_the_filter_filters() -> None:
