@@ -29,6 +29,8 @@ Array = NDArray[np.float32]
 # for each layer its parts (N, width), in the order in which the cell declares them
 State = tuple[tuple[Array, ...], ...]
 
+HALF, ZERO = np.float32(0.5), np.float32(0)
+
 
 class NumpyNamespace:
     """The array functions of a cell's step (``charrnn.cells.Namespace``) in NumPy.
@@ -49,6 +51,9 @@ class NumpyNamespace:
         if self.together:
             product: Array = x @ weight.T
             return product
+        if len(x) == 1:
+            one: Array = weight.dot(x[0])
+            return one[None]
         out = np.empty((len(x), len(weight)), np.float32)
         for row, result in zip(x, out, strict=True):
             np.dot(weight, row, out=result)
@@ -61,9 +66,10 @@ class NumpyNamespace:
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(-x)), as tanh(x / 2) / 2 + 1 / 2, which cannot overflow."""
-        y: Array = np.tanh(x * np.float32(0.5))
-        y *= np.float32(0.5)
-        y += np.float32(0.5)
+        y = x * HALF
+        np.tanh(y, out=y)
+        y *= HALF
+        y += HALF
         return y
 
     def tanh(self, x: Array) -> Array:
@@ -73,7 +79,7 @@ class NumpyNamespace:
 
     def relu(self, x: Array) -> Array:
         """max(x, 0)."""
-        return np.maximum(x, np.float32(0))
+        return np.maximum(x, ZERO)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
