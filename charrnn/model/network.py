@@ -46,13 +46,16 @@ class Dropout:
     Units go by variational dropout (Gal & Ghahramani 2016): one mask a window, the same at every
     step. Weights go by DropConnect (Wan et al. 2013) on W_hh, as Merity et al. 2018 use it.
     Masks come from ``generator``, which the caller seeds for each step, so that no generator
-    state need ever be saved.
+    state need ever be saved. Where ``ranks`` processes share a batch each draws the masks of all
+    its streams and uses those of its own: a stream's mask does not depend on who trains it.
     """
 
     rate: float = 0.0
     input_rate: float = 0.0
     weight_rate: float = 0.0
     generator: torch.Generator | None = None
+    rank: int = 0
+    ranks: int = 1
 
     def units(self, x: Tensor) -> Tensor:
         """``x (B, T, width)`` with whole columns of each stream dropped and the rest scaled up."""
@@ -76,7 +79,8 @@ class Dropout:
         if rate == 0:
             return x
         B, _, width = x.shape
-        return x * self._mask((B, 1, width), rate, x)
+        masks = self._mask((self.ranks * B, 1, width), rate, x)
+        return x * masks[self.rank * B : (self.rank + 1) * B]
 
     def _mask(self, shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
         if like.device.type != "cpu":

@@ -96,6 +96,16 @@ class Streams:
         return self._epoch_offset[1]
 
     @property
+    def rows(self) -> int:
+        """How many of the B streams this rank reads."""
+        return len(self._rows)
+
+    @property
+    def chars(self) -> int:
+        """Characters of a window in all B streams."""
+        return self.batch * self.window
+
+    @property
     def lines(self) -> bool:
         """Whether every epoch has a text of its own."""
         return self._line_end is not None

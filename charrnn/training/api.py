@@ -6,27 +6,33 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from charrnn import interrupts
-from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.checkpoint.file import load
 from charrnn.config import TextConfig, TrainConfig, draw_seed
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
-from charrnn.hints import Hint, omit
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.hints import Hint
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
 from charrnn.settings import check, declared
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
 from charrnn.text.splits import Parts, check_split, length
 from charrnn.text.streams import Streams
+from charrnn.training.distributed import World, join_world
 from charrnn.training.events import Listener, Plan, Result, Silence
-from charrnn.training.hardware.device import choose_hardware, settings_of_torch, training_flops
+from charrnn.training.hardware.device import (
+    Hardware,
+    choose_hardware,
+    settings_of_torch,
+    training_flops,
+)
 from charrnn.training.loop.checkpointing import restore
 from charrnn.training.loop.finalize import finish
+from charrnn.training.loop.finetune import adopt, keep_shape
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.resume import (
     check_incomplete,
@@ -71,23 +77,29 @@ def train(
         Interrupted: a signal came; the run is saved.
 
     """
-    listener = listener or Silence()
-    if out is not None and not str(out):  # which would be the current folder
-        raise ConfigError("is empty: name a folder", setting="out")
-    check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
+    world = join_world()
+    listener = listener if listener is not None and world.is_main else Silence()
+    _check_arguments(out, resume, start_from, preset)
     out = Path(out) if out is not None else None
     settings = {name: value for name, value in settings.items() if value is not None}
     of_text = {o.name for o in declared(TextConfig)} & settings.keys()
     text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text})
-    if not resume:
-        settings.setdefault("seed", draw_seed())
     with interrupts.graceful(), settings_of_torch():
         if resume:
-            if start_from is not None or preset is not None:
-                reason = "continues a run as it is"
-                raise ConfigError(reason, "omit {start_from} and {preset}", setting="resume")
-            return _resume(text, out, settings, listener)
-        return _start(text, out, start_from, preset, settings, listener)
+            return _resume(text, out, settings, listener, world)
+        settings.setdefault("seed", world.broadcast(draw_seed()))
+        return _start(text, out, start_from, preset, settings, listener, world)
+
+
+def _check_arguments(
+    out: str | Path | None, resume: bool, start_from: str | Path | None, preset: str | None
+) -> None:
+    if out is not None and not str(out):  # which would be the current folder
+        raise ConfigError("is empty: name a folder", setting="out")
+    check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
+    if resume and (start_from is not None or preset is not None):
+        reason = "continues a run as it is"
+        raise ConfigError(reason, "omit {start_from} and {preset}", setting="resume")
 
 
 def _start(
@@ -97,56 +109,48 @@ def _start(
     preset: str | None,
     settings: dict[str, Any],
     listener: Listener,
+    world: World,
 ) -> Result:
+    """Begin a run in a folder of its own. Whatever is wrong is found before the text is read."""
     origin = load(find_checkpoint(start_from)) if start_from is not None else None
     if origin is not None:
-        settings = _shape_of(origin, settings)
-        text = text.read_as(origin)
-    # whatever is wrong is found before the work begins
+        settings, text = keep_shape(origin, settings), text.read_as(origin)
     settle(settings, preset)
     check_split(**dataclasses.asdict(text.split_spec()))
-    hardware = choose_hardware(_where(settings))
+    hardware = _hardware(_hardware_settings(settings), world)
     if out is not None:
-        check_vacant(out)
-    corpus = text.encode()
-    split_spec = text.split_spec(len(corpus))
-    parts = parts_of(corpus, split_spec)
-    if better := corpus.markless_encoding:
-        mark = f"{corpus.name} begins with a byte order mark"
-        listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))
-    if settings.get("lines") and corpus.vocab.id_of("\n") is None:
-        listener.on_note(f"{corpus.name} has no line ends: lines changes nothing")
-    model, config = choose(
-        settings,
-        preset=preset,
-        vocab_size=len(corpus.vocab),
-        train_chars=_readable(corpus, parts, settings.get("lines", False)),
-        fast=hardware.device.type != "cpu",
-        flops=training_flops(hardware),
-    )
-    began = None if start_from is None else str(start_from)
-    most = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
-    spec = RunSpec(model, config, corpus, split_spec, parts, most, began)
-    network = CharNetwork(model, config.seed)
+        world.decide(lambda: check_vacant(out))
+    corpus = _encoded(text, world)
+    _note_surprises(corpus, settings, listener)
+    spec = _new_spec(text, corpus, start_from, preset, settings, hardware, world)
+    network = CharNetwork(spec.model, spec.training.seed)
     adopted = "" if origin is None else adopt(network, origin, corpus)
-    streams, stepper = _streams(spec), _stepper(network, config, listener)
-    with new_folder(stem_of(corpus.name), out, listener) as folder:
+    streams = _streams(spec, world)
+    stepper = _stepper(network, spec.training, hardware, listener, world)
+    with new_folder(stem_of(corpus.name), out, listener, world) as folder:
         return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
 
 
 def _resume(
-    text: TextChoice, out: Path | None, settings: dict[str, Any], listener: Listener
+    text: TextChoice,
+    out: Path | None,
+    settings: dict[str, Any],
+    listener: Listener,
+    world: World,
 ) -> Result:
+    """Go on with the run in ``out``, or with the newest one of that text."""
     stem = stem_of(names(text.paths)) if text.paths else None
-    with occupied(old_folder(stem, out), listener) as folder:
+    path = world.decide(lambda: old_folder(stem, out))
+    with occupied(path, listener, world) as folder:
         last = folder.read_last()
         try:
             spec = spec_of(last, text, settings)
         except CorpusError as error:
             error.add_note(f"the run in {folder.path}")
             raise
-        streams = _streams(spec)
-        stepper = _stepper(CharNetwork(spec.model), spec.training, listener)
+        streams = _streams(spec, world)
+        hardware = _hardware(spec.training, world)
+        stepper = _stepper(CharNetwork(spec.model), spec.training, hardware, listener, world)
         progress, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
         if progress.window >= streams.windows:
@@ -159,20 +163,76 @@ def _resume(
         return _run(trainer)
 
 
-def _where(settings: dict[str, Any]) -> TrainConfig:
-    """What of ``settings`` decides the hardware, before the rest is chosen."""
+def _hardware_settings(settings: dict[str, Any]) -> TrainConfig:
+    """What ``settings`` say of the hardware, before the rest is chosen."""
     names = ("device", "precision", "threads")
     return TrainConfig(steps=1, **{n: settings[n] for n in names if n in settings})
 
 
-def _stepper(network: CharNetwork, config: TrainConfig, listener: Listener) -> Stepper:
+def _hardware(config: TrainConfig, world: World) -> Hardware:
+    """The hardware for ``config``. Its number format may be measured, so one process decides."""
     hardware = choose_hardware(config)
+    return dataclasses.replace(hardware, dtype=world.broadcast(hardware.dtype))
+
+
+def _encoded(text: TextChoice, world: World) -> Corpus:
+    """The text as ids. The main process encodes it; the others find it in the cache."""
+    if world.is_main:
+        corpus = text.encode()
+        world.broadcast((corpus.sha256, corpus.name, corpus.encoding))
+        return corpus
+    return cached_corpus(*world.broadcast(("", "", ""))) or text.encode()
+
+
+def _note_surprises(corpus: Corpus, settings: dict[str, Any], listener: Listener) -> None:
+    if better := corpus.markless_encoding:
+        mark = f"{corpus.name} begins with a byte order mark"
+        listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))
+    if settings.get("lines") and corpus.vocab.id_of("\n") is None:
+        listener.on_note(f"{corpus.name} has no line ends: lines changes nothing")
+
+
+def _new_spec(
+    text: TextChoice,
+    corpus: Corpus,
+    start_from: str | Path | None,
+    preset: str | None,
+    settings: dict[str, Any],
+    hardware: Hardware,
+    world: World,
+) -> RunSpec:
+    """The specification of a new run: what is not in ``settings`` suits corpus and hardware."""
+    split_spec = text.split_spec(len(corpus))
+    parts = parts_of(corpus, split_spec)
+    model, config = choose(
+        settings,
+        preset=preset,
+        vocab_size=len(corpus.vocab),
+        train_chars=_readable(corpus, parts, settings.get("lines", False)),
+        fast=hardware.device.type != "cpu",
+        flops=world.broadcast(training_flops(hardware)),
+    )
+    limit = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
+    began = None if start_from is None else str(start_from)
+    return RunSpec(model, config, corpus, split_spec, parts, limit, began)
+
+
+def _stepper(
+    network: CharNetwork,
+    config: TrainConfig,
+    hardware: Hardware,
+    listener: Listener,
+    world: World,
+) -> Stepper:
+    """A stepper whose kernels are ready: the main process compiles them, the others wait."""
     work = network.config.cell, hardware.device, hardware.dtype or torch.float32
-    if must_compile(*work):
-        listener.on_compiling()
-    with interrupts.at_once():
-        kernels(*work)
-    return Stepper(network, config, hardware)
+    if world.is_main:
+        if must_compile(*work):
+            listener.on_compiling()
+        with interrupts.at_once():
+            kernels(*work)
+    world.barrier()
+    return Stepper(network, config, hardware, world)
 
 
 def _line_end(corpus: Corpus, lines: bool) -> int | None:
@@ -187,7 +247,7 @@ def _readable(corpus: Corpus, parts: Parts, lines: bool) -> int:
     return length(whole_lines(corpus.ids, parts.train, line_end))
 
 
-def _streams(spec: RunSpec) -> Streams:
+def _streams(spec: RunSpec, world: World) -> Streams:
     config = spec.training
     return Streams(
         spec.corpus.ids,
@@ -197,6 +257,8 @@ def _streams(spec: RunSpec) -> Streams:
         seed=config.seed,
         shuffle_offset=config.shuffle_offset,
         line_end=_line_end(spec.corpus, config.lines),
+        rank=world.rank,
+        world=world.size,
     )
 
 
@@ -226,41 +288,4 @@ def _plan(trainer: Trainer, adopted: str) -> Plan:
         hardware=trainer.stepper.hardware.describe(),
         resumed_at=trainer.progress.step,
         origin=adopted,
-    )
-
-
-def _shape_of(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
-    """``settings`` with the shape of the checkpoint to start from.
-
-    Raises:
-        ConfigError: another shape was asked for.
-
-    """
-    shape = {k: v for k, v in origin.config.to_dict().items() if k != "vocab_size"}
-    other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
-    if other:
-        raise ConfigError("keeps the checkpoint's shape", omit(other), setting="start_from")
-    return settings | shape
-
-
-@torch.no_grad()
-def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
-    """Take over ``origin``'s weights; rows of characters go by character, not by number.
-
-    Characters that only the new corpus has keep their fresh rows. Says what was done.
-    """
-    rows = origin.vocab.lookup(np.array(corpus.vocab.codes))
-    new = torch.from_numpy(np.flatnonzero(rows >= 0))
-    old = torch.from_numpy(rows[rows >= 0].astype(np.int64))
-    for name, parameter in network.named_parameters():
-        weight = torch.from_numpy(origin.weights[name].copy())
-        if name.startswith(("embedding", "head")):
-            parameter[new] = weight[old]
-        else:
-            parameter.copy_(weight)
-    fresh = len(corpus.vocab) - len(new)
-    return (
-        f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
-        f"{counted(len(new), 'character')} known, "
-        f"{fresh} new, {len(origin.vocab) - len(new)} left behind"
     )

@@ -232,10 +232,8 @@ def test_each_rate_drops_its_own() -> None:
     x = torch.ones(8, 3, 50)
     weights = first_layer(CharNetwork(ModelConfig(11, embedding=E, hidden=64)))
     for own in ("units", "inputs", "recurrent"):
-        rates = {"rate": own == "units", "input_rate": own == "inputs"}
-        rates["weight_rate"] = own == "recurrent"
-        halves = {name: 0.5 * on for name, on in rates.items()}
-        dropout = Dropout(**halves, generator=torch.Generator().manual_seed(1))
+        units, inputs, recurrent = (0.5 * (own == n) for n in ("units", "inputs", "recurrent"))
+        dropout = Dropout(units, inputs, recurrent, torch.Generator().manual_seed(1))
         assert (dropout.units(x) == 0).any() == (own == "units")
         assert (dropout.inputs(x) == 0).any() == (own == "inputs")
         after = dropout.recurrent("lstm", weights)

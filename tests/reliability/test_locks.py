@@ -15,6 +15,7 @@ import pytest
 import charrnn
 from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
+from charrnn.training.distributed import World
 from charrnn.training.events import Silence
 from charrnn.training.loop import trainer as loop
 from charrnn.training.rundir import directory as folder
@@ -109,12 +110,12 @@ def test_a_run_that_was_made_meanwhile_is_not_overwritten(
     corpus_in(tmp_path)
     before = {}
 
-    def late(path: Path, listener: Silence) -> object:
+    def late(path: Path, listener: Silence, world: World, *, or_beside: bool) -> object:
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
         charrnn.train("novel.txt", out=path, **SETTINGS)
         before.update({file: file.read_bytes() for file in path.iterdir()})
-        return occupied(path, listener)
+        return occupied(path, listener, world, or_beside=or_beside)
 
     monkeypatch.setattr(folder, "occupied", late)
     with pytest.raises(ConfigError, match="holds a run"):

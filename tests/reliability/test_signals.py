@@ -57,7 +57,7 @@ DURING: dict[str, list[object]] = {
     "first last": ["hold_halfway", 2],
     "a best": ["hold_halfway", 7],
     "a last": ["hold_halfway", 8],
-    "rotation": ["hold", "charrnn.training.rundir.directory.RunFolder._keep_previous", 3],
+    "rotation": ["hold", "charrnn.training.rundir.rotation._keep_previous", 3],
     "preview": ["hold", "charrnn.training.loop.trainer.preview", 4],
     "last save": ["hold", "charrnn.training.loop.trainer.Trainer._save_last", 12],
     "last validation": ["hold", "charrnn.training.loop.trainer.evaluate", 12],
@@ -74,7 +74,7 @@ SECOND: dict[str, list[object]] = {
     "validation": ["stay", "charrnn.training.loop.trainer.evaluate", 3],
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],
-    "rotation": ["stay", "charrnn.training.rundir.directory.os.link", 2],
+    "rotation": ["stay", "charrnn.training.rundir.rotation.os.link", 2],
     "test": ["stay", "charrnn.training.loop.finalize.evaluate"],
 }
 

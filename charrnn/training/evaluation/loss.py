@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charrnn import interrupts
 from charrnn.generation.scoring import Score
 from charrnn.model.network import State
 from charrnn.text import lanes as lane_layout
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
+from charrnn.training.distributed import ALONE, World
 
 WINDOW = 128
 LANES = 64
@@ -49,31 +49,38 @@ def evaluate(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
     lanes: int = LANES,
+    world: World = ALONE,
 ) -> Score:
     """Score ``ranges`` of ``ids`` with a state of its own, carried through each range.
 
     Long ranges are cut into warmed-up lanes (``charrnn.text.lanes``); the log-softmax is float32,
     the sum float64. Nothing of a training run is touched: no gradients, no generator.
+    Each process of ``world`` scores some of the lanes.
 
     Raises:
         ValueError: there is nothing to count.
 
     """
-    nats, chars = torch.zeros((), dtype=torch.float64), 0
+    nats, chars = torch.zeros(1, dtype=torch.float64), 0
     for logits, targets in predictions(
-        predictor, ids, ranges, device=device, dtype=dtype, lanes=lanes
+        predictor, ids, ranges, device=device, dtype=dtype, lanes=lanes, world=world
     ):
         losses = F.cross_entropy(logits, targets, reduction="none")
         nats += losses.cpu().sum(dtype=torch.float64)
         chars += len(targets)
-    check_count(chars, ranges)
+    nats, chars = summed(nats, chars, ranges, world)
     return Score(float(nats), chars)
 
 
-def check_count(chars: int, ranges: tuple[Range, ...]) -> None:
-    """Every character of ``ranges`` counts once; before a text's first one nothing was read."""
+def summed(nats: Tensor, chars: int, ranges: tuple[Range, ...], world: World) -> tuple[Tensor, int]:
+    """``nats`` and ``chars`` summed over all processes: every character of ``ranges`` counts once.
+
+    The first character of a text does not, as nothing was read before it.
+    """
+    chars = int(world.all_reduce(torch.tensor(chars)))
     expected = sum(stop - max(start, 1) for start, stop in ranges)
     assert chars == expected, f"counted {chars} of {expected} characters"
+    return world.all_reduce(nats), chars
 
 
 @torch.no_grad()
@@ -85,21 +92,28 @@ def predictions(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
     lanes: int = LANES,
+    world: World = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Block by block the logits ``(n, V)`` float32 and the characters ``(n,)`` that came.
 
+    Those of this process: of the lanes, longest first, every ``world.size``-th one is its own.
+
     Raises:
+        Interrupted: a signal came.
         ValueError: there is nothing to predict.
 
     """
     layout = lane_layout.lay(ranges, lanes)
     if not layout:
         raise ValueError("nothing to evaluate: the ranges are empty")
-    state = predictor.zero_state(len(layout))
+    mine = slice(world.rank, None, world.size)
+    state = predictor.zero_state(len(layout[mine]))
     window = max(1, min(WINDOW, LOGITS // (len(layout) * predictor.vocab_size)))
     for block in lane_layout.blocks(ids, layout, window):
-        interrupts.check()
-        x, y = (torch.from_numpy(a).to(device) for a in (block.x, block.y))
+        world.check_signals()
+        if not layout[mine]:
+            continue
+        x, y = (torch.from_numpy(a[mine]).to(device) for a in (block.x, block.y))
         logits, state = predictor(x, state, dtype=dtype)
-        kept = torch.from_numpy(np.flatnonzero(block.mask)).to(device)
+        kept = torch.from_numpy(np.flatnonzero(block.mask[mine])).to(device)
         yield logits.float().flatten(0, 1)[kept], y.flatten()[kept]

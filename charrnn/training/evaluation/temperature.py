@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from charrnn.checkpoint.file import Tensors
 from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
-from charrnn.training.evaluation.loss import Predictor, check_count, predictions
+from charrnn.training.distributed import ALONE, World
+from charrnn.training.evaluation.loss import Predictor, predictions, summed
 
 # characters that are enough to fit one number on
 FITTING = 100_000
@@ -34,6 +35,7 @@ def fit_temperature(
     *,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
+    world: World = ALONE,
 ) -> float:
     """The temperature with the least nats a character over the beginnings of ``ranges`` of ``ids``.
 
@@ -42,14 +44,16 @@ def fit_temperature(
 
     """
     ranges = _beginnings(ranges)
-    nats, chars = np.zeros(len(EXPONENTS)), 0
-    for logits, targets in predictions(predictor, ids, ranges, device=device, dtype=dtype):
-        for place, exponent in enumerate(EXPONENTS):
+    nats, chars = torch.zeros(len(EXPONENTS), dtype=torch.float64), 0
+    for logits, targets in predictions(
+        predictor, ids, ranges, device=device, dtype=dtype, world=world
+    ):
+        for index, exponent in enumerate(EXPONENTS):
             losses = F.cross_entropy(logits * 2.0**-exponent, targets, reduction="none")
-            nats[place] += float(losses.cpu().sum(dtype=torch.float64))
+            nats[index] += losses.cpu().sum(dtype=torch.float64)
         chars += len(targets)
-    check_count(chars, ranges)
-    return float(2.0 ** _lowest(EXPONENTS, nats / chars))
+    nats, chars = summed(nats, chars, ranges, world)
+    return float(2.0 ** _lowest(EXPONENTS, nats.numpy() / chars))
 
 
 def _beginnings(ranges: tuple[Range, ...]) -> tuple[Range, ...]:

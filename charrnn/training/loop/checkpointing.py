@@ -54,7 +54,7 @@ def last_checkpoint(
     extra = {
         "optimizer.exp_avg": stepper.exp_avg,
         "optimizer.exp_avg_sq": stepper.exp_avg_sq,
-        **_stacked(spec.model, state),
+        **_stacked(spec.model, state, stepper),
     }
     if spec.training.ema:
         extra["averaged"] = stepper.averaged
@@ -96,24 +96,36 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[TrainingState, St
     return progress, state
 
 
-def _stacked(model: ModelConfig, state: State) -> dict[str, torch.Tensor]:
+def _stacked(model: ModelConfig, state: State, stepper: Stepper) -> dict[str, torch.Tensor]:
     """Each part of the recurrent state with all layers in one tensor: ``state.PART (L, B, width)``.
 
     A checkpoint has room for few tensors.
     """
     parts = zip(model.state_widths, zip(*state, strict=True), strict=True)
-    return {f"state.{name}": torch.stack(layers) for name, layers in parts}
+    return {f"state.{name}": _gathered(torch.stack(layers), stepper) for name, layers in parts}
+
+
+def _gathered(part: torch.Tensor, stepper: Stepper) -> torch.Tensor:
+    """``part (L, B / ranks, width)`` of every process, as one ``(L, B, width)``."""
+    world, B = stepper.world, stepper.config.batch
+    if world.size == 1:
+        return part
+    whole = part.new_zeros(part.shape[0], B, part.shape[2])
+    whole[:, world.rows(B)] = part
+    return world.all_reduce(whole)
 
 
 def _unstacked(checkpoint: Checkpoint, stepper: Stepper) -> State:
-    """The recurrent state in ``checkpoint``, on the device of ``stepper``."""
+    """The recurrent state in ``checkpoint`` of this process's streams, on its device."""
     model, B = checkpoint.config, stepper.config.batch
     parts = [
         _tensor(checkpoint.extra, f"state.{name}", (model.layers, B, width))
         for name, width in model.state_widths.items()
     ]
-    device = stepper.hardware.device
-    return tuple(tuple(part[layer].to(device) for part in parts) for layer in range(model.layers))
+    rows, device = stepper.world.rows(B), stepper.hardware.device
+    return tuple(
+        tuple(part[layer, rows].to(device) for part in parts) for layer in range(model.layers)
+    )
 
 
 def _tensor(extra: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:

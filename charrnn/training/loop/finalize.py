@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from charrnn import interrupts
-from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import CorpusError, Interrupted, TrainingError
 from charrnn.paths import BEST
 from charrnn.text.splits import Range, length
@@ -34,7 +33,7 @@ def finish(trainer: Trainer, early: bool) -> Result:
         result = _result(trainer, early, temperature, val, _score_test(trainer))
         trainer.folder.check_saved()
         trainer.folder.append_metrics(result.to_dict())
-        interrupts.check()
+        trainer.world.check_signals()
     except Interrupted as stopped:
         reached, hint = _reached(trainer)
         message = f"stopped after {reached}"
@@ -60,14 +59,19 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     enough = length(spec.parts.val) >= LEAST_TO_FIT
     if not (spec.training.fit_temperature and enough and folder.has(BEST)):
         return None, best_val
-    best = load(folder.path / BEST)
+    best = folder.read_best()
     fitted, known = best.meta.get("temperature"), best.about("losses").get("val")
     if isinstance(fitted, float) and isinstance(known, float):  # and not bettered since
         return fitted, known
     hardware, network = trainer.stepper.hardware, trainer.stepper.network
     network.load_numpy(best.weights)
     temperature = fit_temperature(
-        network, spec.corpus.ids, spec.parts.val, device=hardware.device, dtype=hardware.dtype
+        network,
+        spec.corpus.ids,
+        spec.parts.val,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        world=trainer.world,
     )
     best = dataclasses.replace(best, weights=tempered(best.weights, temperature))
     val = _scored(trainer, best, spec.parts.val)
@@ -84,7 +88,7 @@ def _score_test(trainer: Trainer) -> float | None:
     spec, folder = trainer.spec, trainer.folder
     if not spec.parts.test or not folder.has(BEST):
         return None
-    best = load(folder.path / BEST)
+    best = folder.read_best()
     test = _scored(trainer, best, spec.parts.test)
     card = best.meta | {"losses": best.about("losses") | {"test": test}}
     folder.save(BEST, dataclasses.replace(best, meta=card))
@@ -93,12 +97,17 @@ def _score_test(trainer: Trainer) -> float | None:
 
 def _scored(trainer: Trainer, best: Checkpoint, ranges: tuple[Range, ...]) -> float:
     """Nats a character of ``best`` over ``ranges`` of the run's corpus."""
-    hardware, network = trainer.stepper.hardware, trainer.stepper.network
+    network, hardware = trainer.stepper.network, trainer.stepper.hardware
     network.load_numpy(best.weights)
-    ids = trainer.spec.corpus.ids
-    return evaluate(
-        network, ids, ranges, device=hardware.device, dtype=hardware.dtype
-    ).nats_per_char
+    score = evaluate(
+        network,
+        trainer.spec.corpus.ids,
+        ranges,
+        device=hardware.device,
+        dtype=hardware.dtype,
+        world=trainer.world,
+    )
+    return score.nats_per_char
 
 
 def _result(

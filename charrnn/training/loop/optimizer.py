@@ -15,6 +15,7 @@ from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.network import CharNetwork, Dropout, State, detached
 from charrnn.model.torch_private import fused_adamw
+from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
 
 # float16 loses gradients below 6e-8: they are carried this much larger, and a step whose gradients
@@ -37,14 +38,23 @@ class StepResult:
 class Stepper:
     """A network with its optimizer and its averaged weights; ``step`` advances all three.
 
+    Every process of ``world`` has the whole network and trains it on its own rows of the batch;
+    loss and gradient are those of the whole batch, so all of them take the same step.
+
     The average is ``average ← average + (1 − d)(weights − average)`` with the decay ``d`` of
     ``config.ema``, lower in the beginning so that the first weights do not linger; without
     averaging ``averaged`` is the weights themselves.
     """
 
-    def __init__(self, network: CharNetwork, config: TrainConfig, hardware: Hardware) -> None:
+    def __init__(
+        self,
+        network: CharNetwork,
+        config: TrainConfig,
+        hardware: Hardware,
+        world: World = ALONE,
+    ) -> None:
         self.network = network.to(hardware.device)
-        self.config, self.hardware = config, hardware
+        self.config, self.hardware, self.world = config, hardware, world
         if hardware.device.type == "cpu":
             keep_memory()
         self.flat = FlatParameters(self.network)
@@ -52,13 +62,16 @@ class Stepper:
         self.exp_avg = torch.zeros_like(self.flat.values)
         self.exp_avg_sq = torch.zeros_like(self.flat.values)
         rates = config.dropout, config.input_dropout, config.weight_dropout
-        self.dropout = Dropout(*rates, torch.Generator(hardware.device))
+        generator = torch.Generator(hardware.device)
+        self.dropout = Dropout(*rates, generator, world.rank, world.size)
         self._loss_scale = LOSS_SCALE if hardware.dtype == torch.float16 else 1.0
         self._skipped = torch.zeros((), device=hardware.device)
         self.done = 0
 
     def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
         """Train on ``x, y (B, T)`` from ``state``, which is detached: gradients stay in the window.
+
+        B are the rows of this process.
 
         The caller must check that ``loss`` is finite before it keeps anything; a step whose loss
         or gradient is not finite leaves weights and optimizer as they were, and counts as done.
@@ -69,13 +82,15 @@ class Stepper:
         loss, state = self.loss(x, y, state)
         self.flat.grads.zero_()
         torch.autograd.backward(loss * self._loss_scale)
+        self.world.all_reduce(self.flat.grads, "mean")
         if self._loss_scale != 1:
             self.flat.grads.div_(self._loss_scale)
         # vector_norm reads everything on one core: on some machines the others then wait to write
         norm = torch.dot(self.flat.grads, self.flat.grads).sqrt()
         self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
         self._update(lr, norm)
-        return StepResult(loss.detach(), norm, detached(state))
+        loss = self.world.all_reduce(loss.detach(), "mean")
+        return StepResult(loss, norm, detached(state))
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""

@@ -58,16 +58,19 @@ class Trainer:
     ) -> None:
         self.spec, self.stepper, self.streams = spec, stepper, streams
         self.windows = Windows(streams, stepper.hardware.device)
-        self.folder, self.listener = folder, listener
+        self.folder, self.listener, self.world = folder, listener, stepper.world
         self.progress = TrainingState()
         self.config = spec.training
         self.budget = Budget.of(self.config, streams.windows)
-        self.state = stepper.network.zero_state(self.config.batch)
+        self.state = self._zero_state()
         self._losses: list[Tensor] = []  # of steps not yet looked at
         self._norm: Tensor | None = None
         self._clock = Clock()
         self._reported = self.progress.at
         self.resumed = False
+
+    def _zero_state(self) -> State:
+        return self.stepper.network.zero_state(self.streams.rows)
 
     def continue_from(self, progress: TrainingState, state: State) -> None:
         """Go on from a restored checkpoint."""
@@ -103,7 +106,7 @@ class Trainer:
         """
         try:
             while not self.out_of_patience and not self._spent():
-                interrupts.check()
+                self.world.check_signals()
                 if self._due():
                     self._validate()
                 else:
@@ -156,8 +159,12 @@ class Trainer:
         """The values of the hint ``TO_GO_ON``."""
         return {"resume": True, "out": self.folder.path}
 
+    def _now(self) -> float:
+        """Seconds that the run has been training, by the clock of one process for all."""
+        return self.world.broadcast(self._clock.now())
+
     def _spent(self) -> bool:
-        self.progress.elapsed_s = self._clock.now()
+        self.progress.elapsed_s = self._now()
         # the last validation belongs to the time that was asked for
         return self.budget.spent(self.progress.step, self.progress.elapsed_s + self._validation_s)
 
@@ -173,7 +180,7 @@ class Trainer:
     def _step(self) -> None:
         progress = self.progress
         if progress.position.window == 0:
-            self.state = self.stepper.network.zero_state(self.config.batch)
+            self.state = self._zero_state()
         fraction = self.budget.fraction(progress.step, progress.elapsed_s, self._validation_s)
         progress.lr = learning_rate(self.config, progress.step, fraction)
         x, y = self.windows.at(progress.position)
@@ -184,11 +191,11 @@ class Trainer:
         if self.windows.device.type == "cpu" or len(self._losses) >= REPORT_EVERY:
             self._settle()
         self.state = result.state
-        progress.advance(self.streams.after(progress.position), x.numel())
+        progress.advance(self.streams.after(progress.position), self.streams.chars)
         self.listener.on_step(fraction, progress.chars, progress.mean_loss)
         # a validation reports too, and with the same losses
         if progress.step % REPORT_EVERY == 0 and not self._due() and not self._spent():
-            self.listener.on_report(self._report(None))
+            self._tell(self._report(None))
 
     def _settle(self) -> None:
         """Read the losses that are still on the device.
@@ -226,7 +233,7 @@ class Trainer:
                 ),
             )
         progress = self.progress
-        progress.elapsed_s = self._clock.now()
+        progress.elapsed_s = self._now()
         chars = progress.chars - self._reported[0]
         seconds = (progress.elapsed_s if until is None else until) - self._reported[1]
         self._reported = progress.at
@@ -245,6 +252,10 @@ class Trainer:
         progress.loss_sum, progress.loss_steps = 0.0, 0
         self.folder.append_metrics(report.to_dict())
         return report
+
+    def _tell(self, report: Report) -> None:
+        # a reader that went away ends the run, in every process
+        self.world.decide(lambda: self.listener.on_report(report))
 
     def _grad_norm(self) -> float | None:
         """The last step's, read from the device; None where it is not finite (JSON has no inf)."""
@@ -265,12 +276,12 @@ class Trainer:
         if not self.progress.validation_s and cost < seconds:
             cost = 0.0  # the first look comes early
         pause = max(seconds / VALIDATIONS, cost)
-        return self._clock.now() - self.progress.validated_s >= pause
+        return self._now() - self.progress.validated_s >= pause
 
     def _validate(self) -> None:
         """Evaluate, keep the best, save, show a sample."""
         self._settle()
-        progress, began = self.progress, self._clock.now()
+        progress, began = self.progress, self._now()
         evaluation = self._evaluate()
         if evaluation is not None and not math.isfinite(evaluation.nats):
             raise self._not_finite(f"the validation loss is not finite at step {progress.step}")
@@ -279,13 +290,14 @@ class Trainer:
         told = evaluation is not None or progress.loss_steps > 0
         report = self._report(val_nats, began) if told else None
         self._judge(val_nats)
-        progress.validated_s = self._clock.now()
+        progress.validated_s = self._now()
         progress.validation_s = progress.validated_s - began
         self._save_last()
         if report is not None:
-            self.listener.on_report(report)
-        self.listener.on_sample(preview(self.spec, self.stepper))
-        progress.elapsed_s = self._clock.now()
+            self._tell(report)
+        if self.world.is_main:
+            self.listener.on_sample(preview(self.spec, self.stepper))
+        progress.elapsed_s = self._now()
         progress.validation_s = progress.elapsed_s - began  # with saving and sample
         self._reported = progress.at
 
@@ -321,10 +333,11 @@ class Trainer:
                 self.spec.parts.val,
                 device=hardware.device,
                 dtype=hardware.dtype,
+                world=self.world,
             )
 
     def _save_last(self) -> bool:
-        self.progress.elapsed_s = self._clock.now()
+        self.progress.elapsed_s = self._now()
         self._grad_norm()
         saved = last_checkpoint(self.spec, self.stepper, self.progress, self.state)
         return self.folder.save(LAST, saved)

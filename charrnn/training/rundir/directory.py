@@ -6,20 +6,22 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import filterfalse, islice
 from pathlib import Path
 from typing import Any
 
-from charrnn.atomic_io import sweep_temporaries, sync_folder, temporary_beside
+from charrnn.atomic_io import sweep_temporaries
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.errors import CheckpointError, FolderBusyError, SaveError
 from charrnn.paths import BEST, CHECKPOINTS, LAST
+from charrnn.training.distributed import ALONE, World, on_main
 from charrnn.training.events import Listener
 from charrnn.training.rundir import metrics
 from charrnn.training.rundir.discovery import PREVIOUS, check_free, holds_run, numbered
 from charrnn.training.rundir.lock import Lock
 from charrnn.training.rundir.metrics import METRICS
+from charrnn.training.rundir.rotation import Identity, identity, replace
 
 DAMAGED = "best.damaged"
 UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit
@@ -31,23 +33,61 @@ class RunFolder:
 
     If the folder is taken away in the middle of a run it is made again; if somebody else has put
     a run there meanwhile, ``path`` becomes a free one beside it.
+
+    In a world of several processes the main one alone touches the disk: every rank calls the same
+    methods, and all of them return or raise what the main process's call did.
     """
 
-    def __init__(self, path: Path, listener: Listener, lock: Lock) -> None:
-        self.path = path
-        self._listener, self._lock = listener, lock
+    def __init__(self, path: Path, listener: Listener, world: World = ALONE) -> None:
+        self.path, self.world = path, world
+        self._listener = listener
+        self._lock: Lock | None = None  # the main process's
         self._failed: Counter[str] = Counter()
-        self._known = {file: _identity(path / file) for file in (BEST, LAST)}
-        self._distrusted: tuple[int, int, int] | None = None
+        self._known: dict[str, Identity | None] = {}
+        self._distrusted: Identity | None = None
+
+    def hold(self, or_beside: bool = False) -> None:
+        """Make the folder if need be, and keep other trainers out until ``release``.
+
+        ``or_beside``: rather than be refused, take the first free folder beside it.
+
+        Raises:
+            FolderBusyError: another trainer holds it; names its host and process.
+            SaveError: it cannot be made or written.
+
+        """
+        self.path = self._hold(or_beside)
+
+    @on_main
+    def _hold(self, or_beside: bool) -> Path:
+        try:
+            if or_beside:
+                self._take_first_free(numbered(self.path))
+            else:
+                self._take(self.path)
+        except OSError as error:
+            message = f"cannot write to {self.path}: {error.strerror}"
+            raise SaveError(message, "choose another {out}") from None
+        self._known = {file: identity(self.path / file) for file in (BEST, LAST)}
+        sweep_temporaries(self.path)
+        return self.path
 
     def release(self) -> None:
         """Let other trainers in."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
+    @on_main
+    def check_free(self) -> None:
+        """``discovery.check_free`` of this folder."""
+        check_free(self.path)
+
+    @on_main
     def has(self, file: str) -> bool:
         """Whether ``best`` or ``last`` is there."""
         return (self.path / file).exists()
 
+    @on_main
     def best_val(self) -> float | None:
         """Nats a character on the validation part of the best network there; None if unknown.
 
@@ -60,6 +100,17 @@ class RunFolder:
         value = losses.get(UNFITTED, losses.get("val"))
         return value if isinstance(value, float) else None
 
+    @on_main
+    def read_best(self) -> Checkpoint:
+        """The best network there.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged.
+
+        """
+        return load(self.path / BEST)
+
+    @on_main
     def check_best(self) -> None:
         """Move a best network that cannot be read aside: it would stand in a better one's way."""
         best = self.path / BEST
@@ -71,6 +122,7 @@ class RunFolder:
             with suppress(OSError):
                 os.replace(best, self.path / DAMAGED)
 
+    @on_main
     def read_last(self) -> Checkpoint:
         """What resuming starts from: the last checkpoint, or the one before if it is damaged.
 
@@ -85,9 +137,10 @@ class RunFolder:
                 raise
             self._listener.on_note(f"{error.message}; going back to {PREVIOUS}")
             good = load(self.path / PREVIOUS, extra=True)
-            self._distrusted = _identity(self.path / LAST)
+            self._distrusted = identity(self.path / LAST)
             return good
 
+    @on_main
     def check_room(self, parameters: int) -> None:
         """See to it that the disk holds what a run of so many weights keeps and rewrites.
 
@@ -114,6 +167,7 @@ class RunFolder:
                 sizes[found.st_ino] = found.st_size
         return sum(sizes.values())
 
+    @on_main
     def save(self, file: str, checkpoint: Checkpoint) -> bool:
         """Write ``best`` or ``last``; a failure is said aloud and survived twice in a row.
 
@@ -123,7 +177,7 @@ class RunFolder:
         """
         try:
             self._come_back()
-            self._replace(self.path / file, checkpoint)
+            replace(self.path / file, checkpoint, self._distrusted)
         except (OSError, CheckpointError) as error:
             self._failed[file] += 1
             reason = f"could not save {self.path / file}: {_why(error)}"
@@ -132,13 +186,15 @@ class RunFolder:
             self._listener.on_note(f"{reason}; training goes on, free some room")
             return False
         self._failed[file] = 0
-        self._known[file] = _identity(self.path / file)
+        self._known[file] = identity(self.path / file)
         return True
 
+    @on_main
     def owes(self, file: str) -> bool:
         """Whether the newest ``best`` or ``last`` could not be saved."""
         return self._failed[file] > 0
 
+    @on_main
     def check_saved(self) -> None:
         """At the end of a run: see to it that no save stands out.
 
@@ -153,30 +209,6 @@ class RunFolder:
                     "older"
                 )
 
-    def _replace(self, path: Path, checkpoint: Checkpoint) -> None:
-        """Write beside ``path``, sync, read back; only then does any old file lose its name."""
-        with temporary_beside(path) as staged:
-            checkpoint.save(staged)
-            load(staged)
-            if path.name == LAST:
-                self._keep_previous()
-            os.replace(staged, path)
-            sync_folder(self.path)
-
-    def _keep_previous(self) -> None:
-        """A second name for the last checkpoint, so that one damaged file is never the only one."""
-        last, previous = self.path / LAST, self.path / PREVIOUS
-        # one that could not be read must not take the place of the one that could
-        if _identity(last) in (None, self._distrusted):
-            return
-        with temporary_beside(previous) as link:
-            try:
-                os.link(last, link)
-            except OSError:  # a file system without such names
-                os.replace(last, previous)
-                return
-            os.replace(link, previous)
-
     def _come_back(self) -> None:
         """See to it that the folder is there and ours: people remove folders, and move them.
 
@@ -184,7 +216,7 @@ class RunFolder:
             OSError: it cannot be made again.
 
         """
-        if self._lock.held():
+        if self._lock is not None and self._lock.held():
             return
         there = self.path.exists()
         try:
@@ -192,9 +224,7 @@ class RunFolder:
         except FolderBusyError as error:
             self._move(str(error))
             return
-        if any(
-            _identity(self.path / file) not in (None, self._known[file]) for file in self._known
-        ):
+        if any(identity(self.path / file) not in (None, self._known[file]) for file in self._known):
             self._move(f"{self.path} holds another run now")
         elif there:
             self._listener.on_note(f"the lock in {self.path} was removed: taken again")
@@ -204,20 +234,24 @@ class RunFolder:
     def _take(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         lock = Lock(path)
-        self._lock.release()
+        self.release()
         self._lock = lock
+
+    def _take_first_free(self, paths: Iterator[Path]) -> None:
+        for path in filterfalse(holds_run, paths):
+            with suppress(FolderBusyError):  # another trainer, which has saved nothing yet
+                self._take(path)
+                self.path = path
+                return
 
     def _move(self, why: str) -> None:
         """Go on in the first free folder beside the one that is lost."""
         lost = self.path.absolute() if self.path.name in ("", "..") else self.path
-        for path in filterfalse(holds_run, islice(numbered(lost), 1, None)):
-            with suppress(FolderBusyError):
-                self._take(path)
-                break
-        self.path = path
+        self._take_first_free(islice(numbered(lost), 1, None))
         self._known = dict.fromkeys(self._known)
-        self._listener.on_note(f"{why}; this run goes on in {path}")
+        self._listener.on_note(f"{why}; this run goes on in {self.path}")
 
+    @on_main
     def append_metrics(self, values: dict[str, Any]) -> None:
         """A line more in ``metrics.jsonl``; a full disk costs the line, not the run."""
         try:
@@ -230,6 +264,7 @@ class RunFolder:
             return
         self._failed[METRICS] = 0
 
+    @on_main
     def cut_metrics(self, step: int) -> None:
         """Drop what was logged after ``step``: a resumed run logs it again.
 
@@ -242,6 +277,7 @@ class RunFolder:
         except OSError as error:
             raise SaveError(f"cannot write {self.path / METRICS}: {_why(error)}") from None
 
+    @on_main
     def has_result(self, step: int) -> bool:
         """Whether a run that ended after ``step`` is finished in every respect."""
         return metrics.has_result(self.path / METRICS, step)
@@ -251,58 +287,36 @@ def _why(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Which file lies at ``path``; None for none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
-
-
 @contextmanager
-def occupied(path: Path, listener: Listener) -> Iterator[RunFolder]:
+def occupied(
+    path: Path, listener: Listener, world: World = ALONE, *, or_beside: bool = False
+) -> Iterator[RunFolder]:
     """The run folder at ``path``, made if need be, held against other trainers within the block.
 
     Raises:
-        FolderBusyError: another trainer holds it; names its host and process.
-        SaveError: the folder cannot be made or written.
+        FolderBusyError, SaveError: as ``RunFolder.hold``.
 
     """
+    folder = RunFolder(path, listener, world)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = Lock(path)
-    except OSError as error:
-        message = f"cannot write to {path}: {error.strerror}"
-        raise SaveError(message, "choose another {out}") from None
-    folder = RunFolder(path, listener, lock)
-    try:
-        sweep_temporaries(path)
+        folder.hold(or_beside)
         yield folder
     finally:
         folder.release()
 
 
 @contextmanager
-def new_folder(name: str, out: Path | None, listener: Listener) -> Iterator[RunFolder]:
+def new_folder(
+    name: str, out: Path | None, listener: Listener, world: World = ALONE
+) -> Iterator[RunFolder]:
     """Where a new run goes: ``out``, else a name under ``./checkpoints`` that nobody uses yet.
 
     Raises:
         ConfigError: ``out`` holds a run already.
-        FolderBusyError, SaveError: as ``occupied``, of ``out``.
+        FolderBusyError, SaveError: as ``RunFolder.hold``, of ``out``.
 
     """
-    with ExitStack() as stack:
-        if out is not None:
-            folder = stack.enter_context(occupied(out, listener))
-        else:
-            folder = _first_free(CHECKPOINTS / name, listener, stack)
-        check_free(folder.path)  # another trainer may have come and gone meanwhile
+    path = CHECKPOINTS / name if out is None else out
+    with occupied(path, listener, world, or_beside=out is None) as folder:
+        folder.check_free()  # another trainer may have come and gone meanwhile
         yield folder
-
-
-def _first_free(path: Path, listener: Listener, stack: ExitStack) -> RunFolder:
-    for free in filterfalse(holds_run, numbered(path)):
-        with suppress(FolderBusyError):  # another trainer, which has saved nothing yet
-            return stack.enter_context(occupied(free, listener))
-    raise AssertionError("there is always another number")

@@ -1,0 +1,51 @@
+"""Starting from a checkpoint: its shape is kept, and its weights are taken over by character."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from charrnn.checkpoint.file import Checkpoint
+from charrnn.errors import ConfigError, counted
+from charrnn.hints import omit
+from charrnn.model.network import CharNetwork
+from charrnn.text.corpus import Corpus
+
+
+def keep_shape(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` with the shape of the network in ``origin``.
+
+    Raises:
+        ConfigError: they ask for another shape.
+
+    """
+    shape = {k: v for k, v in origin.config.to_dict().items() if k != "vocab_size"}
+    other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
+    if other:
+        raise ConfigError("keeps the checkpoint's shape", omit(other), setting="start_from")
+    return settings | shape
+
+
+@torch.no_grad()
+def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
+    """Copy the weights in ``origin`` into ``network``; a character keeps its rows, not its number.
+
+    Characters that only ``corpus`` has keep their fresh rows. Returns a line about both kinds.
+    """
+    rows = origin.vocab.lookup(np.array(corpus.vocab.codes))
+    new = torch.from_numpy(np.flatnonzero(rows >= 0))
+    old = torch.from_numpy(rows[rows >= 0].astype(np.int64))
+    for name, parameter in network.named_parameters():
+        weight = torch.from_numpy(origin.weights[name].copy())
+        if name.startswith(("embedding", "head")):
+            parameter[new] = weight[old]
+        else:
+            parameter.copy_(weight)
+    fresh = len(corpus.vocab) - len(new)
+    return (
+        f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
+        f"{counted(len(new), 'character')} known, "
+        f"{fresh} new, {len(origin.vocab) - len(new)} left behind"
+    )

@@ -1,0 +1,263 @@
+"""Several processes train as one: what they share, and what the main one does alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn import interrupts
+from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.errors import ConfigError, FolderBusyError, Interrupted
+from charrnn.training import api
+from charrnn.training.distributed import ALONE, World
+from charrnn.training.events import Plan, Report, Result, Silence
+from charrnn.training.loop import trainer as loop
+from charrnn.training.rundir import directory
+from charrnn.training.rundir import metrics as log
+from charrnn.training.rundir.directory import occupied
+from tests.support.runs import metrics, run, tensors
+from tests.support.worlds import together
+
+HERE = threading.local()  # .world: that of the calling thread
+Train = Callable[..., list[Result | Exception]]
+
+
+@pytest.fixture
+def train(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """``run`` by several ranks; ``listeners`` has one for each of them."""
+    monkeypatch.setattr(api, "join_world", lambda: HERE.world)
+
+    def trained(
+        out: Path | None, size: int = 2, listeners: list[Any] | None = None, **settings: Any
+    ) -> list[Result | Exception]:
+        def one(world: World) -> Result:
+            HERE.world = world
+            listener = listeners[world.rank] if listeners else None
+            settings_here = {"precision": "float32"} | settings
+            result: Result = run(corpus, out, listener=listener, **settings_here)
+            return result
+
+        return together(size, one)
+
+    return trained
+
+
+def rank() -> int:
+    """Which rank the calling thread plays."""
+    world: World = HERE.world
+    return world.rank
+
+
+class Told(Silence):
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.plans, self.reports, self.steps, self.samples = 0, 0, 0, 0
+
+    def on_plan(self, plan: Plan) -> None:
+        self.plans += 1
+
+    def on_report(self, report: Report) -> None:
+        self.reports += 1
+
+    def on_step(self, progress: float, chars: int, loss: float | None) -> None:
+        self.steps += 1
+
+    def on_sample(self, text: str) -> None:
+        self.samples += 1
+
+
+# --- the world by itself
+
+
+def test_a_lone_process_has_everything_and_waits_for_nobody() -> None:
+    assert (ALONE.rank, ALONE.size, ALONE.is_main, ALONE.rows(5)) == (0, 1, True, slice(0, 5))
+    tensor = torch.arange(3.0)
+    assert ALONE.all_reduce(tensor, "mean") is tensor
+    assert ALONE.broadcast("seed") == "seed"
+    assert ALONE.decide(lambda: 7) == 7
+    with pytest.raises(ConfigError, match="no"):
+        ALONE.decide(raising(ConfigError("no")))
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+def test_rows_are_blocks_that_make_up_the_batch() -> None:
+    rows = together(3, lambda world: list(range(12))[world.rows(12)])
+    assert rows == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+
+
+def test_the_main_process_decides_for_all() -> None:
+    decisions = together(3, lambda world: world.decide(lambda: f"by {world.rank}"))
+    assert decisions == ["by 0"] * 3
+
+
+def test_what_fails_on_the_main_process_fails_on_all() -> None:
+    outcomes = together(2, lambda world: world.decide(raising(FolderBusyError("busy"))))
+    assert [type(outcome) for outcome in outcomes] == [FolderBusyError] * 2
+
+
+# --- training together
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_train_the_network_that_one_trains(
+    train: Train, corpus: Path, tmp_path: Path, size: int
+) -> None:
+    """Dropout and all: each rank has its own rows of the batch and of the masks."""
+    more = {"input_dropout": 0.2, "weight_dropout": 0.2, "test_frac": 0.1, "precision": "float32"}
+    [alone] = train(tmp_path / "alone", 1, **more)
+    results = train(tmp_path / "several", size, **more)
+    assert isinstance(alone, Result)
+    for result in results:
+        assert isinstance(result, Result)
+        assert (result.steps, result.chars, result.seed) == (alone.steps, alone.chars, alone.seed)
+        assert result.best_val == pytest.approx(alone.best_val, abs=1e-5)
+        assert result.test == pytest.approx(alone.test, abs=1e-5)
+        assert result.temperature == pytest.approx(alone.temperature, abs=1e-4)
+    one, other = (load(tmp_path / name / "best.safetensors") for name in ("alone", "several"))
+    for name, value in one.weights.items():
+        np.testing.assert_allclose(value, other.weights[name], atol=1e-4, err_msg=name)
+    lines = [metrics(tmp_path / name) for name in ("alone", "several")]
+    for before, after in zip(*lines, strict=True):
+        assert before == pytest.approx(after, abs=1e-4)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 4)])
+def test_a_checkpoint_of_any_number_of_processes_resumes_at_any_other(
+    train: Train, tmp_path: Path, before: int, after: int
+) -> None:
+    """Stopped in the middle of an epoch, so that every stream goes on from its own state."""
+    more = {"window": 5, "lr": 1e-3, "ema": 0.0, "fit_temperature": False}
+    for name, sizes in {"alone": (1, 1), "several": (before, after)}.items():
+        train(tmp_path / name, sizes[0], steps=20, **more)
+        train(tmp_path / name, sizes[1], steps=60, resume=True, **more)
+    one, other = (tensors(tmp_path / name) for name in ("alone", "several"))
+    assert one["state.h"].any()
+    for name, value in one.items():
+        np.testing.assert_allclose(
+            value.astype(float), other[name].astype(float), atol=1e-5, err_msg=name
+        )
+
+
+def test_only_the_main_process_writes_prints_and_locks(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[tuple[str, int]] = set()
+
+    def watched(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def watch(*args: Any, **more: Any) -> Any:
+            seen.add((name, rank()))
+            return real(*args, **more)
+
+        monkeypatch.setattr(owner, name, watch)
+
+    watched(directory, "Lock")
+    watched(Checkpoint, "save")
+    watched(log, "append")
+    watched(directory, "load")
+    listeners = [Told(), Told()]
+    train(tmp_path / "run", listeners=listeners)
+    assert seen == {("Lock", 0), ("save", 0), ("append", 0), ("load", 0)}
+    main, other = listeners
+    assert main.plans == 1
+    assert main.steps == 60
+    assert min(main.reports, main.samples) > 1
+    assert vars(other) == vars(Told())
+
+
+def test_all_processes_share_the_seed_that_one_draws(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = iter([5, 6])
+    monkeypatch.setattr(api, "draw_seed", lambda: next(drawn))
+    results = train(tmp_path / "run", seed=None, steps=3)
+    seeds = {result.seed for result in results if isinstance(result, Result)}
+    assert len(seeds) == 1
+    assert seeds < {5, 6}
+
+
+def test_a_run_without_a_folder_goes_into_one_for_all(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    results = [*train(None, steps=3), *train(None, steps=3)]
+    folders = [str(result.folder) for result in results if isinstance(result, Result)]
+    assert folders == ["checkpoints/novel"] * 2 + ["checkpoints/novel-2"] * 2
+
+
+def test_a_folder_that_is_taken_is_refused_everywhere(train: Train, tmp_path: Path) -> None:
+    with occupied(tmp_path / "run", Silence()):
+        outcomes = train(tmp_path / "run")
+    assert [type(outcome) for outcome in outcomes] == [FolderBusyError] * 2
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_any_process_stops_all_at_the_same_step(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: int
+) -> None:
+    asked = [0, 0]
+
+    def received() -> int:
+        asked[rank()] += 1
+        return 15 if rank() == told and asked[told] > 20 else 0
+
+    monkeypatch.setattr(interrupts, "received", received)
+    stopped = train(tmp_path / "run", eval_every=1000)
+    assert [type(outcome) for outcome in stopped] == [Interrupted] * 2
+    assert {outcome.signum for outcome in stopped if isinstance(outcome, Interrupted)} == {15}
+    assert len({str(outcome) for outcome in stopped}) == 1
+    assert load(tmp_path / "run/last.safetensors", extra=True).meta["progress"]["step"] == 20
+
+
+def test_a_budget_of_time_is_spent_by_the_main_process_s_clock(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock:
+        """The other process's stands at the end of the budget from the beginning."""
+
+        def __init__(self, seconds: float = 0.0) -> None:
+            self.seconds = seconds
+
+        def now(self) -> float:
+            self.seconds += 0.01 if rank() == 0 else 1e9
+            return self.seconds
+
+    monkeypatch.setattr(loop, "Clock", Clock)
+    results = train(tmp_path / "run", steps=None, seconds=1.0)
+    steps = {result.steps for result in results if isinstance(result, Result)}
+    assert len(steps) == 1
+    assert steps.pop() > 5
+
+
+def test_patience_ends_for_all_at_once(train: Train, tmp_path: Path) -> None:
+    results = train(tmp_path / "run", lr=1e-9, ema=0.0, eval_every=5, patience=2, steps=1000)
+    ends = {(r.steps, r.early) for r in results if isinstance(r, Result)}
+    assert len(ends) == 1
+    steps, early = ends.pop()
+    assert early
+    assert steps < 1000
+
+
+def test_a_reader_of_the_metrics_that_goes_away_ends_the_run_for_all(
+    train: Train, tmp_path: Path
+) -> None:
+    class Gone(Silence):
+        def on_report(self, report: Report) -> None:
+            raise BrokenPipeError
+
+    outcomes = train(tmp_path / "run", listeners=[Gone(), Silence()])
+    assert [type(outcome) for outcome in outcomes] == [BrokenPipeError] * 2
