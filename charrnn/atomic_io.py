@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from charrnn.paths import cache_folder
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that has no room
 ABANDONED_S = 3600.0  # nothing takes so long between two writes
 # name of the target, process, nanoseconds: unique, and recognised by the sweep
@@ -93,6 +95,20 @@ def is_trusted(folder: Path) -> bool:
         return True
     others = stat.S_IWGRP | stat.S_IWOTH
     return found.st_uid in (0, os.geteuid()) and not found.st_mode & others
+
+
+def code_cache(name: str) -> Path:
+    """The folder ``name`` of the cache, for machine code that will be run; made if need be.
+
+    Raises:
+        OSError: it cannot be made or written, or other users could have put something there.
+
+    """
+    folder = cache_folder() / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (os.access(folder, os.W_OK) and is_trusted(folder)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    return folder
 
 
 def process_lives(pid: int) -> bool:

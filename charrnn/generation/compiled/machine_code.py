@@ -19,7 +19,7 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from charrnn.atomic_io import ABANDONED_S, is_trusted, sweep_temporaries, write_atomic
+from charrnn.atomic_io import ABANDONED_S, code_cache, is_trusted, sweep_temporaries, write_atomic
 from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
@@ -73,8 +73,7 @@ def load(variant: Variant) -> Run:
 
         code = compile_module(str(kernels.build(variant)))
         with suppress(OSError):
-            folder = cache_folder() / "kernels"
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = code_cache("kernels")
             sweep_temporaries(folder, least_age_s=ABANDONED_S)
             write_atomic(folder / name, [hashlib.sha256(code).digest() + code])
     return link(code)

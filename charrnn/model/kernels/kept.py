@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import os
 import shutil
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 
-from charrnn.atomic_io import is_trusted
+from charrnn.atomic_io import code_cache, is_trusted
 from charrnn.paths import cache_folder
 
 COMPLETE = "complete"  # a file that says that nothing is missing
@@ -37,7 +36,7 @@ def kept_code(unit: str, *, alone: bool = False) -> Iterator[Path]:
         OSError: there is no room for it.
 
     """
-    folder = _own() if alone else _writable(_place(unit))
+    folder = _own() if alone else _writable(unit)
     config: Any = numba.config
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
@@ -51,13 +50,14 @@ def kept_code(unit: str, *, alone: bool = False) -> Iterator[Path]:
 def is_kept(unit: str) -> bool:
     """Whether all that ``kept_code`` keeps for ``unit`` is there."""
     try:
-        return is_trusted(_place(unit)) and (_place(unit) / COMPLETE).exists()
+        folder = cache_folder() / _name(unit)
+        return is_trusted(folder) and (folder / COMPLETE).exists()
     except OSError:
         return False
 
 
-def _place(unit: str) -> Path:
-    return cache_folder() / "training" / digest(Path(__file__).parent, unit)
+def _name(unit: str) -> str:
+    return f"training/{digest(Path(__file__).parent, unit)}"
 
 
 def digest(sources: Path, unit: str) -> str:
@@ -70,15 +70,12 @@ def digest(sources: Path, unit: str) -> str:
     return found.hexdigest()[:32]
 
 
-def _writable(folder: Path) -> Path:
-    """``folder``, made if need be, or one for this process alone where that cannot be."""
+def _writable(unit: str) -> Path:
+    """The folder in the cache, or one for this process alone if the cache cannot be used."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK) and is_trusted(folder):  # what lies there is run
-            return folder
+        return code_cache(_name(unit))
     except OSError:
-        pass
-    return _own()
+        return _own()
 
 
 def _own() -> Path:
