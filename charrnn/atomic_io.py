@@ -1,7 +1,7 @@
-"""How files that others read are written: atomically, or not at all.
+"""Atomic writing: a file appears whole or not at all.
 
-A file is written beside its place under a temporary name, synced, renamed over the old one, and
-its folder is synced. Whoever reads sees the old file or the new one, never a part of either.
+A file is written under a temporary name in its folder, synced and renamed over the old file; then
+the folder is synced. Readers see the old file or the new one, never a part of either.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import IO, Any
 
 from charrnn.paths import cache_folder
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that has no room
-ABANDONED_S = 3600.0  # nothing takes so long between two writes
-# name of the target, process, nanoseconds: unique, and recognised by the sweep
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk that is full
+ABANDONED_S = 3600.0  # no process pauses this long between two writes
+# target's name, process number, nanoseconds: unique, and recognized by the sweep
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
-_ours: set[str] = set()  # names that this process is using
+_ours: set[str] = set()  # names in use by this process
 
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A name for the file to be, in the same folder (a rename must not cross file systems).
+    """A temporary name in the folder of ``path`` (a rename cannot cross file systems).
 
-    What is still called so after the block is removed.
+    A file that still has this name after the block is removed.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
     _ours.add(temporary.name)
@@ -42,7 +42,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside ``folder`` durable, where the system can."""
+    """Make renames inside ``folder`` durable, if the system can."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -54,11 +54,11 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at ``path`` when the block ends well, and not at all otherwise.
+    """A binary file that appears at ``path`` if the block succeeds, and not at all otherwise.
 
     Raises:
-        OSError: a write, sync or rename failed; ``path`` is then the old file or, where only the
-            folder could not be synced, the new one, and whole.
+        OSError: a write, sync or rename failed; ``path`` is then the old file or, if only the
+            folder could not be synced, the complete new one.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:
-    """Write ``chunks`` one after the other to ``path``, atomically.
+    """Write ``chunks`` to ``path``, atomically.
 
     Raises:
-        OSError: as ``atomic_file``.
+        OSError: as for ``atomic_file``.
 
     """
     with atomic_file(path) as file:
@@ -84,7 +84,7 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:
 
 
 def is_trusted(folder: Path) -> bool:
-    """Whether only we, or the machine's administrator, can have put what lies in ``folder`` there.
+    """Whether nobody but this user and the administrator can have written into ``folder``.
 
     Raises:
         OSError: there is no such folder.
@@ -98,10 +98,10 @@ def is_trusted(folder: Path) -> bool:
 
 
 def code_cache(name: str) -> Path:
-    """The folder ``name`` of the cache, for machine code that will be run; made if need be.
+    """The subfolder ``name`` of the cache for machine code that will be run; created if missing.
 
     Raises:
-        OSError: it cannot be made or written, or other users could have put something there.
+        OSError: it cannot be created or written, or other users could have written into it.
 
     """
     folder = cache_folder() / name
@@ -112,28 +112,35 @@ def code_cache(name: str) -> Path:
 
 
 def process_lives(pid: int) -> bool:
-    """Whether a process of this number runs on this machine."""
+    """Whether a process with this number is running on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OverflowError:  # no system has such numbers
+    except OverflowError:  # no system has such a number
         return False
-    except OSError:  # it lives, and is somebody else's
+    except OSError:  # it is running, as another user
         return True
     return True
 
 
 def _in_use(name: str, pid: int) -> bool:
-    """A process with our own number that died is common in containers: every one begins at 1."""
+    """Whether the process ``pid`` still uses the temporary ``name``."""
+    # in containers numbers start from 1 every time, so a dead process often had our own number
     return name in _ours if pid == os.getpid() else process_lives(pid)
 
 
 def sweep_temporaries(folder: Path, least_age_s: float = 0.0) -> list[Path]:
-    """Remove what killed processes left half written in ``folder``; say what that was.
+    """Remove half-written files that killed processes left in ``folder``.
 
-    In a folder that nobody else can be writing into age does not matter; elsewhere a process of
-    another machine may own what looks abandoned here, so that only old files go.
+    Args:
+        folder: the folder.
+        least_age_s: the age from which files are removed. If other machines may be writing into
+            the folder, their files look abandoned here, so choose ``ABANDONED_S``.
+
+    Returns:
+        The paths of the files removed.
+
     """
     if not folder.is_dir():
         return []

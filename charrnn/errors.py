@@ -158,8 +158,8 @@ def titled(name: str, message: str) -> str:
     return f"{name}: {message}" if name else message
 
 
-def said_by(error: OSError, place: str | Path = "") -> str:
-    """The system's own words for ``error`` and the file concerned (else ``place``)."""
-    named = error.filename or place
+def os_message(error: OSError, path: str | Path = "") -> str:
+    """The system's own message for ``error`` after the file concerned, or else ``path``."""
+    named = error.filename or path
     reason = error.strerror or str(error)
     return f"{named}: {reason}" if str(named) else reason

@@ -1,8 +1,8 @@
-"""Signals set a flag; the program asks for it where it can leave without losing anything.
+"""Signals set a flag, and the program checks it where it can stop without losing anything.
 
-The second signal does not wait: it ends the process at once. Whatever was being written then is a
-temporary file, and the file that it was to replace is whole. A signal that was ignored when the
-program began (``nohup``) stays ignored.
+A second signal ends the process at once. Whatever was being written then is a temporary file, and
+the file that it was to replace is still whole. A signal that was ignored when the program started
+(``nohup``) stays ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _numbers(*names: str) -> tuple[int, ...]:
 
 SIGNALS = _numbers("SIGINT", "SIGTERM", "SIGHUP")
 CONTINUE = _numbers("SIGCONT")
-# timeout(1), a terminal that closes and many wrappers deliver one request twice in a row
+# timeout(1), closing terminals and many wrappers send the same signal twice in a row
 SAME_REQUEST_S = 0.2
 
 _received: int = 0
@@ -54,18 +54,18 @@ def _quit(signum: int, _frame: FrameType | None) -> None:
 
 
 def received() -> int:
-    """The signal that has come since ``graceful`` was entered; 0 for none."""
+    """The signal received since ``graceful`` was entered; 0 if there was none."""
     return _received
 
 
 def check() -> None:
-    """Raise ``Interrupted`` if a signal has come since ``graceful`` was entered."""
+    """Raise ``Interrupted`` if a signal was received since ``graceful`` was entered."""
     if _received:
         raise Interrupted(_received)
 
 
 def was_stopped() -> bool:
-    """Whether the process was continued (SIGCONT), so stopped before, since this was last asked."""
+    """Whether the process was stopped and continued (SIGCONT) since the last call."""
     global _continued
     asked, _continued = _continued, False
     return asked
@@ -75,7 +75,7 @@ def was_stopped() -> bool:
 def graceful() -> Iterator[None]:
     """Within this block, INT, TERM and HUP only set the flag that ``check`` looks at.
 
-    Handlers can be set in the main thread alone; in another thread the block changes nothing.
+    Only the main thread can set handlers; in another thread the block changes nothing.
     """
     global _received, _continued
     if threading.current_thread() is not threading.main_thread():
@@ -91,9 +91,9 @@ def graceful() -> Iterator[None]:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within this block of ``graceful`` a signal raises ``Interrupted`` where it comes.
+    """Within this block inside ``graceful``, a signal raises ``Interrupted`` immediately.
 
-    For what takes long and asks nobody, such as compiling or waiting for a reader.
+    For long operations that cannot call ``check``, such as compiling or waiting for a reader.
     """
     global _raising
     _raising = threading.current_thread() is threading.main_thread()
@@ -107,9 +107,9 @@ def at_once() -> Iterator[None]:
 
 @contextmanager
 def abrupt() -> Iterator[None]:
-    """Within this block, outside of ``graceful``, a signal ends the process.
+    """Within this block, except inside ``graceful``, a signal ends the process.
 
-    For a program that is loading still, or that has saved all.
+    For a program that is still loading, or that has saved everything.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,4 @@
-"""A trained model as people use it: write text, score text. NumPy alone; torch is never imported.
-
-The command line calls what stands here.
-"""
+"""A trained model, ready to write text and to score it. Needs NumPy and never imports torch."""
 
 from __future__ import annotations
 
@@ -36,7 +33,15 @@ from charrnn.text.vocab import Ids, Vocab
 
 @dataclass(frozen=True)
 class ScoredLine:
-    """A line of a text: its characters with the nats that each cost (NaN: not counted)."""
+    """The score of one line.
+
+    Attributes:
+        text: the line, without its line end.
+        pieces: its characters, with the line end.
+        nats: the loss of each of ``pieces`` in nats; NaN if it is not counted.
+        score: the sum of those that are counted.
+
+    """
 
     text: str
     pieces: list[str]
@@ -45,11 +50,19 @@ class ScoredLine:
 
 
 class TextModel:
-    """A checkpoint ready to write and to score.
+    """A checkpoint that is ready to write text and to score it.
 
-    ``path`` is where it came from; ``weight_dtype`` how recurrent weights are held while writing
-    (scoring always uses float32); ``vocab`` its vocabulary; ``lines`` whether it was trained on
-    one record a line.
+    Args:
+        checkpoint: the network and its vocabulary.
+        path: the file it was loaded from, if any.
+        weight_dtype: the number format of the recurrent weights for writing; scoring always uses
+            float32.
+
+    Attributes:
+        vocab: the vocabulary.
+        meta: the free part of the checkpoint's metadata.
+        lines: whether the model was trained on records of one line each.
+
     """
 
     def __init__(
@@ -79,18 +92,18 @@ class TextModel:
     @cached_property
     def _engine(self) -> AnyEngine:
         checkpoint = self.checkpoint
-        with np.errstate(all="ignore"):  # the weights may be anybody's, and overflow
+        with np.errstate(all="ignore"):  # weights of an untrusted file may overflow
             return open_engine(
                 checkpoint.config, checkpoint.weights, weight_dtype=self.weight_dtype
             )
 
     def encoding(self, asked: str | None = None) -> str:
-        """How texts for this model are read: as ``asked``, else as its corpus was, else UTF-8.
+        """The encoding of texts for this model: ``asked``, or that of its corpus, or UTF-8.
 
-        A model of bytes takes bytes as they are, whatever was asked for.
+        It is ``bytes`` for a model of bytes, whatever was asked for.
 
         Raises:
-            CorpusError: what was asked for is no encoding.
+            CorpusError: there is no encoding called ``asked``.
 
         """
         if self.vocab.is_bytes and asked in (None, "bytes"):
@@ -99,15 +112,17 @@ class TextModel:
             find_codec(asked)
             return "bytes" if self.vocab.is_bytes else asked
         named = self.checkpoint.about("corpus").get("encoding")
-        # the card may be anybody's
+        # an untrusted file may name anything
         return named if isinstance(named, str) and named not in ("", "bytes") else "utf-8"
 
     def read(self, raw: bytes, encoding: str | None = None) -> str | bytes:
-        """A text's bytes as ``sample`` and ``score`` take it, without a mark the alphabet lacks.
+        """Decode a text for ``sample`` and ``score``; ``encoding`` is as for ``encoding()``.
+
+        A byte order mark is omitted unless it is in the vocabulary.
 
         Raises:
             CorpusError: there is no such encoding.
-            DecodingError: the text is not in it.
+            DecodingError: the text is not in this encoding.
 
         """
         encoding = self.encoding(encoding)
@@ -118,18 +133,19 @@ class TextModel:
         return text if marked else text.removeprefix(BYTE_ORDER_MARK)
 
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
-        """One text that goes on from ``prime``, which is not repeated.
+        """Write one text that continues ``prime``; the result does not include ``prime``.
 
         Args:
-            prime: what to go on from; empty begins afresh. Bytes are UTF-8; ``read`` knows others.
-            lines: end at the line's end (default: if the model was trained so).
+            prime: the text to continue; bytes are UTF-8 (``read`` decodes other encodings).
+            lines: end at the end of a line. Default: if the model was trained on lines.
             **settings: those of ``SampleConfig``: temperature, length, top_k or any other filter.
-                Without a ``seed`` a random one is drawn, so that every call writes another text.
+                The default seed is random, so each call writes a different text.
 
         Raises:
             ConfigError: a setting is unknown or out of range, or nothing can end the text
-                (``length`` 0 without a stop text): ``stream`` writes such a one.
-            UnknownCharacterError: ``prime`` or a stop text has a character the vocabulary lacks.
+                (``length`` 0 without a stop text); ``stream`` can write such a text.
+            UnknownCharacterError: ``prime`` or a stop text has a character that is not in the
+                vocabulary.
 
         """
         if settings.get("seed") is None:
@@ -142,9 +158,9 @@ class TextModel:
     def samples(
         self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
     ) -> Iterator[str]:
-        """``config.count`` texts, in order; the i-th is the same whatever the count.
+        """Write ``config.count`` texts, in order; the i-th does not depend on the count.
 
-        Raises at once what ``sample`` raises.
+        Raises immediately what ``sample`` raises.
         """
         generator = self._generator(prime, config, lines)
         if generator.endless:
@@ -154,9 +170,9 @@ class TextModel:
     def stream(
         self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
     ) -> Iterator[tuple[bytes, bool]]:
-        """The texts as they are made: some bytes, and whether they end a sample.
+        """Write texts piece by piece: pairs of some bytes and whether they end a text.
 
-        Raises at once what ``sample`` raises, but may be endless.
+        Texts may be endless. Raises immediately what ``sample`` raises.
         """
         pieces = self.vocab.pieces
         generator = self._generator(prime, config, lines)
@@ -171,13 +187,16 @@ class TextModel:
         return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
-        """How well the model predicts ``text``; its first character is read, not counted.
+        """How well the model predicts ``text``; its first character is not counted.
 
-        Bytes are UTF-8, or a byte alphabet's own; ``read`` knows other encodings.
+        Args:
+            text: the text; bytes are UTF-8 (``read`` decodes other encodings), or the symbols of a
+                byte vocabulary.
+            unknown: what to do about characters that are not in the vocabulary.
 
         Raises:
             CorpusError: the text has fewer than two characters.
-            UnknownCharacterError: it has a character the vocabulary lacks.
+            UnknownCharacterError: it has a character that is not in the vocabulary.
 
         """
         return score_ids(
@@ -185,9 +204,9 @@ class TextModel:
         )
 
     def score_lines(self, text: str | bytes, *, unknown: Unknown = "error") -> Iterator[ScoredLine]:
-        """``score`` for each line of a text, the state carried from line to line.
+        """``score`` for each line of a text; the state is carried from line to line.
 
-        Raises at once what ``score`` raises.
+        Raises immediately what ``score`` raises.
         """
         ids = self.vocab.encode(text, unknown)
         nats = position_nats(self.checkpoint.config, self.checkpoint.weights, ids)
@@ -221,43 +240,50 @@ class TextModel:
     def score_split(self, part: str, source: str | Path | None = None) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
 
-        Each range of the part starts from the zero state, reads the character before it and counts
-        every one of its own. ``source`` is the corpus; without it the cache of encoded texts has
-        to have it.
-
-        Raises: as ``part``.
-
+        Arguments and errors are those of ``part``.
         """
         return self.score_ranges(*self.part(part, source))
 
     def score_ranges(self, ids: Ids, ranges: tuple[Range, ...] | None = None) -> Score:
-        """How well the model predicts ``ranges`` of a text of its alphabet's ids."""
+        """How well the model predicts ``ranges`` of ``ids (N,)``; by default all of it.
+
+        Each range starts from the zero state and reads the character before it; all its characters
+        are counted, except the first one of the text.
+
+        Raises:
+            CorpusError: there is nothing to score.
+
+        """
         return score_ids(self.checkpoint.config, self.checkpoint.weights, ids, ranges=ranges)
 
     def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
-        """The model's own corpus, and the ranges of it that ``part`` (``val``, ``test``) is.
+        """The ids ``(N,)`` of the model's own corpus, and the ranges of one of its parts.
+
+        Args:
+            part: ``train``, ``val`` or ``test``.
+            source: the file of the corpus. Default: the copy in the cache.
 
         Raises:
-            ConfigError: ``part`` is none.
-            CorpusError: the corpus has no such part.
-
-        And what ``corpus`` raises.
+            ConfigError: there is no part of this name.
+            CorpusError: the corpus was split without this part, is not available or is another
+                text.
+            CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
         check_choice("part", part, ("train", "val", "test"))
         ids, parts = self.corpus(source)
         if not (ranges := parts.named(part)):
             name = self.checkpoint.about("corpus")["name"]
-            raise CorpusError(f"{name} was split without a {part} part: score a FILE whole")
+            raise CorpusError(f"{name} was split without a {part} part", "score a whole file")
         return ids, ranges
 
     def corpus(self, source: str | Path | None = None) -> tuple[Ids, Parts]:
-        """The model's own corpus, and how it was split.
+        """The ids ``(N,)`` of the model's own corpus, and the parts it was split into.
 
-        ``source`` is where it lies; without it the cache of encoded texts has to have it.
+        ``source`` is the file of the corpus; by default the cache is asked for a copy.
 
         Raises:
-            CorpusError: the corpus is not there, or is another text.
+            CorpusError: the corpus is not available, or is another text.
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
@@ -271,33 +297,36 @@ class TextModel:
         if corpus is None:
             raise CorpusError(f"the corpus {name} is not in the cache", "name its file")
         if corpus.sha256 != digest:
-            raise CorpusError(
-                f"{source} is not the corpus {name}, its sha256 differs: "
-                "name the text that was trained on"
-            )
+            message = f"{source} is not the corpus {name}: its sha256 differs"
+            raise CorpusError(message, "name the text that the model was trained on")
         parts = cut(len(corpus), kind, *fractions)
         if corpus.vocab.codes != self.vocab.codes:
-            raise CheckpointError(f"{self._name} does not have the alphabet of its corpus {name}")
+            raise CheckpointError(f"{self._name} does not have the vocabulary of its corpus {name}")
         return corpus.ids, parts
 
     def _split(self) -> tuple[tuple[str, str, str], tuple[Split, float, float]]:
-        """Name, sha256 and encoding of the corpus; how it was split, its val and test parts."""
+        """Name, sha256 and encoding of the corpus; kind and fractions of its split."""
         about = self.checkpoint.about("corpus")
         try:
             how = about["split"]
             cuts = how["kind"], float(how["val_frac"]), float(how["test_frac"])
             return (str(about["name"]), str(about["sha256"]), str(about["encoding"])), cuts
         except (KeyError, TypeError, ValueError, OverflowError):
-            raise CheckpointError(
-                f"{self._name} does not say how its corpus was split: score a FILE whole"
-            ) from None
+            message = f"{self._name} does not say how its corpus was split"
+            raise CheckpointError(message, "score a whole file") from None
 
 
 def load(path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8") -> TextModel:
-    """The model at ``path``: a file, its folder, a run's name; None: the newest, else the bundled.
+    """Load a trained model.
+
+    Args:
+        path: a checkpoint file, its folder or the name of a run. Default: the newest one under
+            ``./checkpoints``, or the bundled one.
+        weight_dtype: the number format of the recurrent weights for writing: ``int8`` is fastest,
+            ``float32`` is exact.
 
     Raises:
-        CheckpointError: there is none, or it is not usable.
+        CheckpointError: there is no such checkpoint, or it is not usable.
         ConfigError: ``weight_dtype`` is invalid.
 
     """

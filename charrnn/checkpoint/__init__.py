@@ -1,1 +1,1 @@
-"""The one-file checkpoint format and its distrustful reader."""
+"""The one-file checkpoint format, and a reader that trusts nothing in a file."""

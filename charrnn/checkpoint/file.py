@@ -1,8 +1,8 @@
-"""One safetensors file a checkpoint: weights, configuration, alphabet and history. No code in it.
+"""A checkpoint: one safetensors file of weights, configuration, vocabulary and history, no code.
 
-The file's header carries one JSON note under ``charrnn`` and a sha256 over every byte of the file
-(its own 64 digits counted as zeros). Files are written atomically through ``charrnn.atomic_io`` and
-read as if a stranger had made them: the limits of ``header`` hold before anything is allocated,
+The header of the file has metadata in JSON under ``charrnn``, and a sha256 over every byte of the
+file (with its own 64 digits as zeros). Files are written atomically by ``charrnn.atomic_io`` and
+read as if a stranger had made them: the limits in ``header`` apply before anything is allocated,
 shapes are checked against the configuration before a network is built, and a large file is checked
 to its last byte before any of it is kept.
 """
@@ -39,14 +39,14 @@ from charrnn.errors import CheckpointError, ConfigError
 from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab
 
-# What resuming needs is stored by the names of the recurrent state's parts since format 2. Files
-# without it, the ones to share, are the same in both, and written as format 1: every charrnn reads
-# them.
+# Format 2 names the parts of the recurrent state, which only resuming needs. A file without a
+# state, the kind to share, is the same in both formats and is written as format 1, which every
+# version of charrnn reads.
 FORMATS = (1, 2)
-_FIRST_NAMES = {"state.hx": "state.h", "state.cx": "state.c"}  # of format 1
+_FIRST_NAMES = {"state.hx": "state.h", "state.cx": "state.c"}  # names in format 1 and today
 
 BLOCK = 1 << 20
-AT_ONCE = 16 << 20  # bytes that may be kept before all of them are checked
+AT_ONCE = 16 << 20  # bytes; larger files are checked completely before any of it is kept
 
 _ZEROS = "0" * 64
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -56,11 +56,15 @@ Tensors = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """The contents of a checkpoint file.
 
-    ``weights`` are those of ``config.shapes()``, in float32. ``meta`` is the note's free part
-    (corpus, split, losses, recipe, licence …); ``extra`` holds the further tensors that resuming
-    needs.
+    Attributes:
+        config: the shape of the network.
+        vocab: its vocabulary.
+        weights: the arrays that ``config.shapes()`` lists, in float32.
+        meta: the free part of the metadata: corpus, split, losses, recipe, licence and so on.
+        extra: further tensors, which only resuming needs.
+
     """
 
     config: ModelConfig
@@ -70,52 +74,56 @@ class Checkpoint:
     extra: Tensors = field(default_factory=dict)
 
     def about(self, name: str) -> dict[str, Any]:
-        """A part of ``meta``; empty where the note, which may be anybody's, has no such part."""
+        """The part ``name`` of ``meta``; empty if an untrusted file has no such part."""
         part = self.meta.get(name)
         return part if isinstance(part, dict) else {}
 
     def save(self, path: str | Path, *, half: bool = False) -> None:
-        """Write the checkpoint to ``path``, atomically; ``half`` stores weights as float16.
+        """Write the checkpoint to ``path``, atomically.
+
+        Args:
+            path: the file.
+            half: whether to store weights as float16 instead of float32.
 
         Raises:
-            OSError: it could not be written; what was at ``path`` is still there.
-            CheckpointError: it would be larger than what is read.
+            OSError: it could not be written; an older file at ``path`` is still there.
+            CheckpointError: it would be too large to be read again.
 
         """
         weights = {
             name: value.astype(np.float16 if half else np.float32)
             for name, value in self.weights.items()
         }
-        note = {
+        metadata = {
             "format": 2 if self.extra else 1,
             "config": self.config.to_dict(),
             "vocab": self.vocab.to_dict(),
             "meta": self.meta,
         }
-        start, data = serialize(weights | self.extra, note)
+        start, data = serialize(weights | self.extra, metadata)
         if len(start) - 8 > MAX_HEADER_BYTES or len(start) + len(data) > MAX_FILE_BYTES:
             raise CheckpointError(
-                f"{path} would have {len(start) + len(data):,} bytes, {len(start):,} of them a "
-                f"header: more than the {MAX_FILE_BYTES:,} and {MAX_HEADER_BYTES:,} that are read"
+                f"{path} would have {len(start) + len(data):,} bytes, {len(start):,} of them in "
+                f"the header: the limits are {MAX_FILE_BYTES:,} and {MAX_HEADER_BYTES:,}"
             )
         write_atomic(Path(path), [start, data])
 
 
-def serialize(tensors: Tensors, note: dict[str, Any]) -> tuple[bytes, memoryview[Any]]:
-    """A safetensors file with ``note`` and the checksum in its header: up to its data, and data."""
+def serialize(tensors: Tensors, metadata: dict[str, Any]) -> tuple[bytes, memoryview[Any]]:
+    """The two parts of a safetensors file: the header with metadata and checksum, and the data."""
     from safetensors.numpy import save
 
-    text = json.dumps(note, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(metadata, allow_nan=False, separators=(",", ":"))
     arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     blob = save(arrays, {"charrnn": text, "sha256": _ZEROS})
     end = 8 + int.from_bytes(blob[:8], "little")
-    # safetensors leaves the order of its metadata to chance; equal checkpoints are equal files
+    # safetensors writes its metadata in random order, but equal checkpoints must be equal files
     table = json.loads(blob[8:end])
     table["__metadata__"] = {"charrnn": text, "sha256": _ZEROS}
     header = json.dumps(table, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     start, data = len(header).to_bytes(8, "little") + header, memoryview(blob)[end:]
-    # inside the note a quote is written \", so this is the checksum's own place
+    # inside our metadata quotes are escaped, so this matches only the checksum itself
     place = start.index(f'"sha256":"{_ZEROS}"'.encode()) + len('"sha256":"')
     digest = hashlib.sha256(start)
     digest.update(data)
@@ -123,10 +131,14 @@ def serialize(tensors: Tensors, note: dict[str, Any]) -> tuple[bytes, memoryview
 
 
 def load(path: Path, *, extra: bool = False) -> Checkpoint:
-    """Read the checkpoint at ``path``; with ``extra`` also what only resuming needs.
+    """Read the checkpoint at ``path``.
+
+    Args:
+        path: the file, or the folder of a run.
+        extra: whether to read the tensors that only resuming needs, too.
 
     Raises:
-        CheckpointError: it is missing, damaged, not a checkpoint or not one we can hold.
+        CheckpointError: it is missing, damaged, not a checkpoint, or beyond a limit.
 
     """
     try:
@@ -147,18 +159,18 @@ def load(path: Path, *, extra: bool = False) -> Checkpoint:
 
 
 def _load(file: BufferedReader, extra: bool) -> Checkpoint:
-    """What the header alone decides is decided before the rest is read."""
     head = read_header(file)
     room = os.fstat(file.fileno()).st_size - len(head)
-    layouts, note = parse(head[8:], room)
-    number = note.get("format")
+    # everything that the header decides is checked before the rest is read
+    layouts, metadata = parse(head[8:], room)
+    number = metadata.get("format")
     if type(number) is not int or number not in FORMATS:
         raise ConfigError(f"format {number!r} is not {FORMATS[-1]} or lower: use a newer charrnn")
-    config = ModelConfig.from_dict(_dict(note, "config"))
-    vocab = Vocab.from_dict(_dict(note, "vocab"))
+    config = ModelConfig.from_dict(_dict(metadata, "config"))
+    vocab = Vocab.from_dict(_dict(metadata, "vocab"))
     if len(vocab) != config.vocab_size:
         raise ConfigError(f"{len(vocab)} symbols for a vocabulary of {config.vocab_size}")
-    meta = _dict(note, "meta")
+    meta = _dict(metadata, "meta")
     shapes = config.shapes()
     _check_layouts(layouts, shapes)
     if room > AT_ONCE:
@@ -172,7 +184,7 @@ def _load(file: BufferedReader, extra: bool) -> Checkpoint:
 
 
 def _renamed(tensors: Tensors) -> Tensors:
-    """Tensors of format 1 by today's names; there, a cell without ``c`` had one of no width."""
+    """Tensors of format 1 by today's names; there, cells without ``c`` have one of no width."""
     return {
         _FIRST_NAMES.get(name, name): value
         for name, value in tensors.items()
@@ -180,22 +192,22 @@ def _renamed(tensors: Tensors) -> Tensors:
     }
 
 
-def _dict(note: dict[str, Any], name: str) -> dict[str, Any]:
-    value = note.get(name)
+def _dict(metadata: dict[str, Any], name: str) -> dict[str, Any]:
+    value = metadata.get(name)
     if not isinstance(value, dict):
-        raise ConfigError(f"its note has no {name}")
+        raise ConfigError(f"its metadata has no {name}")
     return value
 
 
 def _check_layouts(layouts: dict[str, Layout], shapes: dict[str, tuple[int, ...]]) -> None:
     for name, wanted in shapes.items():
         if name not in layouts:
-            raise ConfigError(f"it lacks {name}")
+            raise ConfigError(f"{name} is missing")
         dtype, shape = layouts[name]
         if tuple(shape) != wanted:
-            raise ConfigError(f"{name} is {tuple(shape)} where its configuration says {wanted}")
+            raise ConfigError(f"{name} is {tuple(shape)}, but its configuration says {wanted}")
         if dtype.kind != "f":
-            raise ConfigError(f"{name} is {dtype} where weights are floating point")
+            raise ConfigError(f"{name} is {dtype}, but weights must be floating point")
 
 
 def _read_tensors(
@@ -205,13 +217,13 @@ def _read_tensors(
     weights: Collection[str],
     kept: Collection[str],
 ) -> Tensors:
-    """Those of ``kept`` among the tensors behind the header, if the checksum of all fits.
+    """Read all tensors after the header, check their checksum, and return those in ``kept``.
 
-    Weights become float32 and have to be finite. What is not kept takes no memory.
+    Weights become float32 and must be finite. Tensors that are not kept take no memory.
     """
     digest, written = _digest(head)
     tensors: Tensors = {}
-    endless: list[str] = []
+    infinite: list[str] = []
     block = np.empty(BLOCK, np.uint8)
     for name, (dtype, shape) in layouts.items():
         count, most = math.prod(shape), BLOCK // dtype.itemsize
@@ -224,23 +236,23 @@ def _read_tensors(
             with np.errstate(all="ignore"):
                 part = raw.view(dtype).astype(values.dtype, copy=False)
             if name in weights and not np.isfinite(part).all():
-                endless.append(name)
+                infinite.append(name)
             if len(values):
                 values[begin : begin + len(part)] = part
         if name in kept:
             tensors[name] = values.reshape(shape)
     if digest.hexdigest() != written:
-        raise Damage("is damaged: its checksum does not fit")
-    if endless:
-        raise ConfigError(f"{endless[0]} holds numbers that are not finite")
+        raise Damage("is damaged: its checksum does not match")
+    if infinite:
+        raise ConfigError(f"{infinite[0]} has values that are not finite")
     return tensors
 
 
 def _digest(head: bytes) -> tuple[Any, str]:
-    """The sha256 of what comes before the data, its own digits as zeros; and those digits."""
+    """A running sha256 of all before the data, with its own digits as zeros; and those digits."""
     found = list(_DIGEST.finditer(head))
     if len(found) != 1:
-        raise Damage("carries no checksum: it is damaged or not a charrnn checkpoint")
+        raise Damage("has no checksum: it is damaged or not a charrnn checkpoint")
     place = found[0].start(1)
     digest = hashlib.sha256(head[:place] + _ZEROS.encode() + head[place + 64 :])
     return digest, found[0][1].decode()

@@ -1,7 +1,7 @@
 """The header of a checkpoint file, read as if a stranger had written it.
 
-Everything that an untrusted file may ask for is limited here, and checked before anything is
-allocated for it. What is wrong with a file is a ``Damage``, whose text follows the file's name.
+Everything that an untrusted file may request is limited here, and checked before anything is
+allocated for it. A ``Damage`` says what is wrong with a file, in words that follow the file's name.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
-# MAX_VOCABULARY, MAX_LAYERS and MAX_WIDTH of charrnn.config hold too.
+# MAX_VOCABULARY, MAX_LAYERS and MAX_WIDTH of charrnn.config apply too.
 MAX_FILE_BYTES = 8 << 30
 MAX_HEADER_BYTES = 4 << 20
 MAX_TENSORS = 64
 MAX_TENSOR_ELEMENTS = 1 << 31
 MAX_JSON_DEPTH = 32
 MAX_JSON_PARTS = 10_000  # names and brackets
-MAX_JSON_TEXTS = 20_000  # names and texts
-MAX_JSON_VALUES = 200_000  # the largest vocabulary has two numbers a symbol
-MAX_DIGITS = 20  # of a number
+MAX_JSON_TEXTS = 20_000  # names and strings
+MAX_JSON_VALUES = 200_000  # the largest vocabulary has two numbers for each symbol
+MAX_DIGITS = 20  # in a number
 
-MAX_REASON = 300  # characters of a message that may quote the file
+MAX_REASON = 300  # characters in a message that may quote the file
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -39,7 +39,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
 }
-# A JSON string, or what begins as one and never ends; nothing is tried twice, so time is linear.
+# A JSON string, or an unterminated one; the pattern never backtracks, so it takes linear time.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -61,18 +61,18 @@ Layout = tuple[np.dtype[Any], list[int]]  # of a tensor: type, shape
 
 
 class Damage(Exception):
-    """What is wrong with a file, to follow its name."""
+    """What is wrong with a file, in words that follow its name."""
 
 
 def check_name(path: Path) -> None:
-    """Refuse what is no file, and what its name says is somebody else's.
+    """Refuse anything that is not a regular file, or has the suffix of another format.
 
     Raises:
-        Damage: it is.
+        Damage: it is refused.
 
     """
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise Damage("is not a file, so not a checkpoint")
+    if not path.is_file():  # opening a pipe would wait forever
+        raise Damage("is not a regular file, so it cannot be a checkpoint")
     if path.suffix.lower() in _FOREIGN_NAMES:
         raise Damage(
             f"is a {path.suffix} file: it was not opened; "
@@ -81,20 +81,20 @@ def check_name(path: Path) -> None:
 
 
 def read_header(file: BufferedReader) -> bytes:
-    """What stands before the data: the header's length and the header.
+    """The bytes before the data: the header's length, and the header.
 
     Raises:
-        Damage: the file is too large, or begins as no checkpoint does.
+        Damage: the file is too large, or does not begin like a checkpoint.
 
     """
     size = os.fstat(file.fileno()).st_size
     if size > MAX_FILE_BYTES:
-        raise Damage(f"has {size:,} bytes: more than any checkpoint")
+        raise Damage(f"has {size:,} bytes, more than any checkpoint")
     head = file.read(8)
     length = int.from_bytes(head, "little")
     fits = len(head) == 8 and 2 <= length <= min(MAX_HEADER_BYTES, size - 8)
     what = next((what for magic, what in _FOREIGN.items() if head.startswith(magic)), None)
-    # a length may well begin with the bytes of another format, but a header begins with a brace
+    # a length may happen to look like another format, but then a header follows with its brace
     if fits and (what is None or file.peek(1)[:1] == b"{"):
         return head + file.read(length)
     if what is not None:
@@ -103,24 +103,28 @@ def read_header(file: BufferedReader) -> bytes:
 
 
 def parse(header: bytes, room: int) -> tuple[dict[str, Layout], dict[str, Any]]:
-    """The tensors that fill the ``room`` bytes behind the header, in their order; and the note.
+    """The layouts of the tensors after the header, in file order, and our metadata.
+
+    Args:
+        header: the header in JSON.
+        room: the number of bytes after it, which the tensors must fill exactly.
 
     Raises:
-        Damage: they do not, or there is no note, or something is beyond its limit.
+        Damage: they do not, or there are no metadata, or something is beyond its limit.
 
     """
     table = _json(header)
     metadata = table.pop("__metadata__", None)
     if not isinstance(metadata, dict) or not isinstance(metadata.get("charrnn"), str):
-        raise Damage("has no note: it is not a charrnn checkpoint")
+        raise Damage("has no metadata of ours: it is not a charrnn checkpoint")
     if len(table) > MAX_TENSORS:
-        raise Damage(f"has {len(table)} tensors: more than {MAX_TENSORS}")
+        raise Damage(f"has {len(table)} tensors, more than {MAX_TENSORS}")
     layouts = _layouts(table, room)
     return layouts, _json(metadata["charrnn"].encode("utf-8", "surrogatepass"))
 
 
 def _json(raw: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate names, no larger in memory than the limits allow."""
+    """A JSON object without duplicate names and within the limits."""
     _check_json(raw)
     try:
         value = json.loads(
@@ -137,17 +141,17 @@ def _json(raw: bytes) -> dict[str, Any]:
 
 
 def _check_json(raw: bytes) -> None:
-    """Count before parsing: 4 MiB of ``{},`` would become 100 MiB of dictionaries."""
+    """Check the limits before parsing: 4 MiB of ``{},`` would become 100 MiB of dictionaries."""
     if raw.count(b'"') > 2 * MAX_JSON_TEXTS or raw.count(b",") > MAX_JSON_VALUES:
-        raise Damage("has a header of too many parts")
+        raise Damage("has a header with too many parts")
     outside = _STRING.sub(b"", raw)
     brackets = outside.translate(None, _NO_BRACKETS)
     names, opening = outside.count(b":"), brackets.count(b"[") + brackets.count(b"{")
     if names + opening > MAX_JSON_PARTS or len(brackets) > 2 * MAX_JSON_PARTS:
-        raise Damage("has a header of too many parts")
+        raise Damage("has a header with too many parts")
     depths = accumulate(1 if byte in b"[{" else -1 for byte in brackets)
     if max(depths, default=0) > MAX_JSON_DEPTH:
-        raise Damage("is nested too deep")
+        raise Damage("has a header that is nested too deeply")
     if _NUMBER.search(outside):
         raise Damage(f"has a number of more than {MAX_DIGITS} digits")
 
@@ -155,7 +159,7 @@ def _check_json(raw: bytes) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a name stands twice")
+        raise ValueError("a name occurs twice")
     return values
 
 
@@ -171,14 +175,14 @@ def _finite(digits: str) -> float:
 
 
 def _layouts(table: dict[str, Any], room: int) -> dict[str, Layout]:
-    """Type and shape of each tensor, in the order in which they lie in the file, gapless."""
+    """Type and shape of each tensor in file order; there must be no gaps."""
     layouts: dict[str, Layout] = {}
     end = 0
     for name, entry in sorted(table.items(), key=lambda item: _offsets(item[1])):
         (dtype, shape), (start, stop) = _layout(entry), _offsets(entry)
         size = math.prod(shape) * dtype.itemsize
         if start != end or stop - start != size or stop > room:
-            raise Damage(f"has tensors that do not fit its data, {ascii(name)[:80]} first")
+            raise Damage(f"has tensors that do not match its data, first {ascii(name)[:80]}")
         layouts[name] = dtype, shape
         end = stop
     if end != room:
@@ -189,7 +193,7 @@ def _layouts(table: dict[str, Any], room: int) -> dict[str, Layout]:
 def _offsets(entry: Any) -> tuple[int, int]:
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
-        raise Damage("has a tensor without a place")
+        raise Damage("has a tensor without a position")
     return offsets[0], offsets[1]
 
 
@@ -198,7 +202,7 @@ def _layout(entry: dict[str, Any]) -> Layout:
     if not isinstance(dtype, str) or dtype not in DTYPES or len(entry) != 3:
         raise Damage(f"has a tensor of type {ascii(dtype)[:40]}")
     if not isinstance(shape, list) or len(shape) > 4 or not all(map(_is_size, shape)):
-        raise Damage("has a tensor with a bad shape")
+        raise Damage("has a tensor with an invalid shape")
     if math.prod(max(n, 1) for n in shape) > MAX_TENSOR_ELEMENTS:
         raise Damage("has a tensor that is too large")
     return DTYPES[dtype], shape

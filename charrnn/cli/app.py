@@ -14,7 +14,7 @@ import charrnn
 from charrnn.atomic_io import FULL
 from charrnn.cli import bench, data, info, insight, ls, sample, score, train
 from charrnn.cli.command import Command, is_from_environment
-from charrnn.errors import CharRNNError, said_by
+from charrnn.errors import CharRNNError, os_message
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
@@ -134,7 +134,7 @@ def _report(error: Exception) -> int:
         return _fail("this needs torch, which is not installed: pip install torch", 1)
     if isinstance(error, OSError):
         full = "cannot write to standard output" if error.errno in FULL else ""
-        return _fail(said_by(error, full), 1)
+        return _fail(os_message(error, full), 1)
     words = str(error).lower()
     # the words of torch, and of NVIDIA's libraries
     signs = "can't allocate memory", "out of memory", "alloc_failed"

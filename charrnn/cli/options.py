@@ -164,7 +164,7 @@ def read_text(path: str | Path) -> bytes:
     if str(path) == "-":
         return _whole(sys.stdin.buffer, "standard input")
     if not str(path):
-        raise CorpusError("the text's path is empty: name a file, or - for standard input")
+        raise CorpusError("the path of the text is empty: name a file, or - for standard input")
     try:
         with open(path, "rb") as file:
             return _whole(file, str(path))

@@ -1,1 +1,1 @@
-"""Pictures of what a network learned."""
+"""A page with pictures of what a network learned."""

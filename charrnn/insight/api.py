@@ -61,7 +61,7 @@ def insight_page(
     most = longest(model.checkpoint.config)
     if text is None:
         ids = _written(model, draw_seed() if seed is None else seed, most)
-        about = f"Its own text, temperature {TEMPERATURE}"
+        about = f"A text of its own at temperature {TEMPERATURE}"
     else:
         ids, about = _read(model, text, source, unknown, most, on_note), Path(source).name
     copied = _copied(model, ids, corpus)  # early, because ``corpus`` may be the wrong file

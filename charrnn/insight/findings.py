@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from charrnn.generation.numpy_engine import Array
 
-LEAST = 0.4  # of a correlation that is shown
-SHORTEST = 100  # characters of either half: of fewer, units that know nothing fit too
-RAREST = 0.002  # part of a text in which a trait must differ from its usual value
+LEAST = 0.4  # the smallest correlation that is shown
+SHORTEST = 100  # characters in each half; in fewer, unrelated units fit by chance
+RAREST = 0.002  # the part of a text in which a trait must differ from its usual value
 
 
 @dataclass(frozen=True)
 class Finding:
     """Unit ``unit`` of layer ``layer`` (both from 0) follows ``trait`` with correlation ``r``.
 
-    ``r`` is that of a part of the text in which the unit was not chosen.
+    ``r`` is measured in the half of the text that was not used to choose the unit.
     """
 
     trait: str
@@ -29,14 +29,15 @@ class Finding:
 
 
 def find(units: NDArray[Any], traits: dict[str, Array], hidden: int) -> list[Finding]:
-    """For each trait the unit that follows it best, the surest first.
+    """For each trait the unit that follows it best, in descending order of correlation.
 
-    Among thousands of units one always happens to fit: units are chosen in the first half of the
-    text, and ``r``, Pearson's correlation, is measured in the second.
+    Among thousands of units one always fits by chance, so units are chosen in the first half of
+    the text, and ``r``, Pearson's correlation, is measured in the second. Traits with a weak
+    correlation are omitted.
 
     Args:
-        units: ``(N, L·H)``.
-        traits: ``(N,)`` each.
+        units: the values of the units, ``(N, L·H)``.
+        traits: the traits by name, ``(N,)`` each.
         hidden: H.
 
     """
@@ -54,13 +55,13 @@ def find(units: NDArray[Any], traits: dict[str, Array], hidden: int) -> list[Fin
 
 
 def correlations(units: NDArray[Any], values: Array) -> NDArray[np.float64]:
-    """Pearson's correlation of every column of ``units (N, U)`` with ``values (N,)``, ``(U,)``.
+    """Pearson's correlation ``(U,)`` of each column of ``units (N, U)`` with ``values (N,)``.
 
-    0 where a column never changes.
+    It is 0 for a column that never changes.
     """
     centred = (values - values.mean(dtype=np.float64)) / max(float(values.std()), 1e-12)
     out = np.zeros(units.shape[1])
-    for start in range(0, units.shape[1], 256):  # in float64, and not all of them at once
+    for start in range(0, units.shape[1], 256):  # in blocks, because float64 takes room
         block = units[:, start : start + 256].astype(np.float64)
         spread = block.std(axis=0)
         along = (block - block.mean(axis=0)).T @ centred / max(len(values), 1)
@@ -69,7 +70,7 @@ def correlations(units: NDArray[Any], values: Array) -> NDArray[np.float64]:
 
 
 def _rare(values: Array) -> bool:
-    """Whether a trait hardly ever differs from its usual value, so that nothing can be told."""
+    """Whether a trait too rarely differs from its usual value to be correlated with anything."""
     if len(values) < SHORTEST:
         return True
     return float((values != np.median(values)).mean()) < RAREST

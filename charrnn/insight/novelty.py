@@ -1,7 +1,7 @@
-"""How much of a text stands word for word in another: what a network learned by heart.
+"""How much of a text occurs word for word in another: what a network has memorized.
 
 Runs of characters are found by hashes of all runs of one length (Karp & Rabin 1987), modulo 2^64
-and over random codes of the symbols, so that memory does not grow with the text searched.
+and over random codes of the symbols, so memory does not grow with the text that is searched.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from charrnn import interrupts
 from charrnn.text.splits import Parts, Range
 from charrnn.text.vocab import Ids
 
-LENGTHS = (20, 40, 80, 160)  # of runs that are counted; shorter ones are the language's
-BLOCK = 1 << 18  # characters that are hashed at once
+LENGTHS = (20, 40, 80, 160)  # of the runs that are counted; shorter ones are common phrases
+BLOCK = 1 << 18  # characters that are hashed at a time
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 _SIEVE_BITS = 22
 
@@ -27,7 +27,7 @@ Marks = NDArray[np.bool_]
 
 
 class Original(NamedTuple):
-    """What may have been learned by heart: ``ranges`` of a text's ``ids``."""
+    """The text that may have been memorized: ``ranges`` of ``ids``."""
 
     ids: Ids
     ranges: tuple[Range, ...]
@@ -35,10 +35,14 @@ class Original(NamedTuple):
 
 @dataclass(frozen=True)
 class Copies:
-    """What of a text of N characters stands in an original.
+    """What of a text occurs in an original.
 
-    ``shares`` is, by length, the part of the characters that lie in a run of at least so many;
-    ``start`` and ``length`` are of the longest run, the first of its length.
+    Attributes:
+        shares: for each length, the part of the characters that are in a run of at least this
+            length.
+        start: where the longest run starts, the first one if there are several.
+        length: the length of the longest run.
+
     """
 
     shares: dict[int, float]
@@ -47,9 +51,10 @@ class Copies:
 
 
 def compare(ids: Ids, corpus: Ids, parts: Parts) -> dict[str, Copies]:
-    """What of ``ids (N,)`` stands in the training part of ``corpus``, and what of its author's own.
+    """What of ``ids (N,)`` occurs in the training part of ``corpus``.
 
-    Those are the validation part's first N characters, where there is one.
+    For comparison also what of the first N characters of the validation part does, if there is
+    one: how much the author repeats themselves.
     """
     original = Original(corpus, parts.train)
     found = {"this text": copies(ids, original)}
@@ -60,7 +65,7 @@ def compare(ids: Ids, corpus: Ids, parts: Parts) -> dict[str, Copies]:
 
 
 def copies(ids: Ids, original: Original) -> Copies:
-    """What of ``ids (N,)`` stands in ``original``; N is 1 or more; some twenty passes over that."""
+    """What of ``ids (N,)`` occurs in ``original``, for N ≥ 1; takes some twenty passes over it."""
     shares = {
         length: float(covered(runs(ids, original, length), length, len(ids)).mean())
         for length in LENGTHS
@@ -71,7 +76,7 @@ def copies(ids: Ids, original: Original) -> Copies:
 
 
 def covered(starts: Marks, length: int, N: int) -> Marks:
-    """Which of N characters lie in a run of ``length`` that begins where ``starts`` says."""
+    """Which of N characters are in a run of ``length``; ``starts`` marks where runs start."""
     edges = np.zeros(N + 1, np.int64)
     edges[: len(starts)] += starts
     edges[length : length + len(starts)] -= starts
@@ -79,9 +84,9 @@ def covered(starts: Marks, length: int, N: int) -> Marks:
 
 
 def runs(ids: Ids, original: Original, length: int) -> Marks:
-    """At which places of ``ids (N,)`` a run of ``length`` begins that stands in ``original``.
+    """Where in ``ids (N,)`` a run of ``length`` starts that also occurs in ``original``.
 
-    ``(N - length + 1,)``, or ``(0,)`` where that is not positive.
+    The result has shape ``(N - length + 1,)``, or ``(0,)`` if that is not positive.
     """
     if len(ids) < length:
         return np.zeros(0, bool)
@@ -102,7 +107,7 @@ def runs(ids: Ids, original: Original, length: int) -> Marks:
 
 
 def _longest(ids: Ids, original: Original) -> int:
-    """Of the longest run of ``ids`` in ``original``: shorter ones are there if a longer one is."""
+    """The length of the longest run of ``ids`` in ``original``, by bisection."""
     least, most = 0, 1
     while most <= len(ids) and runs(ids, original, most).any():
         least, most = most, most * 2
@@ -117,7 +122,7 @@ def _longest(ids: Ids, original: Original) -> int:
 
 
 def _hashes(ids: Ids, length: int) -> Hashes:
-    """Of every run of ``length`` in ``ids (n,)``: ``(n - length + 1,)``."""
+    """The hashes ``(n - length + 1,)`` of all runs of ``length`` in ``ids (n,)``."""
     codes, powers, inverses = _tables(len(ids))
     sums = np.zeros(len(ids) + 1, np.uint64)
     np.cumsum(codes[ids] * powers[: len(ids)], out=sums[1:])
@@ -126,7 +131,7 @@ def _hashes(ids: Ids, length: int) -> Hashes:
 
 
 def _tables(n: int) -> tuple[Hashes, Hashes, Hashes]:
-    """A code for every id there can be; the base's powers from 0 to n - 1, and their inverses."""
+    """A code for each possible id; the powers 0 to n - 1 of the base, and their inverses."""
     size = BLOCK
     while size < n:
         size *= 2

@@ -1,4 +1,4 @@
-"""One HTML page that shows what a network learned: no script, no other file, no address."""
+"""One HTML page that shows what a network learned, without scripts or references to other files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from charrnn.text.vocab import Ids
 from charrnn.training.events import bits
 from charrnn.training.rundir.metrics import MOST_NATS
 
-EXCERPT = 1200  # characters of the text under a heading
-STEP = 100  # excerpts of a text without lines begin at multiples of it
-OFTEN = 5  # times that a character must come to have a place on the map
-SURPRISES = (0.5, 1.5, 3.0, 5.0)  # nats from which the next shade holds
-LEVELS = 4  # shades of a unit's values, in either direction
+EXCERPT = 1200  # characters in an excerpt of the text
+STEP = 100  # excerpts of a text without lines start at multiples of it
+OFTEN = 5  # occurrences in the text that a character needs for a place on the map
+SURPRISES = (0.5, 1.5, 3.0, 5.0)  # nats at which the next shade starts
+LEVELS = 4  # shades for the values of a unit, in each direction
 
 _STYLE = """
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff;
@@ -57,7 +57,7 @@ b { font-weight: 400; print-color-adjust: exact; -webkit-print-color-adjust: exa
 
 @dataclass(frozen=True)
 class History:
-    """Losses as training went, ``(characters read, nats a character)``."""
+    """Losses during training: pairs of characters read and nats per character."""
 
     train_nats: Sequence[tuple[float, float]] = ()
     val_nats: Sequence[tuple[float, float]] = ()
@@ -71,15 +71,16 @@ def page(
     copied: Mapping[str, Copies],
     source: str,
 ) -> str:
-    """The page about ``checkpoint``, which is called ``name``.
+    """The page about ``checkpoint``.
 
     Args:
-        name: its title.
+        name: the title.
         checkpoint: the network.
-        trace: what it did while it read a text.
-        history: how its training went, as far as that is known.
-        copied: what stands in its training part: of the text, first, and of others beside it.
-        source: what that text is.
+        trace: the network reading a text.
+        history: the losses during training; empty if unknown.
+        copied: what of the text, and then of other texts, occurs in the training part; empty if
+            unknown.
+        source: a description of the text.
 
     """
     symbols = list(checkpoint.vocab.symbols())
@@ -110,7 +111,7 @@ def _about(checkpoint: Checkpoint) -> str:
     if isinstance(corpus, str):
         facts.append(f"trained on {corpus}")
     for part in ("val", "test"):
-        value = losses.get(part)  # the note may be anybody's
+        value = losses.get(part)  # an untrusted file may hold anything
         if isinstance(value, float) and 0 <= value < MOST_NATS:
             facts.append(f"{part} {value:.4f} nats/char ({bits(value):.3f} bits)")
     return f'<p class="about">{_escaped(" · ".join(facts))}</p>'
@@ -130,7 +131,7 @@ def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
     return [
         "<h2>What surprised it</h2>",
         f'<p class="about">{_escaped(source)}: {mean:.3f} nats/char. The darker a character, '
-        "the less it was expected. The passage is the one in which that varies most.</p>",
+        "the less the network expected it. This is the passage in which that varies most.</p>",
         _coloured(text, marks, start),
     ]
 
@@ -139,7 +140,7 @@ def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
     heading = "<h2>What it copied</h2>"
     if not copied:
         return [heading, "<p>The corpus it was trained on is not available to compare with.</p>"]
-    rows = [("characters in a row", *copied)]
+    rows = [("length of a run", *copied)]
     rows += [
         (f"{length} or more", *(f"{each.shares[length]:.1%}" for each in copied.values()))
         for length in LENGTHS
@@ -148,9 +149,9 @@ def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
     own = next(iter(copied.values()))
     return [
         heading,
-        '<p class="about">How many of the characters lie in a row of so many that stands in the '
-        "training part just so. The validation part, as much of it, shows how far an author "
-        "repeats themselves. The longest row of this text:</p>",
+        '<p class="about">How many of the characters are in runs that occur word for word in the '
+        "training part. As many characters of the validation part show how much the author "
+        "repeats themselves. The longest such run in this text:</p>",
         f"<pre>{_escaped(''.join(text[own.start : own.start + min(own.length, EXCERPT)]))}</pre>",
         _table(rows),
     ]
@@ -166,15 +167,14 @@ def _units(text: Sequence[str], trace: Trace, hidden: int) -> list[str]:
     found = find(trace.units, known, hidden)
     parts = [
         "<h2>What single units follow</h2>",
-        '<p class="about">Units chosen in the first half of the text by their correlation with '
-        "something that can be said of it; the figure, r, is that of the second half, which is "
-        "shown, where the trait varies most. Orange: the unit holds a positive value; blue: a "
-        "negative one.</p>",
+        '<p class="about">Each unit was chosen because it correlates with a trait in the first '
+        "half of the text. Its correlation r is measured in the second half, shown here where the "
+        "trait varies most. Orange: the value of the unit is positive; blue: negative.</p>",
     ]
     if len(text) < 2 * SHORTEST:
-        parts.append(f"<p>The text is too short to tell: {2 * SHORTEST} characters are.</p>")
+        parts.append(f"<p>The text is too short: {2 * SHORTEST} characters are needed.</p>")
     elif not found:
-        parts.append("<p>None follows any of what was looked for.</p>")
+        parts.append("<p>No unit follows any of the traits.</p>")
     return parts + [_unit(text, trace, finding, known[finding.trait], hidden) for finding in found]
 
 
@@ -197,7 +197,7 @@ def _unit(
 
 
 def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> list[str]:
-    # those that hardly ever come still lie where chance put them
+    # embeddings of rare characters are still close to their random initial values
     known = np.flatnonzero(np.bincount(ids, minlength=len(symbols)) >= OFTEN)
     vectors = checkpoint.weights["embedding.weight"][known].astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -209,9 +209,9 @@ def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> lis
         return []
     return [
         "<h2>How it sees the characters</h2>",
-        '<p class="about">The directions of their embeddings, in the plane in which they lie '
-        f"furthest apart; characters that come at least {OFTEN} times in the text. Vowels are "
-        "orange, other letters black, capitals blue, digits violet, all else green.</p>",
+        '<p class="about">The directions of the embeddings of characters that occur at least '
+        f"{OFTEN} times in the text, in the plane in which they are furthest apart. Vowels are "
+        "orange, other letters black, capitals blue, digits violet, all others green.</p>",
         drawing,
     ]
 
@@ -221,9 +221,9 @@ def _label(symbol: str) -> str:
 
 
 def excerpt(values: NDArray[Any], text: Sequence[str]) -> int:
-    """Where a passage of ``EXCERPT`` characters begins in which ``values`` vary most.
+    """Where the passage of ``EXCERPT`` characters starts in which ``values`` vary most.
 
-    That is a line's beginning, if ``text`` has lines.
+    If ``text`` has lines, it starts at the beginning of one.
     """
     last = max(len(text) - EXCERPT, 0)
     starts: Sequence[int] = [
@@ -249,12 +249,12 @@ def _runs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
 
 
 def _escaped(text: str) -> str:
-    """``text``, which may be anybody's, as a part of the page that is read and nothing else."""
+    """Untrusted ``text`` as HTML that shows it and does nothing else."""
     return html.escape("".join(map(visible, text)))
 
 
 def visible(symbol: str) -> str:
-    """``symbol`` as a page can show it: line ends stay, what cannot be seen is written out."""
+    """``symbol`` as a page can show it: line ends stay, other invisible ones are written out."""
     if symbol == "\n" or symbol.isprintable():
         return symbol
     return symbol.encode("unicode_escape").decode("ascii")

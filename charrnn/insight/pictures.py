@@ -1,4 +1,4 @@
-"""Drawings as SVG: learning curves, and a map of the characters."""
+"""SVG drawings: learning curves and a map of the characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ Points = Sequence[tuple[float, float]]
 
 
 def curves(name: str, lines: dict[str, Points], across: str, up: str) -> str:
-    """Lines through ``(x, y)`` points, by name, over named axes; nothing for no points."""
+    """Named lines through ``(x, y)`` points, over axes named ``across`` and ``up``.
+
+    Empty if there are no points.
+    """
     every = [point for points in lines.values() for point in points]
     if not every:
         return ""
@@ -40,13 +43,13 @@ def curves(name: str, lines: dict[str, Points], across: str, up: str) -> str:
 def character_map(
     name: str, vectors: NDArray[Any], labels: Sequence[str], kinds: Sequence[str]
 ) -> str:
-    """``vectors (V, E)`` in the plane in which they lie furthest apart (principal components).
+    """The two main principal components of ``vectors (V, E)`` as a map.
 
     Args:
-        name: what the picture is called.
-        vectors: a row a character.
-        labels: what is drawn at its place.
-        kinds: a class for each, by which it is coloured.
+        name: the title of the picture.
+        vectors: one row for each character.
+        labels: the text for each character.
+        kinds: the CSS class of each character, which sets its color.
 
     """
     if len(vectors) < 3:
@@ -71,7 +74,7 @@ def _svg(name: str, parts: Sequence[str]) -> str:
 
 
 class _Frame:
-    """Where numbers lie on the paper; ``alike``: as far apart as they are in either direction."""
+    """Maps numbers to positions in the drawing; ``alike`` gives both axes the same scale."""
 
     def __init__(self, points: Points, alike: bool = False) -> None:
         self._x, self._y = _range([x for x, _ in points]), _range([y for _, y in points])
@@ -89,7 +92,7 @@ class _Frame:
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def axes(self, across: str, up: str) -> str:
-        """Rules at round numbers, and what they measure."""
+        """Lines at round numbers, and the names of the axes."""
         parts = []
         for value in round_numbers(*self._y):
             y = self.y(value)
@@ -111,7 +114,7 @@ class _Frame:
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The least and the largest, apart from each other, with some air."""
+    """The smallest and the largest value with a margin, and never equal."""
     low, high = min(values), max(values)
     air = (high - low) * 0.03 or 0.5
     return low - air, high + air
@@ -123,7 +126,7 @@ def _widened(ends: tuple[float, float], length: float) -> tuple[float, float]:
 
 
 def round_numbers(low: float, high: float) -> list[float]:
-    """Up to about ``TICKS`` multiples of 1, 2 or 5 times a power of ten between two numbers."""
+    """About ``TICKS`` multiples of 1, 2 or 5 times a power of ten between two numbers."""
     raw = (high - low) / TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)

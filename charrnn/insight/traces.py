@@ -1,4 +1,4 @@
-"""What every unit of a network does while it reads a text."""
+"""The values of all units of a network while it reads a text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ from charrnn.generation.scoring import position_nats
 from charrnn.text import lanes
 from charrnn.text.vocab import Ids
 
-LANES = 64  # pieces of the text that are read at once, at most
+LANES = 64  # the most pieces of the text that are read in parallel
 WINDOW = 64
-LENGTH = 20_000  # characters of a text that are traced
-VALUES = 10**8  # of units that are kept, at most
+LENGTH = 20_000  # the most characters of a text that are traced
+VALUES = 10**8  # the most values of units that are kept
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A text of N characters as a network reads it.
+    """A network reading a text of N characters.
 
-    ``ids (N,)``; ``nats (N,)`` what each character cost, NaN for the first; ``units (N, L·H)`` what
-    each unit holds once the character is read, within ±1: an LSTM's tanh of the cell, of other
-    cells the state (a relu's as part of its largest).
+    Attributes:
+        ids: the text ``(N,)``.
+        nats: the loss of each character ``(N,)``; NaN for the first.
+        units: the value of each unit after each character, ``(N, L·H)``, within ±1: for cells with
+            a part ``c`` its tanh, for others ``h`` (divided by its largest value if that is above
+            1, as with ReLU).
+
     """
 
     ids: Ids
@@ -39,12 +43,14 @@ class Trace:
 
 
 def longest(config: ModelConfig) -> int:
-    """How many characters of a text are traced: fewer for a network of very many units."""
+    """The most characters of a text that are traced: fewer for a network of very many units."""
     return min(LENGTH, VALUES // (config.layers * config.hidden))
 
 
 def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
-    """The network in ``checkpoint`` reading ``ids (N,)``; memory for N · L · H float16.
+    """Trace the network in ``checkpoint`` while it reads ``ids (N,)``.
+
+    Needs memory for N · L · H float16.
 
     Raises:
         CorpusError: there are fewer than two characters.
@@ -52,9 +58,9 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
 
     """
     config = checkpoint.config
-    with np.errstate(all="ignore"):  # weights may be anybody's; an overflow is found and said
+    with np.errstate(all="ignore"):  # untrusted weights may overflow, which is checked below
         nats = position_nats(config, checkpoint.weights, ids)
-        # the state after the last character is none that a target follows
+        # lanes end at a target, so another character makes them reach the last state
         read = np.append(ids, ids[-1:])
         layout = lanes.lay(((0, len(read)),), LANES)
         engine = open_engine(config, checkpoint.weights, len(layout), together=True)
@@ -66,14 +72,14 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
                 units[places[counts] - 1] = _held(engine)[counts]
         largest = np.abs(units).max(initial=1)
         if not np.isfinite(largest):
-            raise CheckpointError("the network's numbers overflow: take another checkpoint")
+            raise CheckpointError("the network's numbers overflow: use another checkpoint")
         if largest > 1:
             units /= largest
         return Trace(ids, nats, units)
 
 
 def _held(engine: AnyEngine) -> NDArray[Any]:
-    """What each unit of each stream holds, ``(N, L·H)``."""
+    """The value of each unit of each stream, ``(N, L·H)``."""
     names = list(engine.config.state_widths)
     layers = (dict(zip(names, parts, strict=True)) for parts in engine.state)
     return np.concatenate(

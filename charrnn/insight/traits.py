@@ -1,4 +1,4 @@
-"""What can be said of every place in a text without a network, as numbers to hold beside units."""
+"""Traits of each position in a text, as numbers to compare with the units of a network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from charrnn.generation.numpy_engine import Array
 
-LONGEST = {"line": 100, "sentence": 200, "word": 12}  # places beyond count as these
+LONGEST = {"line": 100, "sentence": 200, "word": 12}  # positions beyond count as these
 _OPENING, _CLOSING = "([{", ")]}"
 
 
 def traits(symbols: Sequence[str]) -> dict[str, Array]:
-    """Named traits of ``symbols``, one number for each: how things stand once it has been read.
+    """Traits of ``symbols`` by name: one number for the situation after each symbol, ``(N,)``.
 
-    What is open at a blank line is closed there: an author forgets a quotation mark now and then.
+    Quotation marks and brackets end at a blank line, because authors forget to close some.
     """
     reader, rows = _Reader(), []
     for symbol in symbols:
@@ -28,7 +28,7 @@ def traits(symbols: Sequence[str]) -> dict[str, Array]:
 
 @dataclass
 class _Reader:
-    """Reads a text symbol by symbol and remembers what is open, and how long ago things began."""
+    """Reads a text symbol by symbol and remembers what is open, and where lines and words began."""
 
     quoted: bool = False
     depth: int = 0
@@ -55,7 +55,7 @@ class _Reader:
             self.last = symbol
 
     def traits(self, symbol: str) -> dict[str, float]:
-        """By name; the names are what the page says."""
+        """The traits after ``symbol`` by the names that the page shows."""
         place = {name: min(self.since[name], most) for name, most in LONGEST.items()}
         return {
             "inside quotation marks": self.quoted,

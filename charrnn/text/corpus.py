@@ -1,7 +1,8 @@
-"""Text → memory-mapped ids and a JSON note, kept in a cache under the hash of the source.
+"""Text → memory-mapped ids and their metadata, cached under the hash of the source.
 
-The source is read in blocks, three times at the most (hash, count, encode), so that memory does
-not grow with it. What cannot be read twice (standard input, a FIFO) is first copied to the cache.
+The source is read in blocks, at most three times (to hash, count and encode it), so memory does
+not grow with it. A source that cannot be read twice (standard input, a FIFO) is first copied to
+the cache.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from charrnn import interrupts
 from charrnn.atomic_io import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
-from charrnn.errors import CacheError, ConfigError, CorpusError, said_by
+from charrnn.errors import CacheError, ConfigError, CorpusError, os_message
 from charrnn.paths import cache_folder
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,
@@ -33,26 +34,30 @@ from charrnn.text.sources import (
 )
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
-NOTE_VERSION = 1
-IN_MEMORY = 1 << 25  # bytes; fewer ids are read at once, whatever becomes of their file then
+METADATA_VERSION = 1
+IN_MEMORY = 1 << 25  # bytes; shorter arrays of ids are read whole, and then need no file
 
 
 class _Mapped(np.memmap):
-    """Ids on disk. What somebody has cut off the file is an error, not the end of the process."""
+    """Ids on disk. If the file was cut short, reading raises an error; mmap alone would crash."""
 
-    _mmap: Any  # numpy's own
+    _mmap: Any  # NumPy's own
 
     def __getitem__(self, index: Any) -> Any:
         if self._mmap.size() < self.nbytes:
             raise CorpusError(
-                f"the encoded text {self.filename} was cut short: name the text again"
+                f"the encoded text {self.filename} was cut short",
+                "name its file to encode it again",
             )
         return np.asarray(np.ndarray.__getitem__(self, index))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """An encoded text: ``ids (N,)`` memory-mapped, their alphabet, and where they came from."""
+    """An encoded text: memory-mapped ``ids (N,)``, their vocabulary and their origin.
+
+    ``name`` is that of the file or files, ``sha256`` the hash of their bytes.
+    """
 
     ids: Ids
     vocab: Vocab
@@ -65,7 +70,7 @@ class Corpus:
 
     @property
     def markless_encoding(self) -> str | None:
-        """If the text begins with a byte order mark: the encoding that would leave it out."""
+        """The encoding that would omit the byte order mark that the text begins with, if any."""
         better = markless(self.encoding)
         begins = better and self.vocab.codes[int(self.ids[0])] == ord(BYTE_ORDER_MARK)
         return better if begins else None
@@ -79,15 +84,19 @@ def encode_corpus(
     max_bytes: int | None = None,
     cache: Path | None = None,
 ) -> Corpus:
-    """The corpus in ``paths`` one after the other (``-`` is standard input), encoded once.
+    """The concatenated texts in ``paths``, encoded; a text encoded before comes from the cache.
 
-    A text whose bytes were encoded before comes from the cache. ``max_bytes`` takes the beginning
-    of the text only.
+    Args:
+        paths: files; ``-`` is standard input.
+        is_bytes: whether symbols are bytes instead of characters.
+        encoding: the encoding of the files; ``bytes`` is the same as ``is_bytes``.
+        max_bytes: use only so many bytes from the beginning. Default: all.
+        cache: the folder of the cache. Default: ``charrnn.paths.cache_folder()``.
 
     Raises:
-        CorpusError: a path is missing, a folder or a device without end; the text is empty.
-        CacheError: the disk of the cache is full, or fails.
-        DecodingError: the text is not ``encoding``; names the byte offset.
+        CorpusError: a path is missing, a folder or an endless device, or the text is empty.
+        CacheError: the disk of the cache is full or fails.
+        DecodingError: the text is not in ``encoding``; names the byte offset.
 
     """
     cache = cache or cache_folder()
@@ -99,7 +108,7 @@ def encode_corpus(
             return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
     except OSError as error:
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
-        message = f"cannot encode the corpus: {said_by(error)}"
+        message = f"cannot encode the corpus: {os_message(error)}"
         raise kind(message, "set CHARRNN_CACHE to another folder") from error
 
 
@@ -114,7 +123,7 @@ def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Pat
     _write(sources, encoding, vocab, digest, stem)
     written = _from_cache(stem, digest, name, encoding)
     if written is None:
-        message = f"the encoded corpus cannot be read back from {cache}"
+        message = f"the encoded corpus could not be read back from {cache}"
         raise CorpusError(message, "set CHARRNN_CACHE to a folder on another disk")
     return written
 
@@ -122,8 +131,8 @@ def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Pat
 def cached_corpus(
     digest: str, name: str, encoding: str, cache: Path | None = None
 ) -> Corpus | None:
-    """The corpus whose source has the sha256 ``digest``, if it was encoded before."""
-    # a checkpoint says all this: it may be a path, or no text at all
+    """The corpus whose source has the sha256 ``digest``, if it is in the cache."""
+    # the values may come from an untrusted checkpoint: they may form a path, or be no strings
     if not all(isinstance(value, str) for value in (digest, name, encoding)):
         return None
     if not re.fullmatch("[0-9a-f]{64}", digest):
@@ -136,7 +145,7 @@ def _stem(cache: Path, digest: str, encoding: str) -> Path:
 
 
 class _Digest:
-    """The sha256 of a corpus's bytes. Files that are decoded each for itself are hashed so too."""
+    """The sha256 of a corpus's bytes. Files that are decoded separately are hashed separately."""
 
     def __init__(self, encoding: str) -> None:
         self._apart = begins_anew(encoding)
@@ -145,18 +154,18 @@ class _Digest:
         self.size = self._before = 0
 
     def update(self, block: bytes) -> None:
-        """Take in a block of a file."""
+        """Add a block of a file."""
         self._whole.update(block)
         self.size += len(block)
 
     def end_file(self) -> None:
-        """What follows belongs to another file. Empty ones do not count."""
+        """End a file; the next block belongs to another one. Empty files do not count."""
         if self._apart and self.size > self._before:
             self._files.append(self._whole.digest())
             self._whole, self._before = hashlib.sha256(), self.size
 
     def hexdigest(self) -> str:
-        """One file's is that of its bytes."""
+        """The sha256 in hexadecimal; for one file that of its bytes."""
         if len(self._files) > 1:
             return hashlib.sha256(b"".join(self._files)).hexdigest()
         return self._files[0].hex() if self._files else self._whole.hexdigest()
@@ -188,7 +197,7 @@ def _count(sources: Sequence[Source], is_bytes: bool, encoding: str) -> Vocab:
 
 
 def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, stem: Path) -> None:
-    """Write ids, then the note that declares them whole."""
+    """Write the ids, and then the metadata that declare them complete."""
     again, of_ids = _Digest(encoding), hashlib.sha256()
     table = vocab.table.astype(id_dtype(len(vocab)))
     length = 0
@@ -203,45 +212,45 @@ def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, 
             file.write(ids.data)
             length += len(ids)
         if again.hexdigest() != digest:
-            raise CorpusError(f"{sources[0].name} changed while it was being read: start again")
-    note = {
-        "version": NOTE_VERSION,
+            raise CorpusError(f"{sources[0].name} changed while it was being read", "start again")
+    metadata = {
+        "version": METADATA_VERSION,
         "sha256": digest,
         "ids_sha256": of_ids.hexdigest(),
         "encoding": encoding,
         "length": length,
         "vocab": vocab.to_dict(),
     }
-    write_atomic(stem.with_suffix(".json"), [json.dumps(_sealed(note)).encode()])
+    write_atomic(stem.with_suffix(".json"), [json.dumps(_sealed(metadata)).encode()])
 
 
-def _sealed(note: dict[str, Any]) -> dict[str, Any]:
-    """``note`` with a hash over everything else in it."""
-    rest = {name: value for name, value in note.items() if name != "note_sha256"}
+def _sealed(metadata: dict[str, Any]) -> dict[str, Any]:
+    """``metadata`` with a hash over everything else in it."""
+    rest = {name: value for name, value in metadata.items() if name != "note_sha256"}
     text = json.dumps(rest, sort_keys=True)
     return rest | {"note_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _from_cache(stem: Path, digest: str, name: str, encoding: str) -> Corpus | None:
-    """The corpus as cached; None where there is none or it is not whole."""
-    note = _read_note(stem.with_suffix(".json"), digest)
-    if note is None:
+    """The corpus in the cache; None if it is missing or incomplete."""
+    metadata = _read_metadata(stem.with_suffix(".json"), digest)
+    if metadata is None:
         return None
     try:
-        vocab = Vocab.from_dict(note["vocab"])
+        vocab = Vocab.from_dict(metadata["vocab"])
         dtype = id_dtype(len(vocab))
-        ids = _read_ids(stem.with_suffix(".ids"), dtype, int(note["length"]))
-        whole = _hash_array(ids) == note["ids_sha256"]
+        ids = _read_ids(stem.with_suffix(".ids"), dtype, int(metadata["length"]))
+        whole = _hash_array(ids) == metadata["ids_sha256"]
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
     return Corpus(ids, vocab, name, digest, encoding) if whole else None
 
 
 def _read_ids(path: Path, dtype: Any, length: int) -> Ids:
-    """The ids in the file at ``path``.
+    """The ``length`` ids in the file at ``path``.
 
     Raises:
-        ValueError: there are more of them, or fewer.
+        ValueError: the file holds more or fewer.
 
     """
     size = path.stat().st_size
@@ -250,14 +259,15 @@ def _read_ids(path: Path, dtype: Any, length: int) -> Ids:
     return _Mapped(path, dtype, "r") if size > IN_MEMORY else np.fromfile(path, dtype)
 
 
-def _read_note(path: Path, digest: str) -> dict[str, Any] | None:
+def _read_metadata(path: Path, digest: str) -> dict[str, Any] | None:
     try:
-        note = json.loads(path.read_bytes())
+        metadata = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    if not isinstance(note, dict) or note != _sealed(note):
+    if not isinstance(metadata, dict) or metadata != _sealed(metadata):
         return None
-    return note if note.get("version") == NOTE_VERSION and note.get("sha256") == digest else None
+    current = metadata.get("version") == METADATA_VERSION and metadata.get("sha256") == digest
+    return metadata if current else None
 
 
 def _hash_array(ids: Ids, block: int = 1 << 22) -> str:

@@ -1,4 +1,4 @@
-"""Public-domain corpora that are known by address and hash."""
+"""Downloads of public-domain corpora, each known by its address and hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class KnownCorpus:
-    """A text on the net: its address, file name, size in bytes and sha256."""
+    """A text on the internet: its address, file name, size in bytes and sha256."""
 
     url: str
     file: str
@@ -44,11 +44,16 @@ KNOWN = {
 
 
 def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) -> Path:
-    """The path of corpus ``name`` in ``folder``, downloaded unless it lies there already.
+    """The path of the corpus ``name`` in ``folder``, downloaded unless it is there already.
+
+    Args:
+        name: a key of ``known``.
+        folder: where to put it; created if it does not exist.
+        known: the corpora to choose from. Default: ``KNOWN``.
 
     Raises:
-        ConfigError: the name is unknown, or the folder cannot be made.
-        DownloadError: it could not be fetched, or is not the text it should be.
+        ConfigError: the name is unknown, or the folder cannot be created.
+        DownloadError: the download failed, or is not the expected text.
 
     """
     known = KNOWN if known is None else known
@@ -63,16 +68,16 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         sweep_temporaries(folder, least_age_s=ABANDONED_S)
     except OSError as error:
         reason = error.strerror or error
-        message = f"cannot make the folder {folder}: {reason}"
+        message = f"cannot create the folder {folder}: {reason}"
         raise ConfigError(message, "choose another {out}") from None
     try:
         _download(corpus, path)
     except (OSError, ValueError, HTTPException) as error:
         if isinstance(error, HTTPError):
             error.close()  # it holds the connection
-        # of an address that cannot be reached, what lies behind urllib's words
+        # if an address cannot be reached, urllib's error wraps the real reason
         told = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
-        reason = " ".join(str(told).split())[:200]  # a server may have written it
+        reason = " ".join(str(told).split())[:200]  # may be text that a server sent
         message = f"could not download {corpus.url}: {reason}"
         raise DownloadError(message, "try again later") from None
     return path

@@ -1,9 +1,9 @@
-"""Texts to score, laid side by side: every character a target exactly once.
+"""Texts to score in parallel lanes, with every character a target exactly once.
 
-A range ``(start, stop)`` of a text is one lane that begins with the zero state. A long range is cut
-into several lanes that run at the same time; each but the first begins ``warmup`` characters early,
-uncounted, so that its state is the carried one but for what the network forgets over that
-distance.
+A range ``(start, stop)`` of a text is one lane that starts from the zero state. A long range is cut
+into several lanes that run in parallel; each but the first starts ``warmup`` characters early,
+without counting them, so that its state is that of one pass through the range except for what the
+network has forgotten over that distance.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARMUP = 512
 
 @dataclass(frozen=True)
 class Lane:
-    """Targets ``[first, stop)``, of which those from ``counted`` on are counted."""
+    """Targets ``[first, stop)``; those from ``counted`` on are counted."""
 
     first: int
     counted: int
@@ -33,9 +33,14 @@ class Lane:
 
 @dataclass(frozen=True)
 class Block:
-    """``x, y (K, T)`` inputs and targets of all lanes, ``places (K, T)`` of the targets.
+    """T steps of K lanes.
 
-    ``mask (K, T)`` is true where a target counts.
+    Attributes:
+        x: inputs ``(K, T)``.
+        y: targets ``(K, T)``.
+        places: positions ``(K, T)`` of the targets in the text.
+        mask: ``(K, T)``, true where a target counts.
+
     """
 
     x: NDArray[np.int64]
@@ -45,9 +50,9 @@ class Block:
 
 
 def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lane]:
-    """At least one lane a range, about ``lanes`` in all, longest first.
+    """About ``lanes`` lanes, at least one for each range, longest first.
 
-    A range's first target is the character at its start, read after the one before it; the first
+    The first target of a range is its first character, predicted from the one before it; the first
     character of the whole text has none before it and is not counted.
     """
     total = sum(stop - start for start, stop in ranges)
@@ -65,12 +70,12 @@ def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lan
 
 
 def count(lanes: list[Lane]) -> int:
-    """Characters that ``lanes`` count."""
+    """The number of characters that ``lanes`` count."""
     return sum(lane.stop - lane.counted for lane in lanes)
 
 
 def blocks(ids: Ids, lanes: list[Lane], window: int) -> Iterator[Block]:
-    """``window`` steps of all lanes at a time; lanes that have ended are padded, uncounted."""
+    """``window`` steps of all lanes at a time; lanes that have ended are padded."""
     first = np.array([lane.first for lane in lanes])[:, None]
     counted = np.array([lane.counted for lane in lanes])[:, None]
     stop = np.array([lane.stop for lane in lanes])[:, None]

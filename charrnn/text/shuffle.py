@@ -1,4 +1,4 @@
-"""The lines of a text in another order: a copy, for which memory does not grow with the text."""
+"""Shuffled copies of the lines of a text, made in memory that does not grow with the text."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
-from charrnn.errors import CacheError, said_by
+from charrnn.errors import CacheError, os_message
 from charrnn.paths import cache_folder
 from charrnn.text.splits import Range, RangeMap, length
 from charrnn.text.vocab import Ids
 
-BLOCK = 1 << 18  # characters, or lines, that are looked at together
-IN_MEMORY = 8 << 20  # bytes; more lies in a file
+BLOCK = 1 << 18  # characters, or lines, that are processed together
+IN_MEMORY = 8 << 20  # bytes; larger arrays are kept in a file
 
 
 def whole_lines(ids: Ids, ranges: tuple[Range, ...], line_end: int) -> tuple[Range, ...]:
-    """``ranges`` of ``ids`` up to their last line end: an epoch begins where another one ended,
-    and half a record would be glued to a whole one there. A text that is mostly one record
-    keeps it.
+    """``ranges`` of ``ids`` up to their last line end.
+
+    An epoch follows the one before without a break, so half a record at the end would be joined to
+    a whole one. A text that consists mostly of that last record keeps it.
     """
     for index in range(len(ranges), 0, -1):
         start, stop = ranges[index - 1]
@@ -38,9 +39,9 @@ def whole_lines(ids: Ids, ranges: tuple[Range, ...], line_end: int) -> tuple[Ran
 
 
 def shuffled_lines(ids: Ids, where: RangeMap, line_end: int, rng: np.random.Generator) -> Ids:
-    """The characters of ``ids`` that ``where`` maps to, their lines in an order that ``rng`` draws.
+    """The characters of ``ids`` that ``where`` maps to, with their lines in a random order.
 
-    What follows the last line end stays last, or it would be glued to another record.
+    Characters after the last line end stay last, or they would be joined to another record.
     """
     starts = _line_starts(ids, where, line_end)
     order = _room(len(starts) - 1, np.int64)
@@ -62,7 +63,7 @@ def shuffled_lines(ids: Ids, where: RangeMap, line_end: int, rng: np.random.Gene
 
 
 def _line_starts(ids: Ids, where: RangeMap, line_end: int) -> NDArray[np.int64]:
-    """Where each line begins, and the end of the last, which may be empty."""
+    """Where each line starts, and where the last one, which may be empty, ends."""
     count = sum(len(ends) for ends in _line_ends(ids, where, line_end))
     starts = _room(count + 2, np.int64)
     starts[0], starts[-1] = 0, where.length
@@ -85,9 +86,9 @@ def _blocks(length: int) -> Iterator[tuple[int, int]]:
 
 
 def _room(length: int, dtype: Any) -> NDArray[Any]:
-    """An array to fill: in memory, or if it is large in a file of the cache.
+    """An array to fill: in memory or, if it is large, in a file of the cache.
 
-    Such a file has no name, and goes away with the array.
+    The file has no name and disappears with the array.
 
     Raises:
         CacheError: there is no room for it.
@@ -100,10 +101,10 @@ def _room(length: int, dtype: Any) -> NDArray[Any]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):  # a disk that is full later would end the process
+            if hasattr(os, "posix_fallocate"):  # writing to a full disk later would crash
                 os.posix_fallocate(file.fileno(), 0, size)
-            # a plain array: numpy is slow with its own kind
+            # a plain array: NumPy is slow with its own subclass
             return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
     except OSError as error:
-        message = f"no room to shuffle the lines: {said_by(error, folder)}"
+        message = f"no room to shuffle the lines: {os_message(error, folder)}"
         raise CacheError(message, "set CHARRNN_CACHE to another folder") from error

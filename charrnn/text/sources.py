@@ -1,4 +1,4 @@
-"""Where text comes from: files, standard input, pipes – as blocks of bytes and of code points."""
+"""Sources of text: files, standard input and pipes, as blocks of bytes and of code points."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from charrnn.errors import CorpusError, DecodingError
 BLOCK = 1 << 20
 STDIN = "-"
 SIGNAL_WAIT_S = 0.5
-MOST_NAMES = 5000  # characters of files' names that a corpus is called by
-# they decode whole names of hosts, one at a time, and take for ever over a text
+MOST_NAMES = 5000  # characters of file names in the name of a corpus
+# codecs for single host names, which take forever over a text
 _NO_TEXTS = {"idna", "punycode"}
-# a character's bytes say which it is, whatever came before them
+# codecs that decode a character's bytes the same way whatever came before them
 _STATELESS = {"utf-8", "ascii", "iso8859-1"}
 BYTE_ORDER_MARK = "\ufeff"
-# what keeps a byte order mark as a character, and what reads the same text and drops it
+# encodings that keep a byte order mark as a character, and those that omit it
 _MARKLESS = {"utf-8": "utf-8-sig"} | {
     f"utf-{bits}-{order}": f"utf-{bits}" for bits in (16, 32) for order in ("le", "be")
 }
@@ -38,9 +38,13 @@ _UTF16_BEGINNINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True)
 class Source:
-    """A file that can be read again: its path, what the user calls it, how much of it to take.
+    """A file that can be read several times.
 
-    ``limit`` None takes all of it.
+    Attributes:
+        path: the file.
+        name: its name for the user.
+        limit: bytes of it to use; None: all.
+
     """
 
     path: Path
@@ -49,7 +53,7 @@ class Source:
 
     @property
     def cut(self) -> bool:
-        """Whether the limit may have cut the text in the middle of a character."""
+        """Whether ``limit`` may have cut the text in the middle of a character."""
         return self.limit is not None and self.path.stat().st_size >= self.limit
 
 
@@ -57,7 +61,9 @@ class Source:
 def open_sources(
     paths: Sequence[str | Path], spool: Path, max_bytes: int | None
 ) -> Iterator[list[Source]]:
-    """Sources for ``paths``; what can be read only once lies in ``spool`` while the block runs.
+    """Sources for ``paths``, with copies in ``spool`` of those that can be read only once.
+
+    The copies are removed after the block. ``max_bytes`` limits the bytes of all sources together.
 
     Raises:
         CorpusError: a path is missing, a folder, unreadable, or a device without ``max_bytes``.
@@ -75,12 +81,12 @@ def open_sources(
 
 
 def names(paths: Sequence[str | Path]) -> str:
-    """What a corpus is called after its files."""
+    """The name of a corpus after its files."""
     return name_of([_name(path) for path in paths])
 
 
 def name_of(parts: Sequence[str]) -> str:
-    """The names of a corpus's files as one: of very many the first ones."""
+    """One name made of the names of a corpus's files; if there are very many, of the first."""
     shown, room = list(parts[:1]), MOST_NAMES
     for part in parts[1:]:
         room -= len(part)
@@ -91,29 +97,29 @@ def name_of(parts: Sequence[str]) -> str:
 
 
 def begins_anew(encoding: str) -> bool:
-    """Whether texts read one after the other may differ from their bytes read as one text.
+    """Whether texts decoded separately may differ from their concatenated bytes decoded as one.
 
-    A decoder that begins anew drops a byte order mark, and forgets a shift.
+    A new decoder drops a byte order mark and starts unshifted.
     """
     return encoding != "bytes" and find_codec(encoding).name not in _STATELESS
 
 
 def markless(encoding: str) -> str | None:
-    """The encoding that reads what ``encoding`` reads, without a byte order mark; None: none."""
+    """The encoding that is like ``encoding`` but omits a byte order mark; None if there is none."""
     return None if encoding == "bytes" else _MARKLESS.get(find_codec(encoding).name)
 
 
 def find_codec(encoding: str) -> codecs.CodecInfo:
-    """The codec of an encoding of texts.
+    """The codec of a text encoding.
 
     Raises:
-        CorpusError: it is none.
+        CorpusError: there is no text encoding of this name.
 
     """
     try:
         codec = codecs.lookup(encoding)
         with suppress(UnicodeError):
-            b"ab".decode(codec.name)  # a LookupError for codecs that make no text, such as hex
+            b"ab".decode(codec.name)  # LookupError for codecs that do not make text, such as hex
     except (LookupError, ValueError):
         codec = None
     if codec is None or codec.name in _NO_TEXTS:
@@ -130,7 +136,7 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
     if str(path) == STDIN:
         return Source(_copy(sys.stdin.buffer, spool, limit, stack), _name(path), limit)
     if not str(path):
-        raise CorpusError("the text's path is empty: name a file, or - for standard input")
+        raise CorpusError("the path of the text is empty: name a file, or - for standard input")
     path = Path(path)
     try:
         mode = path.stat().st_mode
@@ -149,22 +155,22 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a FIFO without waiting for its writer: a signal could not end that wait."""
+    """Open a FIFO without waiting for its writer, because a signal could not end that wait."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _wait_for(pipe: IO[bytes]) -> None:
-    """Wait until ``pipe`` has something to read or has ended, asking for signals meanwhile."""
+    """Wait until ``pipe`` has something to read or has ended, and check for signals meanwhile."""
     try:
         number = pipe.fileno()
         while not select.select([number], [], [], SIGNAL_WAIT_S)[0]:
             interrupts.check()
-    except (OSError, ValueError):  # not a file of the system's, or one that cannot be waited for
+    except (OSError, ValueError):  # it has no file descriptor, or one that select cannot take
         return
 
 
 def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> Path:
-    """Copy what cannot be read twice into a file that goes away with ``stack``."""
+    """Copy a pipe, which cannot be read twice, into a file that is removed with ``stack``."""
     copy = stack.enter_context(temporary_beside(spool / "pipe"))
     with open(copy, "xb") as file:
         for block in _read(pipe, limit, wait=True):
@@ -174,7 +180,7 @@ def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> 
 
 
 def _read(file: IO[bytes], limit: int | None, wait: bool = False) -> Iterator[bytes]:
-    # what is waited for comes in pieces: filling a block would wait for the rest of it
+    # a pipe delivers pieces: filling a whole block would wait for the rest of it
     read = getattr(file, "read1", file.read) if wait else file.read
     left = limit
     while left is None or left > 0:
@@ -189,7 +195,12 @@ def _read(file: IO[bytes], limit: int | None, wait: bool = False) -> Iterator[by
 
 
 def blocks(source: Source) -> Iterator[bytes]:
-    """The bytes of a source, at most ``BLOCK`` at a time."""
+    """The bytes of a source, at most ``BLOCK`` at a time.
+
+    Raises:
+        CorpusError: it can no longer be read.
+
+    """
     try:
         with open(source.path, "rb") as file:
             yield from _read(file, source.limit)
@@ -200,10 +211,13 @@ def blocks(source: Source) -> Iterator[bytes]:
 def code_blocks(
     sources: Sequence[Source], encoding: str
 ) -> Iterator[tuple[bytes, NDArray[np.unsignedinteger[Any]]]]:
-    """Each block's raw bytes and its code points (the bytes themselves for encoding ``bytes``).
+    """Each block's raw bytes and its code points (for encoding ``bytes``, the bytes themselves).
+
+    Each source ends with an empty block of bytes.
 
     Raises:
-        DecodingError: a source is not ``encoding``; offsets count from that source's first byte.
+        CorpusError: a source can no longer be read.
+        DecodingError: a source is not in ``encoding``; the offset counts from its first byte.
 
     """
     for source in sources:
@@ -214,21 +228,25 @@ def code_blocks(
 
 
 def decode_text(raw: bytes, encoding: str) -> str:
-    """A whole text.
+    """A whole text as characters.
 
     Raises:
-        CorpusError: ``encoding`` is none.
-        DecodingError: the text is not ``encoding``; names the byte offset.
+        CorpusError: there is no encoding called ``encoding``.
+        DecodingError: the text is not in ``encoding``; names the byte offset.
 
     """
     return BlockDecoder(encoding, "the text", hint="set {encoding}").text(raw, final=True)
 
 
 class BlockDecoder:
-    """Code points from blocks of bytes, cut wherever they may be. Strict.
+    """A strict decoder of blocks of bytes, which may end in the middle of a character.
 
-    ``truncated`` forgives an unfinished character at the very end (the text was cut there);
-    ``hint`` is that of an error about bytes that do not decode.
+    Args:
+        encoding: the encoding; ``bytes`` makes every byte a code point.
+        name: the name of the text, for errors.
+        truncated: whether to ignore an incomplete character at the very end.
+        hint: the hint of the error about bytes that do not decode.
+
     """
 
     def __init__(
@@ -245,18 +263,18 @@ class BlockDecoder:
         self._encoding, self._name, self._truncated = encoding, name, truncated
         self._hint = hint
         self._done = 0  # bytes decoded
-        self._pending = 0  # bytes taken that wait for the rest of their character
+        self._pending = 0  # bytes that wait for the rest of their character
 
     def codes(self, raw: bytes) -> NDArray[np.unsignedinteger[Any]]:
         """The code points of one more block."""
-        # an ASCII block's bytes are its code points already: no decoding, a quarter of the memory
+        # the bytes of ASCII are its code points already: no decoding, and a quarter of the memory
         if self._raw or (self._ascii_inside and not self._pending and raw.isascii()):
             self._done += len(raw)
             return np.frombuffer(raw, np.uint8)
         return self._decode(raw, final=False)
 
     def end(self) -> NDArray[np.unsignedinteger[Any]]:
-        """What is left at the end of the source."""
+        """The code points that are left at the end of the source."""
         if self._raw or (self._truncated and self._pending):
             return np.empty(0, np.uint8)
         return self._decode(b"", final=True)
@@ -266,7 +284,7 @@ class BlockDecoder:
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
     def text(self, raw: bytes, final: bool) -> str:
-        """The characters of one more block; after the last one (``final``) nothing may wait.
+        """The characters of one more block; the ``final`` one must not end within a character.
 
         Raises:
             DecodingError: the bytes are not in this encoding.
@@ -275,7 +293,7 @@ class BlockDecoder:
         try:
             text = self._decoder.decode(raw, final)
         except UnicodeDecodeError as error:
-            # the decoder sees what was pending followed by this block, perhaps without its mark
+            # the decoder sees the pending bytes and this block, perhaps without its mark
             mark = self._pending + len(raw) - len(error.object)
             offset = self._done + mark + error.start
             wide = offset == 0 and error.object[:2] in _UTF16_BEGINNINGS

@@ -1,8 +1,9 @@
-"""Which parts of a corpus train, validate and test: ranges of positions, cut once.
+"""The training, validation and test parts of a corpus, as ranges of positions.
 
-``contiguous``: the first part trains, the next validates, the last tests.
-``interleaved``: as char-rnn and the 2015 paper cut: the text is reshaped into 100 rows of whole
-windows of 100, and each row is cut so. What does not fill the rows is left out.
+``contiguous``: one training part, then one validation part, then one test part.
+``interleaved``: as in char-rnn and the 2015 paper: the text is reshaped into 100 rows of whole
+windows of 100 characters, and each row is cut in this way. Characters that do not fill the rows are
+not used.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Parts:
-    """Ranges ``(start, stop)`` of positions in the corpus, in reading order, never overlapping."""
+    """Ranges ``(start, stop)`` of positions in the corpus, ascending and without overlap."""
 
     train: tuple[Range, ...]
     val: tuple[Range, ...]
@@ -43,21 +44,21 @@ class Parts:
 
 
 def length(ranges: tuple[Range, ...]) -> int:
-    """Characters in ``ranges``."""
+    """The number of characters in ``ranges``."""
     return sum(stop - start for start, stop in ranges)
 
 
 def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
-    """Where validation and test begin in ``whole`` items.
+    """Where the validation and test parts of ``whole`` items start.
 
-    Exact decimal fractions: 0.9 of 10 is 9, whatever the nearest doubles say.
+    Computed with exact decimal fractions: 0.9 of 10 is 9, whatever the nearest doubles are.
     """
     val, test = Fraction(str(val_frac)), Fraction(str(test_frac))
     return math.floor(whole * (1 - val - test)), math.floor(whole * (1 - test))
 
 
 def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
-    """Check that a text can be split so.
+    """Check that a text can be split in this way.
 
     Raises:
         ConfigError: a value is out of range, or nothing is left to train on.
@@ -67,16 +68,16 @@ def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
     for option, value in zip(options, (kind, val_frac, test_frac), strict=True):
         option.but(absent=NOTHING).check(value)  # here all three are needed
     if val_frac + test_frac >= 1:
-        reason = f"nothing is left to train on after {val_frac:g} and {test_frac:g}"
+        reason = f"parts of {val_frac:g} and {test_frac:g} leave nothing to train on"
         raise ConfigError(reason, "make {val_frac} or {test_frac} smaller")
 
 
 def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
-    """Cut ``n`` positions into training, validation and test parts.
+    """Split ``n`` positions into training, validation and test parts.
 
     Raises:
-        ConfigError: as ``check_split``.
-        CorpusError: ``interleaved`` cuts whole windows of 100 rows, and a part gets none.
+        ConfigError: as for ``check_split``.
+        CorpusError: the text is too short for ``interleaved``: a part would be empty.
 
     """
     check_split(kind, val_frac, test_frac)
@@ -107,7 +108,7 @@ def _ranges(*ranges: Range) -> tuple[Range, ...]:
 
 
 class RangeMap:
-    """The characters of some ranges as one line of positions ``0 … length − 1``."""
+    """Maps positions ``0 … length − 1`` in the concatenation of some ranges to the corpus."""
 
     def __init__(self, ranges: tuple[Range, ...]) -> None:
         starts = np.array([start for start, _ in ranges], np.int64)
@@ -115,19 +116,19 @@ class RangeMap:
 
     @classmethod
     def of(cls, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> RangeMap:
-        """The map of many ranges, which may be empty."""
+        """The map of many ranges, some of which may be empty."""
         made = cls(())
         made._set(starts, lengths)
         return made
 
     def _set(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
         self._before = np.concatenate(([0], np.cumsum(lengths)))
-        # position in the corpus = position on the line + shift of its range
+        # position in the corpus = position in the concatenation + shift of its range
         self._shift = starts - self._before[:-1]
         self.length = int(self._before[-1])
 
     def positions(self, line: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Corpus positions of line positions (any shape), which wrap round at the end."""
+        """The corpus positions of positions in the concatenation (any shape), which wrap around."""
         line = line % self.length
         owner = np.searchsorted(self._before, line, side="right") - 1 if len(self._shift) > 1 else 0
         shift: NDArray[np.int64] = self._shift[owner]

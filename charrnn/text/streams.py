@@ -1,7 +1,7 @@
 """Training windows: B contiguous streams through the training part, T characters at a time.
 
-Stream b reads the b-th of B equal stretches. Everything about a window follows from the seed, the
-epoch and the window's number, so a position is two numbers and resuming needs no replay.
+Stream b reads the b-th of B equal stretches. A window follows from the seed, the epoch and its
+number in the epoch alone, so a position is two numbers and resuming needs no replay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
 
-BLOCK = 1 << 20  # characters of a text that is copied
+BLOCK = 1 << 20  # characters that are copied at a time
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class Position:
 
 @dataclass(frozen=True)
 class Window:
-    """``x, y (B, T)``: inputs and next characters. An epoch's first window begins anew."""
+    """Inputs ``x (B, T)`` and the next characters ``y (B, T)``.
+
+    The first window of an epoch does not continue the one before it.
+    """
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
@@ -39,15 +42,24 @@ class Window:
 
 
 class Streams:
-    """Windows for this rank's rows of B streams over ``ranges`` of ``ids``.
+    """The windows of this process's rows of B streams over ``ranges`` of ``ids``.
 
-    With ``shuffle_offset`` each epoch turns the text by a random offset, so that streams and
-    windows are cut elsewhere every time; without it epochs are alike. With ``lines`` the order of
-    the records (lines) is drawn anew each epoch.
+    Args:
+        ids: the corpus ``(N,)``.
+        ranges: the training part.
+        batch: B, over all processes.
+        window: T.
+        seed: seed of the offsets and of the order of lines.
+        shuffle_offset: whether each epoch rotates the text by a random offset, so that it is cut
+            into streams and windows at different places; without it all epochs are alike.
+        line_end: the id of the line end, to shuffle the lines (records) in each epoch; None: keep
+            them in order.
+        rank: the number of this process.
+        world: the number of processes.
 
     Raises:
         CorpusError: the training part is too short for one window of B × T.
-        ConfigError: ``batch`` does not divide among the ranks.
+        ConfigError: ``batch`` is not a multiple of ``world``.
 
     """
 
@@ -88,7 +100,7 @@ class Streams:
         return np.random.default_rng([self._seed, epoch, purpose])
 
     def offset(self, epoch: int) -> int:
-        """How far the text is turned in an epoch."""
+        """The offset by which an epoch rotates the text."""
         if not self._shuffle_offset:
             return 0
         if self._epoch_offset[0] != epoch:
@@ -107,29 +119,29 @@ class Streams:
 
     @property
     def lines(self) -> bool:
-        """Whether every epoch has a text of its own."""
+        """Whether each epoch shuffles the lines."""
         return self._line_end is not None
 
     @property
     def symbol_bytes(self) -> int:
-        """Bytes of an id."""
+        """The size of an id in bytes."""
         return self._ids.dtype.itemsize
 
     @property
     def length(self) -> int:
-        """Characters of an epoch's text."""
+        """The number of characters in an epoch's text."""
         return self._map.length
 
     def start(self, position: Position) -> int:
-        """How far from the first window's places, on the line of the epoch's text, its own lie."""
+        """What to add to ``places`` for the window at ``position``, modulo ``length``."""
         return self.offset(position.epoch) + position.window * self.window
 
     def places(self) -> NDArray[np.int64]:
-        """Places (B, T + 1) of the first window, were the text not turned; the end wraps round."""
+        """The places ``(B, T + 1)`` of the first window in a text that is not rotated."""
         return (self._rows * self.stretch)[:, None] + np.arange(self.window + 1)
 
     def blocks(self, epoch: int) -> Iterator[Ids]:
-        """The text of an epoch, before it is turned, block by block."""
+        """The text of an epoch before its rotation, in blocks."""
         text, ranges = self._ids, self._ranges
         if self._line_end is not None:
             text, ranges = self._lines_of(epoch, self._line_end), ((0, self.length),)
@@ -151,7 +163,7 @@ class Streams:
 
     def _lines_of(self, epoch: int, line_end: int) -> Ids:
         if self._epoch_text is None or self._epoch_text[0] != epoch:
-            self._epoch_text = None  # before there is another one
+            self._epoch_text = None  # free it before the next one is made
             text = shuffled_lines(self._ids, self._map, line_end, self._rng(epoch, 1))
             self._epoch_text = (epoch, text)
         return self._epoch_text[1]

@@ -1,7 +1,7 @@
 """Character ⇄ id.
 
-The order is fixed and documented: ids count up through the symbols' code points (or byte
-values), so the same alphabet always gives the same ids, whatever order a text shows it in.
+Ids number the symbols in ascending order of code points (or byte values), so the same vocabulary
+always gives the same ids, in whatever order its symbols occur in a text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Ids = NDArray[np.integer[Any]]
 CODE_POINTS = 0x110000
 REPLACEMENT = 0xFFFD
 MAX_COUNT = 2**63
-CHUNK = 1 << 20  # characters looked up at once: codes and their ids take a dozen bytes each
+CHUNK = 1 << 20  # characters encoded at a time; each takes a dozen bytes meanwhile
 
 
 def _quoted(code: int) -> str:
@@ -31,15 +31,22 @@ def _quoted(code: int) -> str:
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
-    """The smallest unsigned integer type that holds ``size`` different ids."""
+    """The smallest unsigned integer type for ``size`` different ids."""
     return np.dtype(np.uint8 if size <= 256 else np.uint16)
 
 
 @dataclass(frozen=True)
 class Vocab:
-    """An alphabet: ``codes`` ascending code points (byte values if ``is_bytes``), with ``counts``.
+    """The symbols that a model knows.
 
-    ``counts[i]`` says how often symbol ``i`` stood in the corpus, all of its parts together.
+    Attributes:
+        codes: their code points (byte values if ``is_bytes``), ascending.
+        counts: how often each symbol occurs in the whole corpus.
+        is_bytes: whether symbols are bytes instead of characters.
+
+    Raises:
+        ConfigError: a value is invalid.
+
     """
 
     codes: tuple[int, ...]
@@ -58,44 +65,47 @@ class Vocab:
         rising = good and all(a < b for a, b in zip(self.codes, self.codes[1:], strict=False))
         check(rising, "vocabulary", "…", f"different code points below {top}, ascending")
         if not self.is_bytes and any(0xD800 <= code < 0xE000 for code in self.codes):
-            raise ConfigError("the vocabulary holds surrogates: they are not characters")
+            raise ConfigError("the vocabulary has surrogates, which are not characters")
         counted = len(self.counts) == len(self.codes) and all(
             type(n) is int and 0 <= n < MAX_COUNT for n in self.counts
         )
-        check(counted, "vocabulary counts", "…", "one whole number a symbol")
+        check(counted, "vocabulary counts", "…", "one whole number for each symbol")
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @classmethod
     def from_counts(cls, histogram: NDArray[np.int64], is_bytes: bool) -> Vocab:
-        """The alphabet of a text whose code point (or byte) ``c`` stands ``histogram[c]`` times."""
+        """The vocabulary of a text with ``histogram[c]`` occurrences of code point (or byte) c."""
         codes = np.flatnonzero(histogram)
         return cls(tuple(codes.tolist()), tuple(histogram[codes].tolist()), is_bytes)
 
     @cached_property
     def table(self) -> NDArray[np.int32]:
-        """Code point → id, −1 where there is none; as long as the highest code needs."""
+        """The id of each code point up to the highest known one; −1 for unknown ones."""
         table = np.full(self.codes[-1] + 1, -1, np.int32)
         table[list(self.codes)] = np.arange(len(self.codes), dtype=np.int32)
         return table
 
     def lookup(self, codes: NDArray[Any]) -> NDArray[np.int32]:
-        """Ids of an array of code points, −1 for those the vocabulary lacks."""
+        """The ids of an array of code points; −1 for unknown ones."""
         known = codes < len(self.table)
         ids: NDArray[np.int32] = self.table[np.where(known, codes, 0)]
         return ids if known.all() else np.where(known, ids, np.int32(-1))
 
     def encode(self, text: str | bytes, unknown: Unknown = "error") -> Ids:
-        """Ids ``(len(text),)`` of a text; a byte vocabulary takes a ``str`` as its UTF-8 bytes.
+        """The ids ``(N,)`` of a text.
 
-        ``unknown``: ``error`` raises, ``skip`` leaves such characters out, ``replace`` puts the
-        space (else U+FFFD, else the most frequent symbol) in their place.
+        Args:
+            text: a byte vocabulary takes a ``str`` as UTF-8; other ones take bytes as UTF-8.
+            unknown: what to do about characters that are not in the vocabulary: ``error`` raises,
+                ``skip`` omits them, and ``replace`` substitutes the space (or U+FFFD if there is
+                no space, or else the most frequent symbol).
 
         Raises:
-            ConfigError: ``unknown`` is none of them.
+            ConfigError: ``unknown`` is invalid.
             UnknownCharacterError: names the character, its U+XXXX and its place.
-            DecodingError: ``text`` is bytes, the vocabulary has characters and it is not UTF-8.
+            DecodingError: ``text`` is bytes but not UTF-8, and the vocabulary has characters.
 
         """
         check_choice("unknown", unknown, get_args(Unknown))
@@ -114,7 +124,7 @@ class Vocab:
         return np.concatenate(parts)
 
     def _chunks(self, text: str | bytes) -> Iterator[tuple[int, NDArray[Any]]]:
-        """The codes of ``text`` a part at a time, and where each part begins."""
+        """The codes of ``text`` in parts, each with the position of its first character."""
         whole = self._whole(text)
         for start in range(0, len(whole), CHUNK):
             part = whole[start : start + CHUNK]
@@ -124,7 +134,7 @@ class Vocab:
                 yield start, np.frombuffer(part, np.uint8)
 
     def _whole(self, text: str | bytes) -> str | bytes:
-        """``text`` as what the alphabet is made of: bytes, or characters."""
+        """``text`` in the symbols of the vocabulary: bytes or characters."""
         if self.is_bytes:
             try:
                 return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
@@ -139,10 +149,10 @@ class Vocab:
             raise DecodingError(message, error.start) from None
 
     def missing(self, text: str | bytes) -> str:
-        """The first of ``text`` that the alphabet lacks, named with its place; empty: it has all.
+        """The first unknown character of ``text`` and its place, in words; empty if there is none.
 
         Raises:
-            DecodingError: as ``encode``.
+            DecodingError: as for ``encode``.
 
         """
         for start, codes in self._chunks(text):
@@ -152,7 +162,7 @@ class Vocab:
         return ""
 
     def omissions(self, text: str | bytes, unknown: Unknown) -> str:
-        """What ``encode`` does to ``text`` with that ``unknown``, in one line; empty: nothing.
+        """What ``encode`` omits or replaces in ``text``, in one line; empty if nothing.
 
         Raises: as ``encode``.
 
@@ -170,7 +180,7 @@ class Vocab:
         done = f"replaced by {self._brief(self.codes[self.substitute])}"
         be, was = ("is", "was") if count == 1 else ("are", "were")
         return (
-            f"{count:,} of {total:,} {self._kind} {be} not in the alphabet and {was} "
+            f"{count:,} of {total:,} {self._kind} {be} not in the vocabulary and {was} "
             f"{'skipped' if unknown == 'skip' else done} "
             f"(first: {self._brief(first)})"
         )
@@ -199,23 +209,23 @@ class Vocab:
 
     @cached_property
     def substitute(self) -> int:
-        """The id that stands for what the vocabulary lacks."""
+        """The id that replaces unknown characters."""
         for code in (0x20, REPLACEMENT):
             if code in self.codes:
                 return self.codes.index(code)
         return int(np.argmax(self.counts))
 
     def id_of(self, character: str) -> int | None:
-        """The id of one character or (byte vocabulary) one ASCII byte; None where it is not."""
+        """The id of a character (in a byte vocabulary, of an ASCII byte); None if unknown."""
         code = ord(character)
         return self.codes.index(code) if code in self.codes else None
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """The text of ``ids``; bytes that are not UTF-8 come out as U+FFFD."""
+        """The text of ``ids``, with U+FFFD for bytes that are not UTF-8."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Sequence[int] | Ids) -> bytes:
-        """The text of ``ids`` as UTF-8, or the very bytes of a byte vocabulary."""
+        """The text of ``ids`` as UTF-8; in a byte vocabulary, the bytes themselves."""
         codes = np.asarray(self.codes, np.uint32)[np.asarray(ids, np.intp)]
         if self.is_bytes:
             return codes.astype(np.uint8).tobytes()
@@ -223,11 +233,11 @@ class Vocab:
 
     @cached_property
     def pieces(self) -> tuple[bytes, ...]:
-        """What each id puts into a file: a character's UTF-8, or the byte."""
+        """The bytes that each id stands for: a character in UTF-8, or a byte."""
         return tuple(bytes([c]) if self.is_bytes else chr(c).encode() for c in self.codes)
 
     def symbols(self) -> Iterator[str]:
-        r"""Each symbol as it can be shown: the character, or ``\xNN`` for a byte over 0x7F."""
+        r"""Each symbol for display: the character, or ``\xNN`` for a byte above 0x7F."""
         for code in self.codes:
             yield f"\\x{code:02x}" if self.is_bytes and code > 0x7F else chr(code)
 
@@ -237,13 +247,13 @@ class Vocab:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocab:
-        """The vocabulary in ``values``.
+        """The vocabulary in the plain ``values`` that ``to_dict`` makes.
 
         Raises:
-            ConfigError: it is none.
+            ConfigError: they are not a vocabulary.
 
         """
         codes, counts, is_bytes = (values.get(name) for name in ("codes", "counts", "bytes"))
         if not isinstance(codes, list) or not isinstance(counts, list):
-            raise ConfigError("no vocabulary: codes and counts are lists")
+            raise ConfigError("no vocabulary: codes and counts must be lists")
         return cls(tuple(codes), tuple(counts), is_bytes is True)

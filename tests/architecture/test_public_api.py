@@ -103,7 +103,7 @@ def test_what_train_refuses_is_named_as_python_calls_it(
 
 
 def test_an_empty_path_is_not_the_current_folder() -> None:
-    with pytest.raises(errors.CorpusError, match="path is empty"):
+    with pytest.raises(errors.CorpusError, match="path of the text is empty"):
         charrnn.train("", steps=1)
     with pytest.raises(errors.CheckpointError, match="path is empty"):
         charrnn.load("")

@@ -236,7 +236,7 @@ def test_unknown_characters_are_skipped_or_replaced(
 
 def test_skipped_and_replaced_characters_are_reported(call: Call) -> None:
     Path("text").write_text("the €nd of 5")
-    said = "2 of 12 characters are not in the alphabet and were {} (first: '€' U+20AC)\n"
+    said = "2 of 12 characters are not in the vocabulary and were {} (first: '€' U+20AC)\n"
     for how, done in (("skip", "skipped"), ("replace", "replaced by ' ' U+0020")):
         asked = ["--unknown", how]
         line = said.format(done)
@@ -249,7 +249,7 @@ def test_skipped_and_replaced_characters_are_reported(call: Call) -> None:
         )
     assert call(*SAMPLE, "--prime", "the end", "--unknown", "skip").err == ""
     one = call(*SAMPLE, "--prime", "5", "--unknown", "skip").err
-    assert "1 of 1 characters is not in the alphabet and was skipped (first: '5' U+0035)" in one
+    assert "1 of 1 characters is not in the vocabulary and was skipped (first: '5' U+0035)" in one
 
 
 def test_a_stop_text_that_can_never_be_written_is_refused(call: Call) -> None:

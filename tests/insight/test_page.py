@@ -125,7 +125,7 @@ def test_what_was_copied_is_said_beside_what_its_author_repeats() -> None:
     rows = re.findall(r"<tr>(.*?)</tr>", made)
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
     assert cells == [
-        ["characters in a row", "this text", "another"],
+        ["length of a run", "this text", "another"],
         ["20 or more", "50.0%", "0.0%"], ["40 or more", "25.0%", "0.0%"],
         ["80 or more", "0.1%", "0.0%"], ["160 or more", "0.0%", "0.0%"],
         ["the longest", "12", "1"],

@@ -298,7 +298,7 @@ def test_an_encoded_text_that_is_cut_under_the_run_saves_and_ends_it(
     process = tiny_run(tmp_path, "--test-frac", "0.1", patches=[["small_memory"], changed])
     assert process.code == 1, process.stderr
     assert len(process.lines) == 1
-    assert "was cut short: name the text again" in process.lines[0]
+    assert "was cut short; name its file to encode it again" in process.lines[0]
     assert step_of(last_of(tmp_path / "run")) == saved
     assert trained(tmp_path, "--resume", "--out", "run").code == 2  # it is not there any more
     assert trained(tmp_path, "novel.txt", "--resume", "--out", "run").code == 0

@@ -16,7 +16,7 @@ from charrnn.errors import (
     NonFiniteLossError,
     SaveError,
     TrainingError,
-    said_by,
+    os_message,
 )
 from charrnn.generation.scoring import Score
 from charrnn.hints import Hint
@@ -138,7 +138,7 @@ class Trainer:
             return Interrupted(signum, kept, hint, **self.resuming)
         if isinstance(error, BrokenPipeError):  # whoever read the metrics went away
             return error
-        reason = said_by(error) if isinstance(error, OSError) else error
+        reason = os_message(error) if isinstance(error, OSError) else error
         return TrainingError(f"{reason}; {kept}", hint, **self.resuming)
 
     def _keep(self) -> tuple[str, str]:
