@@ -66,14 +66,14 @@ def _reading() -> Callable[[int, int], object] | None:
     module = ir.Module("read")
     w = Writer(module, "run", [PTR, I64], processor().lanes, True)
     base, count = w.arguments
-    sums = [w.variable(w.real(0.0)) for _ in range(8)]
-    with w.loop(w.whole(0), count, 8 * w.lanes) as i:
+    sums = [w.variable(w.constant(0.0)) for _ in range(8)]
+    with w.loop(w.i64(0), count, 8 * w.lanes) as i:
         for part, total in enumerate(sums):
-            here = w.read_vector(base, w.b.add(i, w.whole(part * w.lanes)), FLOAT)
+            here = w.read_vector(base, w.b.add(i, w.i64(part * w.lanes)), FLOAT)
             w.set(total, w.b.fadd(w.get(total), here))
     # what is never used would never be read
     for part, total in enumerate(sums):
-        w.write_vector(w.get(total), base, w.whole(part * w.lanes))
+        w.write_vector(w.get(total), base, w.i64(part * w.lanes))
     w.end()
     return link(compile_module(str(module)))
 

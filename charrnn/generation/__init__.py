@@ -1,1 +1,1 @@
-"""Text out: distributions, draws, the fast CPU engine and scoring. Never imports torch."""
+"""Sampling and scoring: filters, draws, engines, stop texts. Never imports torch."""

@@ -1,7 +1,7 @@
-"""From logits to a character: temperature, filters, and a draw from a given number.
+"""From logits to a character: temperature, filters, and a draw decided by a given number.
 
-A row's result never depends on the other rows. Randomness comes in as uniform numbers in [0, 1),
-so the same numbers always give the same characters.
+A row's result never depends on the other rows. Randomness is passed in as uniform numbers in
+[0, 1), so the same numbers always give the same characters.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from charrnn.text.vocab import Ids
 
 Floats = NDArray[np.floating[Any]]
 
-# 1 / temperature stays within these: above the first only the largest logit keeps any weight (and
-# 0 · infinity would be NaN), below the second lie no normal float32 (and infinity · 0 would be NaN)
+# bounds of 1 / temperature: above the first only the largest logit keeps any weight (and
+# 0 · infinity would be NaN); below the second there is no normal float32 (and infinity · 0 would
+# be NaN)
 MAX_SCALE, MIN_SCALE = 1e30, 1.2e-38
 LARGEST = np.finfo(np.float32).max
 
 
 def inverse_temperature(temperature: float) -> float:
-    """1 / ``temperature``, kept within float32. ``temperature`` must be above 0."""
+    """1 / ``temperature``, clipped to what float32 can hold. ``temperature`` must be above 0."""
     return min(max(1.0 / temperature, MIN_SCALE), MAX_SCALE)
 
 
 def _bounded(logits: Floats) -> Floats:
-    """Replace overflowed logits: +inf excludes all others, NaN and −inf become the lowest."""
+    """Replace overflowed logits: +inf rules out all others, NaN and −inf become the lowest."""
     infinite, last = np.isposinf(logits), np.isnan(logits)
     last |= infinite.any(axis=-1, keepdims=True) & ~infinite
     bounded: Floats = np.where(last, -LARGEST, np.nan_to_num(logits))
@@ -39,11 +40,10 @@ def _bounded(logits: Floats) -> Floats:
 
 
 def probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float32]:
-    """softmax(``logits`` / ``temperature``) over the last axis, up to a factor a row, in float32.
+    """softmax(``logits`` / ``temperature``) over the last axis in float32, not normalized.
 
-    The largest entry of a row is 1: rows are not normalized, since ``draw`` does not need it. With
-    ``temperature`` 0 the first largest logit gets 1 and all others 0. The result is never NaN,
-    whatever the logits and the temperature.
+    The largest entry of a row is 1; ``draw`` does not need rows that sum to 1. With ``temperature``
+    0 the first largest logit gets 1 and all others 0. The result is never NaN.
     """
     top = logits.max(axis=-1, keepdims=True)
     if not np.isfinite(top).all():
@@ -63,16 +63,16 @@ def filtered(
 ) -> NDArray[np.float32]:
     """Weights ``(N, V)`` of ``logits (N, V)`` after the temperature and the filters of ``config``.
 
-    Where a filter forbids every character of a row that has any weight (the others are too
-    unlikely for float32, or an earlier filter has excluded them), these characters are removed and
-    the weights computed again.
+    A filter may forbid every character of a row that has any weight, since the others are too
+    unlikely for float32 or removed by an earlier filter. These characters are then excluded and the
+    weights computed again.
 
     Raises:
         ConfigError: a filter forbids the whole vocabulary.
-        ValueError: a filter needs a context and gets none.
+        ValueError: a filter needs a context and none is given.
     """
     if context is None and not config.compiled:
-        raise ValueError("these filters need a context: the vocabulary, and the texts so far")
+        raise ValueError("these filters need a context: the vocabulary and the texts so far")
     forbidden = np.zeros(logits.shape, bool)
     while True:
         p = probabilities(logits, config.temperature)
@@ -103,7 +103,7 @@ def draw(p: Floats, uniform: ArrayLike) -> NDArray[np.intp]:
     total = sums[..., -1:]
     target = np.asarray(uniform, np.float64)[..., None] * total
     passed: NDArray[np.intp] = (sums <= target).sum(axis=-1)
-    # rounding may lift the target to the total: then it is the last character with any weight
+    # rounding may raise the target to the total: then take the last character with any weight
     last: NDArray[np.intp] = (sums < total).sum(axis=-1)
     return np.minimum(passed, last)
 
@@ -111,17 +111,17 @@ def draw(p: Floats, uniform: ArrayLike) -> NDArray[np.intp]:
 def choose(
     logits: Floats, uniform: ArrayLike, config: SampleConfig, context: Context | None = None
 ) -> NDArray[np.intp]:
-    """Draw ids from ``logits``, ``(V,)`` or ``(N, V)``, as ``config`` says.
+    """Draw ids from ``logits``, ``(V,)`` or ``(N, V)``, with the settings of ``config``.
 
     Args:
-        logits: of one distribution, or of N.
+        logits: one distribution, or N of them.
         uniform: a number in [0, 1), or ``(N,)`` of them; not used at temperature 0.
         config: how to draw.
-        context: what filters look at; only ``compiled`` ones do without.
+        context: what filters may look at; can be omitted if all are ``compiled``.
 
     Raises: as ``filtered``.
     """
-    if config.temperature == 0 and config.compiled:  # these never forbid the likeliest
+    if config.temperature == 0 and config.compiled:  # compiled filters always keep the likeliest
         best: NDArray[np.intp] = logits.argmax(axis=-1)
         if np.isnan(np.take_along_axis(logits, best[..., None], axis=-1)).any():
             best = _bounded(logits).argmax(axis=-1)
@@ -137,17 +137,17 @@ def write(
     config: SampleConfig,
     context: Context | None = None,
 ) -> Ids:
-    """Draw T characters in each of N streams, one after the other.
+    """Draw T characters, one after the other, in each of N streams.
 
     Args:
         step: reads ids ``(N,)`` and returns logits ``(N, V)``.
-        ids: ``(N,)``, the character that each stream has yet to read.
+        ids: ``(N,)``, the next character that each stream reads.
         uniforms: ``(T, N)`` numbers in [0, 1), one for each draw.
         config: how to draw.
-        context: as in ``choose``; what is drawn is appended to its texts.
+        context: as in ``choose``; drawn characters are appended to its texts.
 
     Returns:
-        The characters ``(T, N)``; the last row has not been read yet.
+        The characters ``(T, N)``; the last row is drawn but not read.
 
     Raises: as ``filtered``.
     """

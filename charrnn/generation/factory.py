@@ -1,4 +1,4 @@
-"""Chooses the engine: the first that knows the cell and works on this machine."""
+"""Chooses the engine: the first that supports the cell and works on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AnyEngine: TypeAlias = "Engine | CompiledEngine"
 
-# one stream is bound by memory, which two threads use up
+# one stream is bound by memory bandwidth, which two threads exhaust
 MAX_THREADS = 2
 
 
@@ -27,24 +27,24 @@ def open_engine(
     *,
     weight_dtype: WeightDtype = "float32",
     accelerate: bool = True,
-    together: bool = False,
+    batched: bool = False,
     threads: int = 0,
 ) -> AnyEngine:
-    """The fastest engine that knows the cell and works here; without llvmlite that is ``Engine``.
+    """The fastest engine that supports the cell and works here; ``Engine`` without llvmlite.
 
     Args:
         config: the network's shape.
         weights: its weights, named and shaped as ``config.shapes()``.
         streams: N, at least 1.
-        weight_dtype: how recurrent weights are stored. ``float16`` and ``int8`` (with a scale a
-            row) take less time to read and round the weights; sums are float32 in any case. The
-            NumPy engine rounds the same and is no faster for it.
+        weight_dtype: how recurrent weights are stored. ``float16`` and ``int8`` (with one scale per
+            row) round the weights and are faster to read; sums are always float32. The NumPy engine
+            rounds the same way but gains no speed.
         accelerate: whether to try the compiled engine.
-        together: as in ``Engine``; the compiled engine does not need it.
-        threads: 0 is up to two, as the machine has them.
+        batched: as in ``Engine``; the compiled engine ignores it.
+        threads: 0 for up to two, if the machine has them.
 
     Raises:
-        ConfigError: ``weight_dtype`` is none of those above.
+        ConfigError: ``weight_dtype`` is invalid.
         KeyError, ValueError: a weight is missing, or has another shape.
 
     """
@@ -58,16 +58,15 @@ def open_engine(
                 config, weights, streams, weight_dtype=weight_dtype, threads=threads
             )
         except (ImportError, OSError, RuntimeError):
-            # a cell that it does not know; no llvmlite, one too old, or a processor that it makes
-            # no code for
+            # unsupported cell or processor; llvmlite missing or too old
             pass
     return Engine(
-        config, Weights.prepare(config, weights).quantized(weight_dtype), streams, together=together
+        config, Weights.prepare(config, weights).quantized(weight_dtype), streams, batched=batched
     )
 
 
 def cpus() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -11,13 +11,14 @@ A filter is one function in this file and its declaration:
 
 Nothing else needs to change: ``SampleConfig(no_vowels=True)`` validates its value, ``charrnn
 sample`` has ``--no-vowels``, and every engine applies it. The compiled draw knows only filters
-that are declared ``compiled``; with any other the compiled engine hands out logits, and NumPy
-filters and draws. ``python -m charrnn.cli.reference`` updates the option reference.
+that are declared ``compiled``; with any other, the compiled engine returns logits, and NumPy
+filters and draws. ``python -m charrnn.cli.reference > charrnn/cli/README.md`` updates the option
+reference.
 
-Filters apply after the temperature, in the order in which they stand here. A filter that forbids
-characters belongs above those that keep the likeliest, so that these choose among what is allowed.
+Filters apply after the temperature, in the order of this file. A filter that forbids characters
+belongs above those that keep the likeliest, so that these choose among the allowed characters.
 
-The command line lists filters in its help, which must not wait for NumPy: import it inside the
+The command line lists filters in its help, which must not wait for NumPy: import NumPy inside the
 functions.
 """
 
@@ -38,24 +39,24 @@ if TYPE_CHECKING:
 
     Weights: TypeAlias = NDArray[np.float32]
 
-# top-p looks at this many of the likeliest characters before it sorts them all
+# top-p tries this many of the likeliest characters before it sorts them all
 TOP_P_CANDIDATES = 64
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Context:
-    """What a filter can look at besides the weights: the vocabulary, and the texts so far.
+    """What a filter can look at besides the weights: the vocabulary and the texts so far.
 
-    There is one for the N streams that an engine advances together, from their first character to
-    their last. It is kept only where a filter is on that is not ``compiled``.
+    N streams that an engine advances together share one, from their first character to their last.
+    It exists only if some active filter is not ``compiled``.
 
     Attributes:
-        vocab: the vocabulary of the ids.
+        vocab: the vocabulary.
         prime: ids ``(P,)`` of the text that all streams continue; empty if there is none.
-        memo: for filters to keep what they work out (a mask, an index of the texts), each under
-            its own name. A filter may be called several times for the same character, so update
-            this up to the length of ``texts`` instead of once a call.
+        memo: where a filter can keep what it computes (a mask, an index of the texts) under its
+            own name. A filter may be called several times for the same character, so update this
+            to the length of ``texts`` rather than once per call.
     """
 
     def __init__(self, vocab: Vocab, prime: Ids, streams: int) -> None:
@@ -71,7 +72,7 @@ class Context:
         return self._texts[:, : self._length]
 
     def append(self, ids: Ids) -> None:
-        """Add the character ``ids (N,)`` that each stream has drawn."""
+        """Add the characters ``ids (N,)``, one for each stream."""
         import numpy as np
 
         if self._length == self._texts.shape[1]:
@@ -90,12 +91,12 @@ class Filter:
 
     @property
     def name(self) -> str:
-        """Its name, which is also that of its setting."""
+        """Its name, which is also the name of its setting."""
         return self.option.name
 
     @property
     def off(self) -> Any:
-        """The value with which it does nothing."""
+        """The value that disables it."""
         return self.option.default
 
 
@@ -110,23 +111,23 @@ def sampling_filter(
     compiled: bool = False,
     **declaration: Any,
 ) -> Callable[[Function], Function]:
-    """Register the function below under its name, which is also that of its setting and flag.
+    """Register a function as a filter; its name is also that of its setting and flag.
 
     The function takes weights ``p (N, V)``, float32 of at least 0 that need not sum to 1; the value
     of its setting; and a ``Context``. It returns weights of the same shape, and may change ``p`` in
-    place. A row's result must not depend on the other rows: a sample is the same whatever is drawn
-    beside it.
+    place. A row's result must not depend on the other rows, so that a sample does not depend on
+    the samples drawn with it.
 
-    At temperature 0 the likeliest character has weight 1 and all others 0. Where a filter forbids
-    every character of a row that has any weight, the weights are computed again without these; it
-    is an error only if the whole vocabulary is forbidden.
+    At temperature 0 the likeliest character has weight 1 and all others 0. If a filter forbids
+    every character of a row that has any weight, the weights are computed again without these
+    characters; it is an error only if the whole vocabulary is forbidden.
 
     Args:
-        off: the value with which the filter does nothing, its default. Its type is that of the
-            setting: bool, int, float, str or a tuple of str.
+        off: the value that disables the filter, its default. Its type is that of the setting: bool,
+            int, float, str or a tuple of str.
         help: a sentence for ``charrnn sample --help``.
-        compiled: the compiled draw knows this filter under this name. Such a filter never forbids
-            the likeliest character, and gets no context.
+        compiled: whether the compiled draw knows a filter of this name. Such a filter never
+            forbids the likeliest character and gets no context.
         declaration: further attributes of its ``charrnn.settings.Option``, such as ``low``,
             ``high``, ``above``, ``below``, ``choices`` and ``metavar``.
 
@@ -137,7 +138,7 @@ def sampling_filter(
     def register(function: Function) -> Function:
         name = function.__name__
         if name in FILTERS:
-            raise ValueError(f"there is a sampling filter {name!r} already")
+            raise ValueError(f"a sampling filter called {name!r} is registered already")
         repeated = isinstance(off, tuple)
         kind = str if repeated else type(off)
         option = Option(
@@ -158,7 +159,7 @@ def sampling_filter(
     compiled=True,
 )
 def top_k(p: Weights, k: int, context: object) -> Weights:
-    """Keep the ``k`` likeliest characters; among equals the lowest ids."""
+    """Keep the ``k`` likeliest characters; of equally likely ones, those with the lowest ids."""
     import numpy as np
 
     V = p.shape[-1]
@@ -192,7 +193,7 @@ def top_p(p: Weights, share: float, context: object) -> Weights:
         mass = np.cumsum(likeliest, axis=-1, dtype=np.float64)
         if size == V or (mass[:, -1:] >= wanted).all():
             break
-    # the character that crosses the mark is the last one kept
+    # the character that reaches the share is the last one kept
     kept = np.minimum((mass < wanted).sum(axis=-1, keepdims=True) + 1, size)
     return _keep_largest(p, np.take_along_axis(likeliest, kept - 1, axis=-1), kept)
 
@@ -219,7 +220,7 @@ def min_p(p: Weights, share: float, context: object) -> Weights:
 def _keep_largest(p: Weights, least: NDArray[Any], kept: NDArray[Any]) -> Weights:
     """Zero all but the ``kept (N, 1)`` largest of each row of ``p (N, V)``, in place.
 
-    ``least (N, 1)`` is the smallest value to keep; among equals the lowest ids stay.
+    ``least (N, 1)`` is the smallest value to keep; of equal values the lowest ids stay.
     """
     import numpy as np
 

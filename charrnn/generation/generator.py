@@ -1,8 +1,7 @@
-"""Samples: read the prime, draw, stop. Many streams at once, none of which affects another.
+"""Draws samples: reads the prime, draws, stops. Many streams advance at once, independently.
 
-Sample i draws from a random generator of its own, seeded with (seed, i), and what an engine
-computes for a stream does not depend on the other streams. So sample i is the same text whatever
-``count`` is.
+Sample i has its own random generator, seeded with (seed, i), and what an engine computes for a
+stream does not depend on the other streams. So sample i is the same text for every ``count``.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.stops import StopFilter, stop_ids
 from charrnn.text.vocab import Ids, Vocab
 
-# samples that advance together, and characters in each call of the engine: the first are shown at
-# once, later chunks are long enough for the calls themselves to cost nothing
-GROUP = 256
+GROUP = 256  # samples that advance together
+# characters drawn per call of the engine: the first appear at once; later chunks are so long that
+# the cost of a call does not matter
 CHUNKS = (1, 4, 16, 64)
-FEED = 1024
+FEED = 1024  # characters of the prime read per call
 
 
 class Stepper(Protocol):
-    """What a generator needs of an engine; see ``Engine``."""
+    """What a generator needs from an engine; see ``Engine``."""
 
     @property
     def state(self) -> State:
-        """For each layer its parts ``(N, width)``."""
+        """The parts ``(N, width)`` of each layer's state."""
 
     @state.setter
     def state(self, state: State) -> None: ...
@@ -54,7 +53,7 @@ class Stepper(Protocol):
         config: SampleConfig,
         context: Context | None = None,
     ) -> Ids:
-        """Draw characters; ``context`` is given where a filter of ``config`` needs one."""
+        """Draw characters; ``context`` is given if a filter of ``config`` needs one."""
 
 
 class Piece(NamedTuple):
@@ -66,7 +65,7 @@ class Piece(NamedTuple):
 
 
 def first_id(vocab: Vocab) -> int:
-    """The id to read before a text without a prime: the line end, else the most frequent symbol."""
+    """The id to read where there is no prime: the line end, else the most frequent symbol."""
     newline = vocab.id_of("\n")
     return int(np.argmax(vocab.counts)) if newline is None else newline
 
@@ -76,16 +75,16 @@ class Generator:
 
     Args:
         vocab: the vocabulary.
-        engine: an engine of one stream over that vocabulary (its state is overwritten).
-        config: how to draw. A sample ends before the first of ``config.stop``; text that may be
-            the beginning of a stop text is held back until that is decided.
-        prime: the text that samples continue; it is read, not repeated. Without one the network
-            starts from its zero state and reads one character that is not printed: the line end
+        engine: an engine of one stream over that vocabulary; its state is overwritten.
+        config: how to draw. A sample ends before the first stop text of ``config.stop``; text that
+            may be the start of a stop text is held back until that is certain.
+        prime: the text that samples continue; it is read but not repeated. Without one, the network
+            starts from the zero state and reads one character that is not printed: the line end
             if the vocabulary has it, otherwise the most frequent symbol.
-        lines: samples end at their first line end, which is not part of them.
+        lines: whether samples end before their first line end.
 
     Raises:
-        ConfigError: several endless samples that nothing stops: the second would never begin.
+        ConfigError: ``config.count`` is above 1 but the first sample would never end.
         UnknownCharacterError: ``prime`` has a character that the vocabulary lacks and
             ``config.unknown`` is "error", or a stop text has one.
     """
@@ -108,7 +107,7 @@ class Generator:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")
         self._prime = vocab.encode(prime, config.unknown).astype(np.intp)
-        # what the network reads before its first draw
+        # all that is read before the first draw
         self._read = self._prime if len(self._prime) else np.array([first_id(vocab)])
 
     @property
@@ -117,7 +116,7 @@ class Generator:
         return self.config.length == 0 and not self._stops
 
     def pieces(self) -> Iterator[Piece]:
-        """All samples in order, each in one or more pieces; sample 0 comes as it is drawn."""
+        """All samples in order, each in one or more pieces; sample 0 is yielded as it is drawn."""
         self._engine.reset()
         for begin in range(0, len(self._read) - 1, FEED):
             interrupts.check()
@@ -132,7 +131,7 @@ class Generator:
         return [self.vocab.decode(ids) for ids in self.samples()]
 
     def samples(self) -> Iterator[list[int]]:
-        """The ids of each whole sample, in order."""
+        """The ids of each complete sample, in order."""
         ids: list[int] = []
         for piece in self.pieces():
             ids += piece.ids
@@ -151,7 +150,7 @@ class Generator:
         for rows in self._rows(engine, first, N):
             for sample, column in zip(samples, rows, strict=True):
                 sample.take(column)
-            # the first unfinished sample is handed out as it is drawn, those after it wait
+            # yield the first unfinished sample as it is drawn; those after it wait
             while head < N:
                 ids, last = samples[head].give()
                 yield Piece(first + head, ids, last)
@@ -162,7 +161,7 @@ class Generator:
                 return
 
     def _rows(self, engine: Stepper, first: int, N: int) -> Iterator[list[list[int]]]:
-        """Chunk after chunk, what each of the N streams draws."""
+        """Yield the ids that each of the N streams draws, chunk after chunk."""
         rngs = [np.random.default_rng([self.config.seed, first + i]) for i in range(N)]
         pending: Ids = np.full(N, self._read[-1])
         context = None if self.config.compiled else Context(self.vocab, self._prime, N)
@@ -178,7 +177,7 @@ class Generator:
 
 
 def _overflowing() -> np.errstate:
-    """Let untrusted weights overflow without a warning: the text is bad then, and that is all."""
+    """Let untrusted weights overflow without a warning: the worst result is a bad text."""
     return np.errstate(all="ignore")
 
 
@@ -189,7 +188,7 @@ def _chunks() -> Iterator[int]:
 
 
 class _Sample:
-    """A sample in progress: the ids that can be handed out, and whether it has ended."""
+    """A sample in progress: the ids that are ready to be yielded, and whether it has ended."""
 
     def __init__(self, filter: StopFilter, length: int) -> None:
         self._filter, self._left = filter, length or None
@@ -197,7 +196,7 @@ class _Sample:
         self.done = False
 
     def take(self, ids: list[int]) -> None:
-        """Add ids that were drawn; those after the sample's end are dropped."""
+        """Add drawn ids; those after the sample's end are dropped."""
         if self.done:
             return
         self._ready += self._filter.push(ids)
@@ -208,6 +207,6 @@ class _Sample:
             self._ready += self._filter.finish()
 
     def give(self) -> tuple[list[int], bool]:
-        """The ids not yet handed out, and whether they are the last."""
+        """Return the ids not yet yielded, and whether they are the last."""
         ready, self._ready = self._ready, []
         return ready, self.done

@@ -1,11 +1,11 @@
 """The reference engine: one character a step for N streams, in NumPy and float32.
 
-It runs every cell's readable step. What does not change from step to step is computed once
-(``Weights``): the first layer's projected input is a table with a row for each character.
+It runs every cell's readable step. The first layer's projected input is computed once, as a table
+with a row for each character (``Weights``).
 
-A stream's numbers never depend on how many streams there are, to the last bit: BLAS sums a
-matrix-vector and a matrix-matrix product in different orders, so by default every stream gets its
-own matrix-vector products. ``together`` gives that up for speed: one matrix product a weight.
+By default a stream's numbers do not depend on the number of streams, to the last bit: BLAS sums
+matrix-vector and matrix-matrix products in different orders, so every stream gets its own
+matrix-vector products. ``batched`` gives that up for speed: one matrix product per weight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
 Array = NDArray[np.float32]
-# for each layer its parts (N, width), in the order in which the cell declares them
+# each layer's parts (N, width), in the order in which the cell declares them
 State = tuple[tuple[Array, ...], ...]
 
 HALF, ZERO = np.float32(0.5), np.float32(0)
@@ -36,19 +36,19 @@ class NumpyNamespace:
     """The array functions of a cell's step (``charrnn.cells.Namespace``) in NumPy.
 
     Args:
-        together: one matrix product for all streams in place of one for each.
-        state_scale: steps in 1 to which products round what they read; 0 reads it as it is.
+        batched: whether one matrix product serves all streams, instead of one product per stream.
+        state_scale: products round their input to steps of 1 / ``state_scale``; 0: no rounding.
 
     """
 
-    def __init__(self, together: bool = False, state_scale: int = 0) -> None:
-        self.together, self.state_scale = together, state_scale
+    def __init__(self, batched: bool = False, state_scale: int = 0) -> None:
+        self.batched, self.state_scale = batched, state_scale
 
     def linear(self, x: Array, weight: Array) -> Array:
         """``x (N, in)`` times ``weight (out, in)`` transposed: ``(N, out)``."""
         if self.state_scale:
             x = rounded_state(x, self.state_scale) / np.float32(self.state_scale)
-        if self.together:
+        if self.batched:
             product: Array = x @ weight.T
             return product
         if len(x) == 1:
@@ -98,9 +98,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """All that steps read and never change; engines of the same network can share it.
+    """Prepared weights, which never change; engines of the same network can share them.
 
-    ``state_scale`` is that of ``NumpyNamespace``.
+    ``state_scale`` is as in ``NumpyNamespace``.
     """
 
     config: ModelConfig
@@ -111,7 +111,7 @@ class Weights:
 
     @classmethod
     def prepare(cls, config: ModelConfig, weights: dict[str, NDArray[Any]]) -> Weights:
-        """Lay out ``weights``, which have the names and shapes of ``config.shapes()``.
+        """Prepare ``weights``, named and shaped as ``config.shapes()``.
 
         Raises:
             KeyError: a weight is missing.
@@ -123,14 +123,14 @@ class Weights:
             Layer(SimpleNamespace(**layer_weights(config, weights, index)))
             for index in range(config.layers)
         )
-        project, xp = cells.get(config.cell).project, NumpyNamespace(together=True)
+        project, xp = cells.get(config.cell).project, NumpyNamespace(batched=True)
         table = project(xp, _float32(weights["embedding.weight"]), layers[0].parameters)
         layers = (replace(layers[0], table=table), *layers[1:])
         head, bias = weights["head.weight"], weights["head.bias"]
         return cls(config, layers, _float32(head), _float32(bias))
 
     def quantized(self, weight_dtype: str) -> Weights:
-        """The same with recurrent layers rounded as ``weight_dtype`` stores them, in float32.
+        """A copy whose recurrent weights are rounded to ``weight_dtype`` and kept in float32.
 
         The first layer's table and the head stay exact.
         """
@@ -183,8 +183,8 @@ class Engine:
         config: the network's shape.
         weights: its weights, named and shaped as ``config.shapes()``; or ``Weights`` to share.
         streams: N, at least 1.
-        together: one matrix product a weight for all streams; a stream's last bits then depend
-            on N.
+        batched: whether one matrix product per weight serves all streams; a stream's last bits
+            then depend on N.
 
     """
 
@@ -194,20 +194,20 @@ class Engine:
         weights: dict[str, NDArray[Any]] | Weights,
         streams: int = 1,
         *,
-        together: bool = False,
+        batched: bool = False,
     ) -> None:
         if streams < 1:
             raise ValueError(f"streams is {streams}: it must be at least 1")
-        self.config, self.streams, self.together = config, streams, together
+        self.config, self.streams, self.batched = config, streams, batched
         self.weights = weights if isinstance(weights, Weights) else Weights.prepare(config, weights)
         self._cell = cells.get(config.cell)
-        self._xp = NumpyNamespace(together, self.weights.state_scale)
-        self._exact = NumpyNamespace(together)  # the head reads states as they are
+        self._xp = NumpyNamespace(batched, self.weights.state_scale)
+        self._exact = NumpyNamespace(batched)  # the head reads states unrounded
         self.state: State = zero_state(config, streams)
 
     def sibling(self, streams: int) -> Self:
         """An engine for ``streams`` texts over the same weights, from the zero state."""
-        return type(self)(self.config, self.weights, streams, together=self.together)
+        return type(self)(self.config, self.weights, streams, batched=self.batched)
 
     def reset(self, streams: NDArray[Any] | slice = slice(None)) -> None:
         """Zero the state of ``streams`` (an index, a mask or a slice; default: all)."""
@@ -217,13 +217,13 @@ class Engine:
                 part[streams] = 0
 
     def step(self, ids: Ids) -> Array:
-        """Read a character in every stream.
+        """Read one character in every stream.
 
         Args:
             ids: ``(N,)``.
 
         Returns:
-            The logits ``(N, V)`` of the characters after them.
+            Logits ``(N, V)`` of the next characters.
 
         """
         y, features, state = None, None, []
@@ -241,7 +241,7 @@ class Engine:
         return logits
 
     def feed(self, ids: Ids) -> None:
-        """Read the text ``ids (T,)`` in every stream, for the state that it leaves."""
+        """Read the text ``ids (T,)`` in every stream, to update the state."""
         for index in ids:
             self.step(np.full(self.streams, index))
 
@@ -257,7 +257,7 @@ class Engine:
 
 
 def zero_state(config: ModelConfig, streams: int) -> State:
-    """The state before a text: for each layer its parts ``(streams, width)``, zeros."""
+    """The state before a text: zeros, ``(streams, width)`` for each part of each layer."""
     widths = config.state_widths.values()
     return tuple(
         tuple(np.zeros((streams, width), np.float32) for width in widths)

@@ -1,9 +1,8 @@
-"""Recurrent weights and states in fewer bits: what ``weight_dtype`` means in every engine.
+"""Quantized recurrent weights and states: what ``weight_dtype`` means in every engine.
 
-``float32`` stores weights as they are, ``float16`` rounds them, ``int8`` stores whole numbers with
-a scale for every row. With int8 weights the states that products read are rounded, too, to whole
-numbers of steps of 1 / ``state_scale``, if the cell's states are bounded: then a product is a sum
-of whole numbers, and exact.
+``float32`` stores weights exactly, ``float16`` rounds them, ``int8`` stores integers with a scale
+for every row. With int8 weights and a cell whose states are bounded, the states that products read
+are rounded as well, to multiples of 1 / ``state_scale``: products are then exact sums of integers.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ INT8_MAX = 127
 
 
 def quantize(weight: Array) -> tuple[NDArray[np.int8], Array]:
-    """``weight (rows, in)`` as int8 and a scale a row ``(rows,)``: weight ≈ int8 · scale."""
+    """``weight (rows, in)`` as int8, and scales ``(rows,)``: weight ≈ int8 · scale."""
     scale = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-30)) / np.float32(INT8_MAX)
     return np.rint(weight / scale[:, None]).astype(np.int8), scale
 
 
 def rounded_weight(weight: NDArray[Any], weight_dtype: str) -> NDArray[Any]:
-    """``weight (rows, in)`` as float32, rounded as ``weight_dtype`` would store it."""
+    """``weight (rows, in)`` rounded to ``weight_dtype``, in float32."""
     if weight_dtype == "float16":
         return weight.astype(np.float16).astype(np.float32)
     if weight_dtype == "int8":
@@ -38,24 +37,24 @@ def rounded_weight(weight: NDArray[Any], weight_dtype: str) -> NDArray[Any]:
 
 
 def quantizes_states(cell: str, weight_dtype: str) -> bool:
-    """Whether products read rounded states: with int8 weights, if the cell's states are bounded."""
+    """Whether products read rounded states: int8 weights, and a cell with bounded states."""
     return weight_dtype == "int8" and cells.get(cell).bounded
 
 
 def state_scale(hidden: int) -> int:
-    """Steps in 1 of a state rounded to int16, a power of two.
+    """The scale of states rounded to int16, which are multiples of 1 / scale; a power of two.
 
-    States lie within ±1 and weights within ±127; a sum over ``hidden`` of them stays in int32.
+    States lie within ±1 and weights within ±127; a sum of ``hidden`` products fits in int32.
     """
     return 1 << min(14, 24 - (hidden - 1).bit_length())
 
 
 def rounded_state(state: Array, scale: int) -> Array:
-    """States within ±1 as whole numbers of steps of 1 / ``scale``, in float32."""
+    """States, clipped to ±1, as integer multiples of 1 / ``scale``; the integers in float32."""
     rounded: Array = np.rint(np.clip(state, -1, 1) * np.float32(scale))
     return rounded
 
 
 def state_scale_for(config: ModelConfig, weight_dtype: str) -> int:
-    """``state_scale`` of a network whose products read rounded states, else 0."""
+    """``state_scale`` of the network if its products read rounded states, else 0."""
     return state_scale(config.hidden) if quantizes_states(config.cell, weight_dtype) else 0

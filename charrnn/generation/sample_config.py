@@ -1,4 +1,4 @@
-"""How characters are drawn: frozen, validated settings. Imports the standard library alone."""
+"""Sampling settings, frozen and validated. Imports only the standard library."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class SampleConfig:
     """How characters are drawn.
 
     ``SampleConfig(temperature=0.7, top_k=40)``: besides the settings below, every registered
-    filter is a keyword, and ``config.top_k`` is its value.
+    filter is a keyword argument, and ``config.top_k`` is its value.
 
     Args:
-        filters: pairs (name, value); of another configuration, for instance.
-        settings: settings and filters by name. They win over ``filters``.
+        filters: pairs (name, value), for example those of another configuration.
+        settings: settings and filters by name; they override ``filters``.
 
     Attributes:
-        filters: those that are on, as pairs (name, value) in the order in which they apply.
+        filters: the active filters, as pairs (name, value) in the order in which they apply.
 
     Raises:
         ConfigError: a name is unknown or a value is out of range.
@@ -49,36 +49,36 @@ class SampleConfig:
     )
     unknown: Unknown = setting(
         "error",
-        help="What to do with characters that are not in the vocabulary: error refuses the text, "
-        "skip drops them, replace puts a space in their place.",
+        help="What to do with characters that are not in the vocabulary: error rejects the text, "
+        "skip drops them, replace turns them into spaces.",
     )
     filters: tuple[tuple[str, Any], ...] = ()
 
     def __init__(self, *, filters: Iterable[tuple[str, Any]] = (), **settings: Any) -> None:
         own = {o.name: settings.pop(o.name, o.default) for o in declared(SampleConfig)}
-        # the way around a frozen class's __setattr__
+        # __setattr__ is disabled in a frozen class
         self.__dict__.update(own, filters=_active(dict(filters) | settings))
         check_declared(self)
 
     def __getattr__(self, name: str) -> Any:
-        """The value of the filter ``name``; if it was not given, the value that disables it."""
+        """The value of the filter ``name``; if it is off, the value that disables it."""
         if name in FILTERS:
             return dict(self.filters).get(name, FILTERS[name].off)
         raise AttributeError(f"SampleConfig has no setting {name!r}")
 
     @property
     def chain(self) -> tuple[tuple[Filter, Any], ...]:
-        """The filters that are on and their values, in the order in which they apply."""
+        """The active filters and their values, in the order in which they apply."""
         return tuple((FILTERS[name], value) for name, value in self.filters)
 
     @property
     def compiled(self) -> bool:
-        """Whether the compiled draw knows every filter that is on."""
+        """Whether the compiled draw knows every active filter."""
         return all(FILTERS[name].compiled for name, _ in self.filters)
 
 
 def _active(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """The pairs of ``values`` that filter anything, validated, in the order of the chain."""
+    """The active filters among ``values``, validated, in the order in which they apply."""
     for name in values:
         if name not in FILTERS:
             known = [option.name for option in declared(SampleConfig)]

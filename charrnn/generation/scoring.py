@@ -1,8 +1,8 @@
-"""How well a network predicts a text, in nats a character.
+"""How well a network predicts a text, in nats per character.
 
-A text is laid out in lanes (``charrnn.text.lanes``), which are read side by side as the streams of
-one engine, one matrix product a layer. The first character of a text has nothing before it that
-could predict it, so it is read and not counted: N characters count N − 1.
+A text is laid out in lanes (``charrnn.text.lanes``), which one engine reads side by side as its
+streams, with one matrix product per weight. The first character of a text cannot be predicted from
+anything, so it is read but not counted: of N characters, N − 1 count.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ WINDOW = 256
 
 @dataclass(frozen=True)
 class Score:
-    """``nats`` in all over ``chars`` characters; divided once, here."""
+    """The sum of ``nats`` over ``chars`` characters; divided only here."""
 
     nats: float
     chars: int
 
     @property
     def nats_per_char(self) -> float:
-        """Mean nats a character; 0 where none was counted."""
+        """Mean nats per character; 0 if none was counted."""
         return self.nats / self.chars if self.chars else 0.0
 
     @property
     def bits_per_char(self) -> float:
-        """Mean bits a character."""
+        """Mean bits per character."""
         return self.nats_per_char / math.log(2)
 
     @property
     def perplexity(self) -> float:
-        """How many equally likely characters would be as hard to guess."""
+        """The number of equally likely characters that would be as hard to guess."""
         return math.exp(min(self.nats_per_char, 700.0))
 
     def to_dict(self) -> dict[str, int | float | None]:
-        """The figures by name, as JSON holds them; None: nothing was counted."""
+        """The figures by name, as JSON values; None if no character was counted."""
         return {
             "chars": self.chars,
             "nats_per_char": self.nats_per_char if self.chars else None,
@@ -71,20 +71,21 @@ def score(
     warmup: int = WARMUP,
     temperature: float = 1.0,
 ) -> Score:
-    """Nats of ``ids (N,)``, or of ``ranges`` of it, each from the zero state.
+    """Score ``ids (N,)``, or ``ranges`` of it, each from the zero state.
 
     Args:
         config: the network's shape.
-        weights: its weights; or an engine, whose like will be used.
+        weights: its weights; or an engine, whose weights are used by a new engine of its kind.
         ids: the whole text.
-        ranges: ``(start, stop)`` pairs (default: all of it). All characters of a range are
-            counted, the first one as it follows the one before the range.
-        lanes: about how many pieces are read at once; 1: every range straight through, in NumPy.
-        warmup: uncounted characters that a piece inside a range reads first.
-        temperature: logits are divided by it; above 0.
+        ranges: ``(start, stop)`` pairs (default: the whole text). Every character of a range is
+            counted; the first one is predicted from the one before the range.
+        lanes: roughly how many pieces are read at once; with 1, each range is read straight
+            through, in NumPy.
+        warmup: uncounted characters that are read before a piece that starts inside a range.
+        temperature: divides the logits; above 0.
 
     Raises:
-        CorpusError: there is nothing to count.
+        CorpusError: no character can be counted.
         CheckpointError: the network's numbers overflow.
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
@@ -109,7 +110,7 @@ def position_nats(
 ) -> Array:
     """Nats of every character, ``(N,)`` float32; NaN for those that are not counted.
 
-    Arguments and errors are those of ``score``. Ranges must not overlap.
+    Arguments and errors are as in ``score``. Ranges must not overlap.
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
     nats = np.full(len(ids), np.nan, np.float32)
@@ -128,37 +129,37 @@ def _counted(
     warmup: int,
     temperature: float,
 ) -> Iterator[tuple[Ids, Array]]:
-    """Places of some characters and their nats, until each that counts has come once."""
+    """Yield positions and nats of the counted characters, each once, some at a time."""
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}: it must be above 0")
     layout = lane_layout.lay(ranges, lanes, warmup)
     if not layout:
         raise CorpusError("the text to score needs at least two characters")
     scale = np.float32(1 / temperature)
-    with np.errstate(all="ignore"):  # an overflow is found in the losses, and said
+    with np.errstate(all="ignore"):  # _finite reports an overflow
         engine = _open(config, weights, len(layout), exact=lanes == 1)
         for block in lane_layout.blocks(ids, layout, WINDOW):
             interrupts.check()
-            for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
+            for x, positions, mask in zip(block.x.T, block.places.T, block.mask.T, strict=True):
                 logits = engine.step(x)
-                targets = places[counts]
+                targets = positions[mask]
                 if len(targets):
-                    losses = _losses(logits[counts], ids[targets], scale)
+                    losses = _losses(logits[mask], ids[targets], scale)
                     yield targets, _finite(losses, targets)
 
 
-def _finite(losses: Array, places: Ids) -> Array:
-    """``losses`` of the characters at ``places``.
+def _finite(losses: Array, positions: Ids) -> Array:
+    """Return ``losses`` of the characters at ``positions``.
 
     Raises:
-        CheckpointError: one of them is infinite or NaN.
+        CheckpointError: a loss is infinite or NaN.
 
     """
     bad = ~np.isfinite(losses)
     if bad.any():
         raise CheckpointError(
-            f"the network's numbers overflow at character {int(places[bad].min())} of the text: "
-            "its weights are too large to score with, take another checkpoint"
+            f"the network's numbers overflow at character {int(positions[bad].min())} of the text: "
+            "its weights are too large; use another checkpoint"
         )
     return losses
 
@@ -170,17 +171,16 @@ def _open(
     exact: bool,
 ) -> AnyEngine:
     if isinstance(weights, dict):
-        return open_engine(config, weights, lanes, accelerate=not exact, together=not exact)
+        return open_engine(config, weights, lanes, accelerate=not exact, batched=not exact)
     if isinstance(weights, Engine):
-        return Engine(config, weights.weights, lanes, together=not exact)
+        return Engine(config, weights.weights, lanes, batched=not exact)
     return weights.sibling(lanes)
 
 
 def _losses(logits: Array, targets: Ids, scale: np.float32) -> Array:
     """−log softmax of ``logits (n, V)`` · ``scale`` at ``targets (n,)``, in float32."""
     logits = (logits - logits.max(axis=-1, keepdims=True)) * scale
-    # a text's alphabet may be 65,535 wide: exp in place
     chosen = logits[np.arange(len(targets)), targets]
-    whole = np.exp(logits, out=logits).sum(axis=-1)
-    losses: Array = np.log(whole) - chosen
+    total = np.exp(logits, out=logits).sum(axis=-1)  # in place: V may be 65,535
+    losses: Array = np.log(total) - chosen
     return losses

@@ -1,4 +1,4 @@
-"""End a sample before a stop text, without ever printing the beginning of one."""
+"""Ends a sample before a stop text, and never prints the start of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
     """The ids of each stop text.
 
     Raises:
-        UnknownCharacterError: one has a character that ``vocab`` lacks, so it could never match.
+        UnknownCharacterError: one has a character that ``vocab`` lacks, so it can never match.
     """
     for text in texts:
         if missing := vocab.missing(text):
@@ -21,7 +21,7 @@ def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 class StopFilter:
-    """Passes ids on until a stop text is complete; holds back what may become one."""
+    """Passes ids on until a stop text is complete; holds back ids that may be part of one."""
 
     def __init__(self, stops: Sequence[tuple[int, ...]]) -> None:
         self._stops = sorted(stops, key=len, reverse=True)
@@ -29,9 +29,9 @@ class StopFilter:
         self.stopped = False
 
     def push(self, ids: Sequence[int]) -> list[int]:
-        """Add ``ids``; return those, also of the ids held back, that can be printed now.
+        """Add ``ids``; return the ids, including earlier ones, that can be printed now.
 
-        Once a stop text is complete, ``stopped`` is true and nothing more is returned.
+        Once a stop text is complete, ``stopped`` is true and no more ids are returned.
         """
         if not self._stops:
             return list(ids)
@@ -44,13 +44,13 @@ class StopFilter:
         return out
 
     def finish(self) -> list[int]:
-        """End the text; return the ids held back, which no stop text completed."""
+        """End the text; return the ids held back, which did not become a stop text."""
         held, self._held = self._held, []
         return [] if self.stopped else held
 
     def _release(self) -> list[int]:
         held = tuple(self._held)
-        # of several stop texts that end here the longest began first
+        # of several stop texts that end here, the longest started first
         for stop in self._stops:
             if held[-len(stop) :] == stop:
                 self.stopped, self._held = True, []

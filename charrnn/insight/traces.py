@@ -63,7 +63,7 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
         # lanes end at a target, so another character makes them reach the last state
         read = np.append(ids, ids[-1:])
         layout = lanes.lay(((0, len(read)),), LANES)
-        engine = open_engine(config, checkpoint.weights, len(layout), together=True)
+        engine = open_engine(config, checkpoint.weights, len(layout), batched=True)
         units = np.zeros((len(ids), config.layers * config.hidden), np.float16)
         for block in lanes.blocks(read, layout, WINDOW):
             interrupts.check()

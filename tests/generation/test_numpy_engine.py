@@ -81,11 +81,11 @@ def test_a_stream_does_not_depend_on_the_number_of_streams(cell: str) -> None:
 @pytest.mark.parametrize("cell", cells.names())
 def test_together_is_the_same_but_for_rounding(cell: str) -> None:
     config = small(cell)
-    apart, together = (
-        Engine(config, random_weights(config), 5, together=flag) for flag in (False, True)
+    apart, batched = (
+        Engine(config, random_weights(config), 5, batched=flag) for flag in (False, True)
     )
     for ids in np.random.default_rng(3).integers(0, 31, (50, 5)):
-        assert np.abs(apart.step(ids) - together.step(ids)).max() < 1e-5
+        assert np.abs(apart.step(ids) - batched.step(ids)).max() < 1e-5
 
 
 @pytest.mark.parametrize("cell", cells.names())

@@ -63,7 +63,7 @@ def test_numpy_and_torch_run_the_same_step(cell: str) -> None:
     w = SimpleNamespace(**weights)
     y, after = own.step(TORCH, own.project(TORCH, x[:, 0], w), state, w)
     xp, mine = (
-        NumpyNamespace(together=True),
+        NumpyNamespace(batched=True),
         SimpleNamespace(**{name: value.numpy() for name, value in weights.items()}),
     )
     z = own.project(xp, x[:, 0].numpy(), mine)
@@ -75,7 +75,7 @@ def test_numpy_and_torch_run_the_same_step(cell: str) -> None:
 @pytest.mark.parametrize("cell", cells.names())
 def test_a_step_changes_nothing_that_it_is_given(cell: str) -> None:
     own, (x, state, weights) = cells.get(cell), layer_inputs(cell, dtype=torch.float32)
-    xp = NumpyNamespace(together=True)
+    xp = NumpyNamespace(batched=True)
     w = SimpleNamespace(**{name: value.numpy() for name, value in weights.items()})
     parts = tuple(part.numpy() for part in state)
     z = own.project(xp, x[:, 0].numpy(), w)

@@ -1,1 +1,1 @@
-"""The compiled engine: code generation, layout and machine code. Needs llvmlite."""
+"""The compiled engine: code generation, weight layout and machine code. Needs llvmlite."""

@@ -1,6 +1,6 @@
-"""The cells that the compiled engine knows: how their gates are computed and their biases laid out.
+"""The cells that the compiled engine knows: how their gates are computed and their sums laid out.
 
-A cell that is not declared here is refused by the engine, and sampled by NumPy's.
+The engine refuses any other cell, which then runs in the NumPy engine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Value = Any
 
 
 class UnsupportedCell(RuntimeError):
-    """The compiled engine does not know a cell; another engine has to run it."""
+    """The compiled engine does not know a cell; another engine must run it."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class CompiledCell:
     """A cell whose input and state products are sums of ``G`` gate vectors.
 
     Attributes:
-        gates: ``(w, sums, read_h, read_c, write_c)`` emits code for the new ``h`` of ``lanes``
-            units from their sums. ``read_h()`` and ``read_c()`` give the old state, ``write_c(c)``
-            stores the new cell state.
-        x_sums: the sums to which the input's gate vectors are added.
-        h_sums: the sums to which the state's gate vectors are added.
-        halved: gates whose weights are halved when they are laid out, which is exact:
-            σ(x) = tanh(x / 2) / 2 + 1/2, and one tanh then does for all gates.
+        gates: ``(w, sums, read_h, read_c, write_c)`` emits code that computes the new ``h`` of
+            ``lanes`` units from their sums. ``read_h()`` and ``read_c()`` return the old state,
+            ``write_c(c)`` stores the new cell state.
+        x_sums: for each input gate, the sum that its product is added to.
+        h_sums: for each state gate, the sum that its product is added to.
+        halved: gates whose weights are halved when they are packed, which is exact. Since
+            σ(x) = tanh(x / 2) / 2 + 1/2, the same tanh then serves all gates.
 
     """
 
@@ -41,7 +41,7 @@ class CompiledCell:
 
     @property
     def sums(self) -> int:
-        """Sums a hidden unit."""
+        """Number of sums per hidden unit."""
         return max(self.h_sums) + 1
 
 
@@ -51,14 +51,14 @@ Reader = Callable[[], Value]
 def _lstm(
     w: Writer, s: Sequence[Value], read_h: Reader, read_c: Reader, write_c: Callable[[Value], None]
 ) -> Value:
-    i, f, o = (w.open_gate(w.tanh(s[a])) for a in (0, 1, 3))
+    i, f, o = (w.sigmoid_from_tanh(w.tanh(s[a])) for a in (0, 1, 3))
     c = w.fma(f, read_c(), w.b.fmul(i, w.tanh(s[2])))
     write_c(c)
     return w.b.fmul(o, w.tanh(c))
 
 
 def _gru(w: Writer, s: Sequence[Value], read_h: Reader, *_: Any) -> Value:
-    r, u = (w.open_gate(w.tanh(w.b.fmul(s[a], w.real(0.5)))) for a in (0, 1))
+    r, u = (w.sigmoid_from_tanh(w.tanh(w.b.fmul(s[a], w.constant(0.5)))) for a in (0, 1))
     n = w.tanh(w.fma(r, s[3], s[2]))
     return w.fma(u, w.b.fsub(read_h(), n), n)
 
@@ -68,13 +68,13 @@ def _tanh(w: Writer, s: Sequence[Value], *_: Any) -> Value:
 
 
 def _relu(w: Writer, s: Sequence[Value], *_: Any) -> Value:
-    return w.pick(">", s[0], w.real(0.0), s[0], w.real(0.0))
+    return w.select(">", s[0], w.constant(0.0), s[0], w.constant(0.0))
 
 
 _ALL = (0, 1, 2, 3)
 CELLS: dict[str, CompiledCell] = {
     "lstm": CompiledCell(_lstm, _ALL, _ALL, halved=(0, 1, 3)),
-    # the candidate's two products stay apart until the reset gate is known
+    # the candidate's two products stay separate until the reset gate is known
     "gru": CompiledCell(_gru, (0, 1, 2), (0, 1, 3)),
     "rnn-tanh": CompiledCell(_tanh, (0,), (0,)),
     "rnn-relu": CompiledCell(_relu, (0,), (0,)),

@@ -1,7 +1,7 @@
 """The compiled engine: the steps of ``numpy_engine.Engine`` as machine code. Needs llvmlite.
 
-Results agree with the NumPy engine's to 1e-5. A stream's numbers depend neither on how many
-streams there are nor on the number of threads, to the last bit (see ``kernels``).
+Results agree with the NumPy engine's to 1e-5. A stream's numbers depend neither on the number of
+streams nor on the number of threads, to the last bit (see ``kernels``).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from charrnn.generation.quantization import rounded_state, state_scale
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
-# below this many bytes of weights and streams a second thread costs more than it brings
+# with fewer bytes of weights per step, times streams, a second thread costs more than it gains
 THREAD_BYTES = 1 << 20
 
 
 class CompiledEngine:
-    """``Engine`` as compiled code; see there for what the methods do.
+    """``Engine`` as compiled code; its methods are documented there.
 
     Args:
         config: the network's shape.
         weights: its weights, named and shaped as ``config.shapes()``; or ``Packed`` to share.
         streams: N, at least 1.
         weight_dtype: how recurrent weights are stored: ``float32``, ``float16`` or ``int8``.
-        threads: 1 or more; the result does not depend on it.
+        threads: at least 1; results do not depend on it.
 
     Raises:
         UnsupportedCell: the cell is not one of ``compiled.cells``.
-        OSError, RuntimeError: no code can be made for this machine.
+        OSError, RuntimeError: no code can be compiled for this machine.
 
     """
 
@@ -66,7 +66,7 @@ class CompiledEngine:
         # a step reads one half of hx and writes the other
         self._hx = aligned((2, L, N, H), np.float32)
         self._cx = aligned((L, N, H), np.float32)
-        # hx as products read it, where they read whole numbers
+        # hx rounded to integers, if products read it that way
         self._rounded = aligned(self._hx.shape if weights.variant.integer else (0,), np.int16)
         self._features = aligned((N, H), np.float32)
         self._logits = aligned((N, V), np.float32)
@@ -95,7 +95,7 @@ class CompiledEngine:
             values += [fields[name] for name in LAYER_FIELDS]
         out = aligned((len(values),), np.int64)
         out[:] = values
-        out.view(np.float64)[_PLACES["state_scale"]] = state_scale(packed.hidden)
+        out.view(np.float64)[_INDEX["state_scale"]] = state_scale(packed.hidden)
         return out
 
     def sibling(self, streams: int) -> Self:
@@ -104,7 +104,7 @@ class CompiledEngine:
 
     @property
     def _parts(self) -> dict[str, Array]:
-        """The parts of the state by name, ``(L, N, padded H)``, as they stand between two steps."""
+        """The current parts of the state by name, ``(L, N, padded H)``."""
         parts = {"h": self._hx[self._parity], "c": self._cx}
         return {name: parts[name] for name in self.config.state_widths}
 
@@ -131,18 +131,18 @@ class CompiledEngine:
         self._round()
 
     def _round(self) -> None:
-        """Bring the rounded state in line with ``hx``."""
+        """Update the rounded state from ``hx``."""
         if self.packed.variant.integer:
             hx = self._hx[self._parity]
             self._rounded[self._parity] = rounded_state(hx, state_scale(self.packed.hidden))
 
     def step(self, ids: Ids) -> Array:
-        """Read ``ids (N,)``: logits ``(N, V)``, valid until the next step."""
+        """Read ``ids (N,)``; return logits ``(N, V)``, valid until the next step."""
         self._call(np.array(ids, np.int32).reshape(1, -1), logits=True)
         return self._logits[:, : self.config.vocab_size]
 
     def feed(self, ids: Ids) -> None:
-        """Read the text ``ids (T,)`` in every stream, for the state that it leaves."""
+        """Read the text ``ids (T,)`` in every stream, to update the state."""
         rows = np.repeat(np.asarray(ids, np.int32)[:, None], self.streams, axis=1)
         self._call(rows)
 
@@ -155,9 +155,9 @@ class CompiledEngine:
     ) -> Ids:
         """Draw T characters in every stream: ``(T, N)``; see ``draw.write``.
 
-        NumPy filters and draws if ``config`` has a filter that the compiled draw does not know.
+        If ``config`` has a filter that is not compiled, NumPy filters and draws.
         """
-        if not all(f.compiled and f.name in _PLACES for f, _ in config.chain):
+        if not all(f.compiled and f.name in _INDEX for f, _ in config.chain):
             return write(self.step, ids, uniforms, config, context)
         rows = np.empty((len(uniforms) + 1, self.streams), np.int32)
         rows[0] = ids
@@ -172,10 +172,10 @@ class CompiledEngine:
         *,
         logits: bool = False,
     ) -> None:
-        """Run the kernel over ``rows (T, N)``; with ``choice``, over ``(T + 1, N)`` it draws."""
+        """Read ``rows (T, N)``; with ``choice``, read the first of T + 1 rows and draw the rest."""
         given, steps = (rows, len(rows)) if choice is None else (rows[:1], len(rows) - 1)
         if given.size and not 0 <= given.min() <= given.max() < self.config.vocab_size:
-            raise IndexError(f"an id is not below {self.config.vocab_size}")
+            raise IndexError(f"ids must be at least 0 and below {self.config.vocab_size}")
         plan = self._plan
         changes = {
             "steps": steps, "want_logits": int(logits or choice is not None),
@@ -184,12 +184,12 @@ class CompiledEngine:
             "top_k": choice.top_k if choice else 0,
         }  # fmt: skip
         for name, value in changes.items():
-            plan[_PLACES[name]] = value
+            plan[_INDEX[name]] = value
         if choice is not None:
             reals = plan.view(np.float64)
-            hot = choice.temperature > 0
-            reals[_PLACES["scale"]] = inverse_temperature(choice.temperature) if hot else -1.0
-            reals[_PLACES["top_p"]], reals[_PLACES["min_p"]] = choice.top_p, choice.min_p
+            temperature = choice.temperature
+            reals[_INDEX["scale"]] = inverse_temperature(temperature) if temperature > 0 else -1.0
+            reals[_INDEX["top_p"]], reals[_INDEX["min_p"]] = choice.top_p, choice.min_p
         others = [
             self._pool.submit(self._run, plan.ctypes.data, thread)
             for thread in range(1, self.threads)
@@ -202,7 +202,7 @@ class CompiledEngine:
 
 
 def _pool(threads: int) -> ThreadPoolExecutor | None:
-    """Threads that wait for work; None where the system lets none begin."""
+    """A pool of threads; None if the system refuses to start any."""
     pool = ThreadPoolExecutor(threads)
     try:
         pool.submit(int)
@@ -211,4 +211,4 @@ def _pool(threads: int) -> ThreadPoolExecutor | None:
     return pool
 
 
-_PLACES = {name: place for place, name in enumerate(FIELDS)}
+_INDEX = {name: index for index, name in enumerate(FIELDS)}

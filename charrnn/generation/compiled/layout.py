@@ -1,4 +1,4 @@
-"""What compiled code and its callers agree on: the plan's fields, and what code is compiled for."""
+"""What compiled code and its callers share: the plan's fields, and the variants of the code."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FIELDS = (
 )  # fmt: skip
 LAYER_FIELDS = ("start", "start_stride", "x", "x_scale", "x_width", "h", "h_scale")
 
-# panels that a single stream passes at once: sums enough that none waits for the one before it
+# panels that a single stream reads at once: enough independent sums to hide the latency of each
 PAIR = 2
 
-# rows of the head side by side in a panel, in vectors
+# vectors of the head's rows side by side in a panel
 HEAD_VECTORS = 4
 
 CACHE_LINE = 64
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros that begin on a cache line."""
+    """An array of zeros that starts on a cache line."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + CACHE_LINE, np.uint8)
     start = -raw.ctypes.data % CACHE_LINE
@@ -38,7 +38,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kernel is compiled for; ``many``: streams enough to pass panels in blocks."""
+    """What a kernel is compiled for; ``many``: enough streams to read panels in blocks."""
 
     cell: str
     sum_layers: bool
@@ -54,11 +54,11 @@ class Variant:
 
     @property
     def block(self) -> int:
-        """Streams a pass over a panel: with 4 sums each and the weights they fill the registers."""
+        """Streams per pass over a panel: their sums, 4 each, and the weights fill the registers."""
         registers = 16 if self.x86 and self.lanes < 16 else 32
         return 6 if registers == 32 else 3
 
     @property
     def integer(self) -> bool:
-        """Whether products are sums of whole numbers: int8 weights, states rounded to int16."""
+        """Whether products are summed in integers: int8 weights times states rounded to int16."""
         return quantizes_states(self.cell, self.weight_dtype)

@@ -1,8 +1,8 @@
-"""Kernels turned into machine code of this processor, kept for the next process. Needs llvmlite.
+"""Compiles kernels for this processor and caches the machine code. Needs llvmlite.
 
-Compiled code lies in the cache folder (``charrnn.paths.cache_folder``), named by a hash of
-everything that it depends on and checked by another; a cache that cannot be written or does not
-fit costs a compilation in every process (a third of a second) and nothing else.
+Compiled code is kept in the cache folder (``charrnn.paths.cache_folder``). Its name is a hash of
+everything that it depends on, and another hash checks its content. A cache that cannot be written
+or is invalid costs a compilation in every process (a third of a second) and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from charrnn.atomic_io import ABANDONED_S, code_cache, is_trusted, sweep_tempora
 from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
-# what decides the code, beside the processor
+# the sources that determine the code, which also depends on the processor
 SOURCES = ("cells.py", "codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py")
 
 Run = Callable[[int, int], None]
@@ -31,7 +31,7 @@ Run = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Processor:
-    """What code is compiled for: LLVM's names, floats in a vector register, float16 or none."""
+    """A compilation target: LLVM's names, floats per vector register, whether it has float16."""
 
     name: str
     features: str
@@ -42,7 +42,7 @@ class Processor:
 
 @cache
 def processor() -> Processor:
-    """The processor that runs us."""
+    """The processor that this process runs on."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()
@@ -56,20 +56,20 @@ def processor() -> Processor:
 def load(variant: Variant) -> Run:
     """The ``run`` of ``kernels`` for this processor, compiled if it is not in the cache.
 
-    It is called without Python's global lock, so two threads can be in it.
+    It runs without Python's global lock, so several threads can run it at once.
 
     Raises:
-        RuntimeError: this processor does not read what ``variant`` stores: code for it would call
-            a function that is not there, and end the process.
+        RuntimeError: this processor has no float16, which ``variant`` stores: its code would call
+            a missing function and end the process.
 
     """
     if variant.weight_dtype == "float16" and not processor().half:
-        raise RuntimeError("no float16 on this processor")
+        raise RuntimeError("this processor has no float16")
     name, code = f"{_key(variant)}.o", None
-    with suppress(OSError):  # a user without a home has no cache
+    with suppress(OSError):  # a user without a home folder has no cache
         code = _cached(cache_folder() / "kernels" / name)
     if code is None:
-        from charrnn.generation.compiled import kernels  # not needed where the code is in the cache
+        from charrnn.generation.compiled import kernels  # not needed if the code is cached
 
         code = compile_module(str(kernels.build(variant)))
         with suppress(OSError):
@@ -80,7 +80,7 @@ def load(variant: Variant) -> Run:
 
 
 def link(code: bytes) -> Run:
-    """The ``run(address, number)`` in ``code``; it is called without Python's global lock."""
+    """The ``run(address, number)`` in object code; it runs without Python's global lock."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -89,7 +89,7 @@ def link(code: bytes) -> Run:
     return kind(engine.get_function_address("run"))
 
 
-# the code lives as long as its engine
+# keeps engines alive: code is freed with its engine
 _engines: list[Any] = []
 
 
@@ -100,10 +100,10 @@ def _target_machine() -> Any:
 
 
 def compile_module(text: str) -> bytes:
-    """The object code of a module of LLVM's language for this processor.
+    """The object code for this processor of a module in LLVM's intermediate representation.
 
-    Kernels are written as they are to run: variables go into registers, and LLVM's other passes
-    would add nothing but most of the time that the first sample on a machine waits for.
+    The only pass moves variables into registers. Kernels are written the way they should run:
+    LLVM's other passes would add nothing but most of the wait for the first sample on a machine.
     """
     module = llvm.parse_assembly(text)
     module.verify()
@@ -122,7 +122,7 @@ def _key(variant: Variant) -> str:
 
 def _cached(path: Path) -> bytes | None:
     try:
-        if not is_trusted(path.parent):  # it would be run
+        if not is_trusted(path.parent):  # another user could have written code that we would run
             return None
         blob = path.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Weights in the order in which the compiled step reads them."""
+"""Lays out weights in the order in which the compiled step reads them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from charrnn.generation.quantization import quantize, state_scale
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """A layer in panels: ``start`` ``(V or 1, P, sums, lanes)``, weights ``(P, in, G, lanes)``.
+    """A layer in P panels: ``start (V or 1, P, sums, lanes)``, weights ``(P, in, G, lanes)``.
 
-    ``start`` holds the sums before any product: for the first layer the projected input of every
-    character, for the others the biases. Integer weights lie ``(P, in / 2, G, lanes, 2)``.
+    ``start`` holds the initial sums: for the first layer the projected input of every character,
+    for the others the biases. Where products are summed in integers, the memory order of weights
+    is ``(P, in / 2, G, lanes, 2)``.
     """
 
     start: Array
@@ -33,7 +34,7 @@ class PackedLayer:
 
 @dataclass(frozen=True)
 class Packed:
-    """All weights as the kernels of ``variant`` read them, for few streams or many."""
+    """All weights as the kernels of ``variant`` read them, for any number of streams."""
 
     config: ModelConfig
     variant: Variant
@@ -50,7 +51,7 @@ class Packed:
         """Lay out ``weights``, named and shaped as ``config.shapes()``.
 
         Raises:
-            UnsupportedCell: the compiled engine does not know the cell.
+            UnsupportedCell: the cell is not in ``CELLS``.
             KeyError, ValueError: a weight is missing, or has another shape.
 
         """
@@ -59,10 +60,10 @@ class Packed:
         check_shapes(config, weights)
         here = machine_code.processor()
         variant = Variant(config.cell, config.sum_layers, weight_dtype, here.lanes, here.x86)
-        hidden = _up(config.hidden, PAIR * here.lanes)
+        hidden = _round_up(config.hidden, PAIR * here.lanes)
         packer = _Packer(config, variant, hidden)
         layers = tuple(packer.layer(weights, index) for index in range(config.layers))
-        V = _up(config.vocab_size, HEAD_VECTORS * here.lanes)
+        V = _round_up(config.vocab_size, HEAD_VECTORS * here.lanes)
         head = aligned((V // (HEAD_VECTORS * here.lanes), hidden, HEAD_VECTORS * here.lanes), "f4")
         rows = np.zeros((V, hidden), np.float32)
         rows[: config.vocab_size, : config.hidden] = weights["head.weight"]
@@ -78,7 +79,7 @@ class Packed:
         return layers + self.head.nbytes
 
 
-def _up(size: int, step: int) -> int:
+def _round_up(size: int, step: int) -> int:
     return -(-size // step) * step
 
 
@@ -89,11 +90,11 @@ class _Packer:
         self.gates = len(self.cell.x_sums)
 
     def layer(self, weights: dict[str, NDArray[Any]], index: int) -> PackedLayer:
-        """Layer ``index`` in panels."""
+        """Layer ``index`` (from 0) in panels."""
         w, scale = layer_weights(self.config, weights, index), self._gate_scale()
         x, h = w["weight_ih"] * scale[:, None], w["weight_hh"] * scale[:, None]
         x_bias, h_bias = w["bias_ih"], w["bias_hh"]
-        if self.cell.x_sums == self.cell.h_sums:  # one sum a gate: its biases are added first
+        if self.cell.x_sums == self.cell.h_sums:  # one sum per gate: add both biases up front
             x_bias, h_bias = (x_bias + h_bias) * scale, np.zeros_like(h_bias)
         start = x_bias[None]
         if index == 0:
@@ -102,13 +103,13 @@ class _Packer:
         return PackedLayer(self._start(start, h_bias), *self._panels(x), *self._panels(h))
 
     def _gate_scale(self) -> Array:
-        """What each of the ``G·H`` rows is multiplied with, powers of two."""
+        """The factor, a power of two, of each of the ``G·H`` rows."""
         scale = np.ones((self.gates, self.config.hidden), np.float32)
         scale[[*self.cell.halved]] = 0.5
         return scale.reshape(-1)
 
     def _start(self, values: Array, h_bias: Array) -> Array:
-        """``values (rows, G·H)`` and the state's biases ``(G·H,)`` as a step's first sums."""
+        """Initial sums from ``values (rows, G·H)`` and the state's biases ``(G·H,)``."""
         rows, H, lanes = len(values), self.config.hidden, self.variant.lanes
         sums = np.zeros((rows, self.cell.sums, self.hidden), np.float32)
         sums[:, [*self.cell.x_sums], :H] = values.reshape(rows, self.gates, H)
@@ -128,13 +129,13 @@ class _Packer:
             stored, scale = quantize(weight)
             padded = np.zeros((G, self.hidden), np.float32)
             padded[:, :H] = scale.reshape(G, H)
-            if self.variant.integer:  # states come as whole numbers of steps
+            if self.variant.integer:  # states are integers, in steps of 1 / state_scale
                 padded /= state_scale(self.hidden)
             scales[...] = padded.reshape(G, P, lanes).swapaxes(0, 1)
         kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[dtype]
         rows = np.zeros((G, self.hidden, width), kind)
         rows[:, :H, : weight.shape[1]] = stored.reshape(G, H, -1)
-        # two int8 that stay side by side move as one int16
+        # pairs of int8 stay side by side: move them as one int16
         unit = rows.view(np.int16) if self.variant.integer else rows
         panels = aligned((P, unit.shape[2], G, lanes), unit.dtype)
         panels[...] = unit.reshape(G, P, lanes, -1).transpose(1, 3, 0, 2)
