@@ -1,7 +1,7 @@
-"""Frozen, validated settings. A value that got into one of these classes is usable.
+"""Frozen settings, validated when they are created.
 
 Each field declares its setting once (``charrnn.settings``): options, environment variables, help
-texts and the option reference follow from these lines. Their defaults are those of the classes;
+texts and the option reference follow from it. The defaults here are those of the classes;
 ``charrnn.training.recipes`` chooses sizes that suit a corpus.
 """
 
@@ -31,7 +31,7 @@ _FROM_EPOCHS = "chosen from the number of epochs"
 
 
 def draw_seed() -> int:
-    """A fresh seed, short enough to be typed again."""
+    """A random seed, short enough to retype."""
     import secrets
 
     return secrets.randbelow(2**31)
@@ -41,10 +41,10 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def read_duration(text: str) -> float:
-    """``90``, ``90s``, ``10m`` or ``1h30m`` in seconds.
+    """Seconds of a duration such as ``90``, ``90s``, ``10m`` or ``1h30m``.
 
     Raises:
-        ValueError: it is not a duration.
+        ValueError: ``text`` is not a duration.
 
     """
     compact = text.replace(" ", "").lower()
@@ -56,7 +56,7 @@ def read_duration(text: str) -> float:
 
 
 def write_duration(seconds: float) -> str:
-    """``seconds`` as ``read_duration`` reads it, without an exponent: ``90s``."""
+    """``seconds`` in the notation of ``read_duration``, without an exponent: ``90s``."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
 
 
@@ -64,7 +64,7 @@ def write_duration(seconds: float) -> str:
 class ModelConfig(Settings):
     """The shape of a network: embedding (V, E) → L recurrent layers of H → head (V).
 
-    ``sum_layers`` feeds the head the sum of all layers' outputs instead of the last one's.
+    With ``sum_layers`` the head reads the sum of all layers' outputs instead of the last layer's.
     """
 
     vocab_size: int = setting(
@@ -92,7 +92,7 @@ class ModelConfig(Settings):
 
     @property
     def features(self) -> int:
-        """Width of what the head reads."""
+        """Width of the head's input."""
         return cells.get(self.cell).output_width(self.hidden)
 
     @property
@@ -108,8 +108,8 @@ class ModelConfig(Settings):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight, in the order in which they are stored.
 
-        ``embedding.weight (V, E)``; for each layer ``layers.LAYER.NAME``, what the cell declares;
-        ``head.weight (V, features)``, ``head.bias (V,)``.
+        ``embedding.weight (V, E)``; ``layers.LAYER.NAME`` for each layer and each parameter that
+        the cell declares; ``head.weight (V, features)``, ``head.bias (V,)``.
         """
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, self.embedding)}
         for layer in range(self.layers):
@@ -121,7 +121,7 @@ class ModelConfig(Settings):
 
     @property
     def parameters(self) -> int:
-        """How many numbers the network learns."""
+        """Number of weights in the network."""
         return sum(math.prod(shape) for shape in self.shapes().values())
 
 
@@ -179,7 +179,10 @@ class TrainConfig(Settings):
         help="Train for this long, such as 90s, 10m or 1h30m.",
     )
     clip: float = setting(
-        1.0, above=0, python_only=True, help="Largest norm of the gradient; it is scaled down."
+        1.0,
+        above=0,
+        python_only=True,
+        help="Largest norm of the gradient; larger ones are scaled down.",
     )
     weight_decay: float = setting(0.01, low=0, python_only=True, help="AdamW's weight decay.")
     beta1: float = setting(
@@ -223,7 +226,7 @@ class TrainConfig(Settings):
         low=0,
         high=MOST,
         python_only=True,
-        help="Steps between validations; 0 lets the clock decide.",
+        help="Steps between validations; 0 validates at intervals of time.",
     )
     shuffle_offset: bool = setting(
         True, python_only=True, help="Start every epoch at a random offset in the text."
@@ -262,7 +265,7 @@ START_FROM = Option(
 
 @dataclass(frozen=True)
 class TextConfig(Settings):
-    """How a corpus is read and split; None: nothing was asked for."""
+    """How a corpus is read and split; None: not given."""
 
     is_bytes: bool = setting(
         False,

@@ -1,8 +1,7 @@
-"""Hints: what to do about a problem, spelled for whoever reads them.
+"""Hints: what to do about a problem, written for Python or for the command line.
 
-A caller of the Python interface has arguments, somebody at the command line has options. So a hint
-is a constant text that names settings and functions in braces, as Python calls them, and a
-``Style`` spells them:
+The Python interface has arguments, the command line has options. So a hint is a constant text with
+the Python names of settings and functions in braces, and a ``Style`` writes them out:
 
     ====================  =====================================  ===============================
     in braces             in Python                              on the command line
@@ -12,7 +11,7 @@ is a constant text that names settings and functions in braces, as Python calls 
     train(resume, out)    charrnn.train(resume=True, out='new')  charrnn train --resume --out new
     ====================  =====================================  ===============================
 
-Values go in last and are never searched for braces, so a path may contain any character.
+Values are inserted last and never searched for braces, so a path may contain any character.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ _BRACES = r"\{(\w+)(?:\(([\w, ]*)\))?\}"
 
 
 class Style(Protocol):
-    """How settings and calls are spelled. Names are those of the Python interface."""
+    """How settings and calls are written. Names are those of the Python interface."""
 
     def setting(self, name: str, value: object = None) -> str:
-        """A setting, with the value to give it if there is one."""
+        """A setting, with its value if one is given."""
 
     def call(self, function: str, arguments: Mapping[str, object]) -> str:
         """A call of one of charrnn's functions."""
 
 
 class PythonStyle:
-    """Arguments and calls as one writes them in Python."""
+    """Writes settings as arguments and calls as Python code."""
 
     def setting(self, name: str, value: object = None) -> str:
         """``lr``, or ``lr=0.001``."""
@@ -58,14 +57,14 @@ PYTHON = PythonStyle()
 class Hint:
     """What to do: a constant ``text`` with names in braces, and ``values`` for some of them.
 
-    An empty text is no hint, and false.
+    A hint with an empty text is false.
     """
 
     text: str
     values: Mapping[str, object] = field(default_factory=dict)
 
     def spelled(self, style: Style = PYTHON) -> str:
-        """The hint as ``style`` spells its settings and calls."""
+        """The hint with its settings and calls written in ``style``."""
 
         def spell(match: re.Match[str]) -> str:
             name, arguments = match.groups()
@@ -83,5 +82,5 @@ class Hint:
 
 
 def omit(settings: Iterable[str]) -> str:
-    """The text of a hint to omit ``settings``."""
+    """The text of a hint that says to omit ``settings``."""
     return "omit " + ", ".join(f"{{{name}}}" for name in settings)

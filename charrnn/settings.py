@@ -1,4 +1,4 @@
-"""Settings, each declared once: type, range, default, flag, help, environment variable, rivals.
+"""Settings, each declared once: type, range, default, flag, help, variable, what it excludes.
 
 A setting is a field of a frozen dataclass, or an ``Option`` by itself::
 
@@ -8,7 +8,7 @@ A setting is a field of a frozen dataclass, or an ``Option`` by itself::
 
 This one line is enough: ``TrainConfig(lr=11)`` raises ``ConfigError``; ``charrnn train`` accepts
 ``--lr`` and reads ``CHARRNN_LR`` (``charrnn.cli.options.takes``); ``--help`` and the option
-reference explain it; the command in a checkpoint's card spells it out.
+reference explain it; the command in a checkpoint's model card includes it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from charrnn.errors import ConfigError
 
-MOST = 2**63 - 1  # the largest count and seed: what a 64-bit integer holds
+MOST = 2**63 - 1  # the largest count or seed: the largest 64-bit integer
 
 NOTHING: Any = object()  # equals no value
 
@@ -33,7 +33,7 @@ _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
 
 def check(good: bool, name: str, value: object, wanted: str) -> None:
-    """Raise ``ConfigError`` naming the setting, its value and what is allowed, unless ``good``."""
+    """Raise ``ConfigError`` with the setting, its value and what is allowed, unless ``good``."""
     if not good:
         raise ConfigError(f"is {value!r}: it must be {wanted}", setting=name)
 
@@ -55,10 +55,10 @@ def check_real(name: str, value: object, good: bool, wanted: str) -> None:
 
 @dataclass(frozen=True)
 class Notation:
-    """How a value is written on the command line when it is not simply a number or a text.
+    """How a value is written on the command line, if not simply as a number or a text.
 
-    ``read`` turns text into the value and raises ``ValueError`` if it cannot; ``write`` is the way
-    back; ``wanted`` completes the error message "--time is 'x': it must be …".
+    ``read`` turns text into the value, or raises ``ValueError``; ``write`` is its inverse;
+    ``wanted`` completes the error message "--time is 'x': it must be …".
     """
 
     read: Callable[[str], Any]
@@ -75,27 +75,26 @@ class Option:
         kind: ``bool``, ``int``, ``float``, ``str`` or ``Path``.
         help: its meaning, a sentence or two.
         default: the value if none is given.
-        unset: in words, what the program chooses if no value is given; replaces ``default`` in
-            help texts.
-        flag: its option (default: ``--`` and the name); ``--on/--off`` for a switch with two.
-        more: further spellings of the option.
+        unset: a phrase that replaces ``default`` in help texts, if the program chooses the value.
+        flag: its flag (default: ``--`` and the name); ``--on/--off`` for a pair of flags.
+        more: further names of the flag.
         variable: its environment variable (default: ``CHARRNN_`` and the flag).
-        metavar: what stands for the value in help texts.
-        low: the smallest value allowed; for a text the least length.
-        high: the largest value allowed.
-        above: values must be larger than this.
-        below: values must be smaller than this.
-        absent: the value that means "not given": Python accepts it besides the range, and a
+        metavar: the placeholder for the value in help texts.
+        low: the smallest allowed value; for a text, the smallest length.
+        high: the largest allowed value.
+        above: a bound that values must exceed.
+        below: a bound that values must stay below.
+        absent: the value that means "not given": Python accepts it even outside the range, and a
             command line never spells it out.
-        choices: the values allowed, or a function that returns them.
-        excludes: settings that cannot be given together with this one; declaring it on one of
-            the two is enough. A flag then wins over the other's environment variable.
+        choices: the allowed values, or a function that returns them.
+        excludes: settings that cannot be given together with this one; it is enough if one of the
+            two excludes the other. A flag then wins over the other's environment variable.
         repeated: whether it may be given several times; the value is a tuple.
         notation: how values are written, if not simply as numbers or texts.
-        complete: proposes values that begin with some text, for shell completion.
-        python_only: whether it has no option on the command line.
-        recorded: whether the command in a checkpoint's card includes it; what describes the
-            machine rather than the model does not belong there.
+        complete: returns values that start with a given text, for shell completion.
+        python_only: whether it is missing from the command line.
+        recorded: whether the command in a checkpoint's model card includes it; false for settings
+            that describe the machine rather than the model.
 
     """
 
@@ -134,13 +133,13 @@ class Option:
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The choices at this moment; empty if there is no list of them."""
+        """The current choices; empty if values are not chosen from a list."""
         return tuple(self.choices() if callable(self.choices) else self.choices)
 
     @property
     def limits(self) -> str:
-        """The range in words: ``1 to 8``, ``above 0 and at most 10``; empty if there is none."""
-        high = None if self.high == MOST else self.high  # which says nothing to a reader
+        """The range in words: ``1 to 8``, ``above 0 and at most 10``; empty without one."""
+        high = None if self.high == MOST else self.high  # not worth showing
         if self.kind is str:
             return ""
         if self.low is not None and high is not None:
@@ -149,7 +148,7 @@ class Option:
 
     @property
     def wanted(self) -> str:
-        """What a value must be, as error messages say it."""
+        """What a value must be, in words for error messages."""
         if self.kind is bool:
             return "true or false"
         if self.allowed:
@@ -162,7 +161,7 @@ class Option:
 
     @property
     def default_text(self) -> str:
-        """The default as help texts show it; empty if there is none."""
+        """The default as shown in help texts; empty without one."""
         if self.kind is bool and not self.unset:
             return "on" if self.default else "off"
         nothing = self.default is None or self.default == () or not self._is_in_range(self.default)
@@ -172,11 +171,11 @@ class Option:
 
     @property
     def placeholder(self) -> str:
-        """What stands for the value in help texts: ``N``, ``PATH``, ``int8|float16``."""
+        """The placeholder for the value in help texts: ``N``, ``PATH``, ``int8|float16``."""
         return self.metavar or "|".join(self.allowed) or _METAVARS.get(self.kind, "")
 
     def check(self, value: object) -> None:
-        """Raise ``ConfigError`` unless ``value`` is allowed, or means "not given"."""
+        """Raise ``ConfigError`` unless ``value`` is allowed or means "not given"."""
         if self.repeated:
             check(isinstance(value, tuple), self.name, value, "a tuple of texts")
         items: Any = value if self.repeated else (value,)
@@ -186,10 +185,10 @@ class Option:
             check(absent or good, self.name, item, self.wanted)
 
     def parse(self, text: str) -> Any:
-        """The value that is written ``text`` on the command line or in a variable.
+        """The value written as ``text`` on the command line or in an environment variable.
 
         Raises:
-            ConfigError: it cannot be read, or is out of range.
+            ConfigError: ``text`` is invalid or the value is out of range.
 
         """
         wanted = self.notation.wanted if self.notation else self.wanted
@@ -202,7 +201,7 @@ class Option:
         return value
 
     def spell(self, value: Any) -> list[str]:
-        """The words that set ``value`` on the command line; none if it means "not given"."""
+        """The words that set ``value`` on the command line; empty if it means "not given"."""
         if value == self.absent:
             return []
         if self.kind is bool:
@@ -238,8 +237,8 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, **declaration: Any
         default: its default; without one a value must be given.
         help: its meaning, a sentence or two.
         declaration: further attributes of ``Option``; ``name``, ``kind``, ``choices`` and
-            ``repeated`` follow from the field's name and type, and ``absent`` is None where the
-            type allows None.
+            ``repeated`` follow from the field's name and type, and ``absent`` is None if the type
+            allows None.
 
     """
     declaration = {"help": help, **declaration}
@@ -247,7 +246,7 @@ def setting(default: Any = dataclasses.MISSING, *, help: str, **declaration: Any
 
 
 def declared(settings: type, *names: str) -> tuple[Option, ...]:
-    """The options that the fields of a dataclass declare: those called ``names``, or all."""
+    """The options that a dataclass declares: those called ``names``, or all."""
     options = _declarations(settings)
     return tuple(options[name] for name in names or options)
 
@@ -259,7 +258,7 @@ def _declarations(settings: type) -> dict[str, Option]:
         field.name: Option(
             name=field.name,
             default=None if field.default is dataclasses.MISSING else field.default,
-            **(_following_from(types[field.name]) | field.metadata["declaration"]),
+            **(_implied_by(types[field.name]) | field.metadata["declaration"]),
         )
         for field in dataclasses.fields(settings)
         if "declaration" in field.metadata
@@ -278,21 +277,22 @@ def check_declared(settings: object) -> None:
 
 
 class Settings:
-    """Base of dataclasses whose fields are settings: checked when made, to and from JSON values."""
+    """Base of dataclasses whose fields are settings: validates them, converts to and from JSON."""
 
     def __post_init__(self) -> None:
         check_declared(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
+        """The settings as JSON values."""
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The settings in ``values``.
+        """The settings from ``values``.
 
         Raises:
-            ConfigError: a name is unknown, one without a default is missing, or a value is bad.
+            ConfigError: a name is unknown, a setting without a default is missing, or a value is
+                invalid.
 
         """
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -308,11 +308,11 @@ class Settings:
             raise ConfigError(f"{cls.__name__} does not fit: {error}") from None
 
 
-def _following_from(hint: Any) -> dict[str, Any]:
-    """What a field's type says of its setting."""
+def _implied_by(hint: Any) -> dict[str, Any]:
+    """The attributes of ``Option`` that follow from a field's type."""
     if get_origin(hint) in (Union, UnionType):  # X | None
         [inner] = [part for part in get_args(hint) if part is not NoneType]
-        return _following_from(inner) | {"absent": None}
+        return _implied_by(inner) | {"absent": None}
     if get_origin(hint) is Literal:
         return {"kind": str, "choices": get_args(hint)}
     if get_origin(hint) is tuple:
@@ -326,12 +326,12 @@ def _is_real(value: object) -> bool:
         return (
             isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         )
-    except OverflowError:  # an int beyond every float
+    except OverflowError:  # an int too large for a float
         return False
 
 
 def _read(kind: type, text: str) -> Any:
-    if not text and kind is Path:  # which would be the current folder
+    if not text and kind is Path:  # an empty path would mean the current folder
         raise ValueError
     return kind(text)
 

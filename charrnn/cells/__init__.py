@@ -1,12 +1,12 @@
-"""Recurrent cells, one file each: everything that charrnn knows about a cell stands in its file.
+"""Recurrent cells, one file each, which holds everything that charrnn knows about the cell.
 
 To add a cell, put a file here that ends in ``register(Cell(...))``: ``--cell`` then offers it, and
-training, resuming, sampling and scoring work with its readable ``step``. Fast paths (oneDNN and
-cuDNN, our training kernels, the compiled sampling engine) are attached where they are written, by
-the cell's name; what does not name a cell refuses it and leaves it to the readable step.
+training, resuming, sampling and scoring work with its readable ``step``. Each fast path (oneDNN and
+cuDNN, our training kernels, the compiled sampling engine) lists the cells that it supports by name;
+every other cell runs its readable step.
 
-Imports the standard library alone: configuration files and shell completion ask for names and
-shapes, and must not wait for NumPy or torch.
+Imports only the standard library: configuration and shell completion need names and shapes, and
+must not wait for NumPy or torch.
 """
 
 from __future__ import annotations

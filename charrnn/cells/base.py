@@ -1,4 +1,4 @@
-"""What a cell is: shapes, named state, and one time step over any array library."""
+"""The definition of a cell: shapes, named state, and one time step for any array library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeAlias
 
-# arrays of the library whose namespace is handed in: NumPy's or torch's
+# an array of the library whose namespace is passed in: NumPy's or torch's
 Array: TypeAlias = Any
 Shapes: TypeAlias = dict[str, tuple[int, ...]]
 # a layer's parameters by name, as attributes: ``w.weight_hh``
@@ -17,15 +17,15 @@ Weights: TypeAlias = SimpleNamespace
 class Namespace(Protocol):
     """Array functions that a step may call as ``xp.name``: the same in NumPy and in torch.
 
-    Besides those below, ``xp`` passes on every function that NumPy and torch both have under one
-    name and meaning, such as ``exp``, ``where`` or ``abs``. Operators work as usual.
+    Besides those below, ``xp`` offers every function that has the same name and meaning in NumPy
+    and torch, such as ``exp``, ``where`` or ``abs``. Operators work as usual.
     """
 
     def linear(self, x: Array, weight: Array) -> Array:
         """``x (..., in)`` times ``weight (out, in)`` transposed: ``(..., out)``."""
 
     def split(self, x: Array, parts: int) -> list[Array]:
-        """``x`` in ``parts`` equal pieces along its last axis."""
+        """``x`` split into ``parts`` equal pieces along its last axis."""
 
     def sigmoid(self, x: Array) -> Array:
         """1 / (1 + exp(-x))."""
@@ -45,7 +45,7 @@ Step: TypeAlias = Callable[[Namespace, Array, State, Weights], tuple[Array, Stat
 
 
 def gated(gates: int) -> Parameters:
-    """Parameter shapes of a cell whose ``gates`` (G) read input and state, as torch names them.
+    """Parameter shapes, with torch's names, of a cell with G ``gates`` that read input and state.
 
     ``weight_ih (G·H, in)``, ``weight_hh (G·H, H)``, ``bias_ih (G·H,)``, ``bias_hh (G·H,)``.
     """
@@ -66,12 +66,12 @@ one_gate = gated(1)
 
 
 def project_input(xp: Namespace, x: Array, w: Weights) -> Array:
-    """``x (..., in)`` as the gates read it, ``(..., G·H)``: W_ih x + b_ih."""
+    """The gates' input ``(..., G·H)`` from ``x (..., in)``: W_ih x + b_ih."""
     return xp.linear(x, w.weight_ih) + w.bias_ih
 
 
 def hidden_state(hidden: int) -> dict[str, int]:
-    """A state of one part, ``h``."""
+    """A state with one part, ``h``."""
     return {"h": hidden}
 
 
@@ -82,23 +82,23 @@ def hidden_width(hidden: int) -> int:
 
 @dataclass(frozen=True)
 class Cell:
-    """A recurrent cell. B is the number of streams, ``in`` the input's width, H the hidden size.
+    """A recurrent cell. B is the number of streams, ``in`` the input width, H the hidden size.
 
     Attributes:
-        name: what ``--cell`` and checkpoints call it.
-        step: one time step ``(xp, z, state, w) -> (y, state)``, pure: it changes no array that it
-            is given. ``z (B, ...)`` is the projected input, ``state`` the parts ``(B, width)`` in
-            the order of ``state_widths``, ``y (B, output width)`` the output.
-        parameters: ``(in, H)`` to the name and shape of each parameter, in the order in which they
-            are stored. Parameters of two dimensions are weights, of one biases.
-        project: ``(xp, x (..., in), w) -> z (..., ...)``, the part of the step that reads nothing
-            but the input. It is computed for a whole window at once in training, and for the first
-            layer once for every character in sampling.
-        state_widths: H to the name and width of each part of the state.
-        output_width: H to the width of ``y``, which the next layer or the head reads.
-        recurrent: parameters that weight dropout applies to.
-        bounded: whether outputs and state parts that products read lie within ±1, so that engines
-            with int8 weights may round them to fixed steps.
+        name: its name in ``--cell`` and in checkpoints.
+        step: one time step ``(xp, z, state, w) -> (y, state)``. It must not change its arguments.
+            ``z (B, ...)`` is the projected input, ``state`` the parts ``(B, width)`` in the order
+            of ``state_widths``, ``y (B, output width)`` the output.
+        parameters: maps ``(in, H)`` to the name and shape of each parameter, in the order in which
+            they are stored. Parameters with two dimensions are weights, those with one are biases.
+        project: ``(xp, x (..., in), w) -> z (..., ...)``, the part of the step that depends only on
+            the input. Training computes it for a whole window at once; sampling computes it once
+            for every character of the vocabulary in the first layer.
+        state_widths: maps H to the name and width of each part of the state.
+        output_width: maps H to the width of ``y``, which the next layer or the head reads.
+        recurrent: names of the parameters that weight dropout applies to.
+        bounded: whether the outputs and state parts that products read lie within ±1, so that
+            engines with int8 weights may round them to fixed steps.
 
     """
 

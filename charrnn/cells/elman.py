@@ -1,4 +1,4 @@
-"""Elman's network (1990), with tanh, or with a rectifier as in Le, Jaitly & Hinton 2015.
+"""Elman's network (1990) with tanh, or with a rectifier as in Le, Jaitly & Hinton 2015.
 
 h ← φ(W x + b_ih + U h + b_hh),   φ = tanh (rnn-tanh) or max(·, 0) (rnn-relu)
 """
@@ -17,11 +17,11 @@ def step_tanh(xp: Namespace, z: Array, state: State, w: Weights) -> tuple[Array,
 
 
 def step_relu(xp: Namespace, z: Array, state: State, w: Weights) -> tuple[Array, State]:
-    """The same with a rectifier, whose outputs have no upper bound."""
+    """The same with a rectifier; its outputs have no upper bound."""
     (h,) = state
     h = xp.relu(z + xp.linear(h, w.weight_hh) + w.bias_hh)
     return h, (h,)
 
 
-TANH = register(Cell("rnn-tanh", step_tanh, bounded=True))
-RELU = register(Cell("rnn-relu", step_relu))
+register(Cell("rnn-tanh", step_tanh, bounded=True))
+register(Cell("rnn-relu", step_relu))

@@ -25,4 +25,4 @@ def step(xp: Namespace, z: Array, state: State, w: Weights) -> tuple[Array, Stat
     return h, (h,)
 
 
-CELL = register(Cell("gru", step, parameters=gated(3), bounded=True))
+register(Cell("gru", step, parameters=gated(3), bounded=True))

@@ -30,4 +30,4 @@ def state_widths(hidden: int) -> dict[str, int]:
     return {"h": hidden, "c": hidden}
 
 
-CELL = register(Cell("lstm", step, parameters=gated(4), state_widths=state_widths, bounded=True))
+register(Cell("lstm", step, parameters=gated(4), state_widths=state_widths, bounded=True))

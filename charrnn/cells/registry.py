@@ -1,4 +1,4 @@
-"""The cells that there are: every module of this folder, and those that a program registers."""
+"""The known cells: those in this folder, and those that a program registers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from charrnn.cells.base import Cell
 
 _cells: dict[str, Cell] = {}
-_PARTS = {"base", "registry"}  # modules of the room that hold no cell
+_NOT_CELLS = {"base", "registry"}  # modules of this folder that define no cell
 
 
 def register(cell: Cell) -> Cell:
-    """Make ``cell`` known by its name.
+    """Register ``cell`` under its name.
 
     Raises:
         ValueError: another cell has that name.
@@ -25,7 +25,7 @@ def register(cell: Cell) -> Cell:
 
 
 def unregister(name: str) -> None:
-    """Forget the cell ``name`` again."""
+    """Remove the cell ``name``."""
     del _cells[name]
 
 
@@ -33,7 +33,7 @@ def get(name: str) -> Cell:
     """The cell ``name``.
 
     Raises:
-        KeyError: there is none.
+        KeyError: no cell has this name.
 
     """
     _import_all()
@@ -49,5 +49,5 @@ def names() -> tuple[str, ...]:
 @cache
 def _import_all() -> None:
     for path in Path(__file__).parent.glob("[a-z]*.py"):
-        if path.stem not in _PARTS:
+        if path.stem not in _NOT_CELLS:
             importlib.import_module(f"charrnn.cells.{path.stem}")
