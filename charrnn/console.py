@@ -1,6 +1,6 @@
-"""What a person sees: notes, bars and tables, and text made harmless for a terminal.
+"""Output for people: notes, bars and tables, and text made harmless for a terminal.
 
-Commentary goes to stderr, tables that were asked for to stdout. rich and tqdm are imported where
+Notes and bars go to stderr, requested tables to stdout. rich and tqdm are imported only where
 they are used: a pipe needs neither.
 """
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from charrnn.config import TrainConfig
     from charrnn.training.events import Plan, Report, Result
 
-QUIET_REPORT_S = 30.0  # between lines in a log that has no validation to show
-LONGEST_NOTE = 2000  # characters: an argument that it quotes may be of any length
-NARROW_CELL = 12  # columns that a table's cell should have, or as few as it needs
+QUIET_REPORT_S = 30.0  # between lines of a log while there is no validation to report
+LONGEST_NOTE = 2000  # characters; a note may quote an argument of any length
+NARROW_CELL = 12  # the least columns of a cell in a table, unless it needs fewer
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
 _LINE = {0x2028, 0x2029}
@@ -38,7 +38,7 @@ _ESCAPES[0x0D] = "\\r"
 
 
 def harmless(text: str) -> str:
-    r"""``text`` with every control character but newline and tab written out, as ``\x1b``.
+    r"""``text`` with all control characters except newline and tab escaped, as ``\x1b``.
 
     C0, DEL, C1, bidirectional controls and line separators; each character by itself, so it
     may be applied to a stream. A carriage return before a newline is dropped.
@@ -47,22 +47,22 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """``harmless`` for messages: newlines and tabs are written out too."""
+    """``harmless`` for messages: newlines and tabs are escaped too."""
     return text.translate(_ESCAPES | {0x0A: "\\n", 0x09: "\\t"})
 
 
 def _is_dumb(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal that would print escape sequences."""
+    """Whether ``stream`` is a terminal that does not understand escape sequences."""
     return os.environ.get("TERM") == "dumb" and stream.isatty()
 
 
 def is_plain(stream: TextIO) -> bool:
-    """Whether ``stream`` should get neither bars nor colours."""
+    """Whether ``stream`` should get neither bars nor colors."""
     return bool(_is_dumb(stream) or os.environ.get("NO_COLOR")) or not stream.isatty()
 
 
 def note(text: str) -> None:
-    """A line on stderr; where that is gone, nothing."""
+    """Print a line on stderr, if there still is a stderr."""
     line = one_line(text)
     if len(line) > LONGEST_NOTE:
         line = f"{line[: LONGEST_NOTE // 2]} … {line[-LONGEST_NOTE // 2 :]}"
@@ -70,14 +70,14 @@ def note(text: str) -> None:
         print(f"charrnn: {line}", file=sys.stderr, flush=True)
 
 
-# nats from which the next shade holds: what was expected is dim, what surprised is red –
-# or, without colours, underlined, bold, reversed
+# nats at which the next shade starts: expected characters are dim, surprising ones red or,
+# without colors, underlined, bold or reversed
 _SHADES = ((0.0, "2"), (0.5, "0"), (1.5, "33"), (3.0, "31"), (5.0, "1;31"))
 _GREYS = ((0.0, "2"), (0.5, "0"), (1.5, "4"), (3.0, "1"), (5.0, "7"))
 
 
-def coloured(pieces: Sequence[str], nats: Sequence[float]) -> str:
-    """Characters coloured by the nats that each cost, as one line for stdout."""
+def colored(pieces: Sequence[str], nats: Sequence[float]) -> str:
+    """Characters colored by the nats that each cost, as one line for stdout."""
     shades = _GREYS if os.environ.get("NO_COLOR") else _SHADES
     dumb = _is_dumb(sys.stdout)
     parts = []
@@ -101,7 +101,7 @@ def duration(seconds: float) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table on stdout: ruled on a terminal that is wide enough, tab-separated in a pipe."""
+    """Print a table on stdout: with lines on a wide terminal, tab-separated in a pipe."""
     shown = [[one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         lines = [columns, *shown] if any(columns) else shown
@@ -121,12 +121,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
         ruled.add_column(column, overflow="fold")
     for row in shown:
         ruled.add_row(*map(Text, row))
-    # a height too, or rich takes a dumb terminal to be 80 wide
+    # with a height too, or rich assumes that a dumb terminal is 80 wide
     Console(no_color=is_plain(sys.stdout) or None, width=width, height=25).print(ruled)
 
 
 def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for a narrow terminal: ``name: value`` lines, a row with headings as a paragraph."""
+    """A table for a narrow terminal: ``name: value`` lines; with headings, a row is a paragraph."""
     if not any(columns):
         return "".join(f"{': '.join(row)}\n" for row in rows)
     paragraphs = (
@@ -137,7 +137,7 @@ def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class TrainConsole:
-    """Tells a run's story on stderr: a bar on a terminal, plain lines in a log.
+    """Reports a run on stderr: a bar on a terminal, plain lines in a log.
 
     Args:
         quiet: print notes only.
@@ -158,7 +158,7 @@ class TrainConsole:
         self._unsaid: Report | None = None
 
     def on_plan(self, plan: Plan) -> None:
-        """Say what was chosen, in one line each for text, network and run."""
+        """Print what was chosen, in one line each for text, network and run."""
         if self._quiet:
             return
         for line in describe(plan):
@@ -167,12 +167,12 @@ class TrainConsole:
             self._bar = _new_bar()
 
     def on_compiling(self) -> None:
-        """Say what nothing is to be seen of."""
+        """Print what takes so long."""
         if not self._quiet:
-            note("compiling kernels for this processor, some ten seconds")
+            note("compiling kernels for this processor, which takes about ten seconds")
 
     def on_note(self, text: str, hint: Hint | None = None) -> None:
-        """Print it, quiet or not."""
+        """Print a note, even if quiet."""
         advice = f"; {hint.spelled(self._style)}" if hint else ""
         self._write(f"charrnn: {one_line(text + advice)}")
 
@@ -186,7 +186,7 @@ class TrainConsole:
             self._bar.update(progress * 100 - self._bar.n)
 
     def on_report(self, report: Report) -> None:
-        """A line for each validation, and one now and then in a log without any."""
+        """Print each validation, and now and then a line in a log without any."""
         if self._echo is not None:
             self._echo(report.to_dict())
         due = time.monotonic() - self._said > QUIET_REPORT_S and self._bar is None
@@ -203,7 +203,7 @@ class TrainConsole:
         self._unsaid = None
 
     def on_sample(self, text: str) -> None:
-        """Show what the network writes, and how far it has come."""
+        """Print a sample, and the report that it belongs to."""
         self._say_report()
         if not self._quiet and text.strip():
             shown = " ".join(harmless(text).split())
@@ -211,7 +211,7 @@ class TrainConsole:
             self._write(textwrap.indent(textwrap.fill(shown, max(columns, 20)), "    "))
 
     def on_result(self, result: Result) -> None:
-        """The last line: what was reached, and what to do with it."""
+        """Print the result, and a command to try it with."""
         if self._echo is not None:
             self._echo(result.to_dict())
         if self._quiet:
@@ -219,7 +219,7 @@ class TrainConsole:
         losses = {"train": result.train, "val": result.best_val, "test": result.test}
         shown = ", ".join(f"{k} {v:.4f}" for k, v in losses.items() if v is not None)
         shown += " nats/char" if shown else ""
-        why = " (stopped early: no better for a while)" if result.early else ""
+        why = " (stopped early: no improvement for a while)" if result.early else ""
         if result.temperature is not None:
             shown += f" at temperature {result.temperature:.3f}"
         note(
@@ -231,14 +231,14 @@ class TrainConsole:
         note(f"kept {result.best}; try: {then}")
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # a terminal that hung up must not cost the run
+        with suppress(OSError):  # a terminal that was closed must not end the run
             if self._bar is None:
                 print(text, file=sys.stderr, flush=True)
             else:
                 self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -257,7 +257,7 @@ def _new_bar() -> tqdm[Any]:
 
 
 def describe(plan: Plan) -> list[str]:
-    """What a run is, in three lines, and in one more where it began with others' weights."""
+    """A run in three lines, and one more if it started from the weights of a checkpoint."""
     model, config, chars = plan.model, plan.training, plan.chars
     verbs = {"train": "train on", "val": "validate", "test": "test"}
     parts = ", ".join(f"{chars[part]:,} to {verb}" for part, verb in verbs.items() if chars[part])
@@ -266,7 +266,7 @@ def describe(plan: Plan) -> list[str]:
         else counted(config.steps, "step") if config.steps
         else duration(config.seconds)
     )  # fmt: skip
-    going_on = f"resuming at step {plan.resumed_at:,}, up to {budget} in all"
+    going_on = f"resuming at step {plan.resumed_at:,}, up to {budget} in total"
     doing = going_on if plan.resumed_at else f"training for {budget}"
     return [
         *([plan.origin] if plan.origin else []),
@@ -279,7 +279,7 @@ def describe(plan: Plan) -> list[str]:
 
 
 def _dropouts(config: TrainConfig) -> str:
-    """The rate between layers, and behind it those of inputs and recurrent weights, if any."""
+    """The dropout between layers, followed by those of inputs and recurrent weights, if any."""
     others = {"inputs": config.input_dropout, "weights": config.weight_dropout}
     more = ", ".join(f"{name} {rate:g}" for name, rate in others.items() if rate)
     return f"{config.dropout:g}" + (f" ({more})" if more else "")

@@ -98,7 +98,7 @@ def print_path(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """See to it, before any work, that a file can be written to ``path``; ``-`` always can.
+    """Check before any work that a file can be written to ``path``; ``-`` is standard output.
 
     Raises:
         OSError: it cannot; names ``path``.

@@ -96,7 +96,7 @@ def record(command: Sequence[str], folder: Path) -> str:
 
 
 def screen_lines(output: str) -> list[Text]:
-    """``output`` as the lines that are left on the screen, coloured, at most ``COLUMNS`` wide.
+    """``output`` as the lines that are left on the screen, colored, at most ``COLUMNS`` wide.
 
     Raises:
         Unpresentable: it holds control characters, or paths of this machine.

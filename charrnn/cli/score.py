@@ -162,9 +162,9 @@ def _print_lines(lines: Iterator[ScoredLine]) -> None:
 
 
 def _show_lines(lines: Iterator[ScoredLine], figures: bool, color: bool) -> None:
-    from charrnn.console import coloured, one_line
+    from charrnn.console import colored, one_line
 
     for line in lines:
         figure = _figure(line.score.to_dict()["nats_per_char"]) + "\t" if figures else ""
-        text = coloured(line.pieces, line.nats) if color else one_line(line.text)
+        text = colored(line.pieces, line.nats) if color else one_line(line.text)
         sys.stdout.write(f"{figure}{text}\n")

@@ -132,7 +132,7 @@ def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
         "<h2>What surprised it</h2>",
         f'<p class="about">{_escaped(source)}: {mean:.3f} nats/char. The darker a character, '
         "the less the network expected it. This is the passage in which that varies most.</p>",
-        _coloured(text, marks, start),
+        _colored(text, marks, start),
     ]
 
 
@@ -193,7 +193,7 @@ def _unit(
     title = (
         f"{finding.trait}: layer {finding.layer + 1}, unit {finding.unit + 1}, r = {finding.r:.2f}"
     )
-    return f"<h3>{_escaped(title)}</h3>{_coloured(text, marks, start)}"
+    return f"<h3>{_escaped(title)}</h3>{_colored(text, marks, start)}"
 
 
 def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> list[str]:
@@ -235,7 +235,7 @@ def excerpt(values: NDArray[Any], text: Sequence[str]) -> int:
     return max(starts, key=lambda start: float(usable[start : start + EXCERPT].std()))
 
 
-def _coloured(text: Sequence[str], marks: Sequence[str], start: int) -> str:
+def _colored(text: Sequence[str], marks: Sequence[str], start: int) -> str:
     stop = start + EXCERPT
     pairs = zip(text[start:stop], marks[start:stop], strict=True)
     return f"<pre>{''.join(_runs(pairs))}</pre>"

@@ -71,7 +71,7 @@ def test_a_resumed_run_names_options_in_its_complaints(call: Call) -> None:
     assert "no run called u under checkpoints/; set --out to its folder" in err
     code, _, err = call("train", "--resume", "--out", "run", "--steps", "3")
     assert code == 0
-    assert "resuming at step 1, up to 3 steps in all on cpu" in err
+    assert "resuming at step 1, up to 3 steps in total on cpu" in err
 
 
 def test_only_settings_are_spelled_as_options() -> None:

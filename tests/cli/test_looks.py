@@ -68,7 +68,7 @@ def test_compiling_is_announced(
     with pytest.raises(SystemExit):
         main(args)
     err = capfd.readouterr().err.splitlines()
-    said = "charrnn: compiling kernels for this processor, some ten seconds"
+    said = "charrnn: compiling kernels for this processor, which takes about ten seconds"
     assert err == [] if quiet else err[0] == said
 
 

@@ -50,7 +50,7 @@ def test_a_picture_shows_the_command_and_what_it_printed() -> None:
     command = printing("first\nse\x1b[31mcon\x1b[0md")
     svg = picture([command])
     check_fit_to_show(svg)
-    # what is coloured stands in an element of its own
+    # what is colored stands in an element of its own
     assert texts(svg)[-4:] == ["first", "se", "con", "d"]
     assert "$ " in texts(svg)
 
