@@ -1,10 +1,10 @@
 """A picture of the program at work: commands run on a pseudo-terminal, and what they print as SVG.
 
-    python -m charrnn.cli.picture terminal.svg "charrnn train --time 60s" "charrnn sample -n 400"
+    python -m charrnn.cli.picture charrnn/cli/terminal.svg              # what the README shows
+    python -m charrnn.cli.picture other.svg "charrnn ls" "charrnn info"
 
-The commands run one after the other in an empty folder. Nothing is edited: output of which there
-is too much loses its middle, and a line says how much. ``terminal.svg`` in this folder, which the
-README shows, was made so.
+The commands run one after the other in an empty folder. Nothing is edited: if a command prints too
+much, the middle is left out and a line says how much that was.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ COLUMNS, ROWS = 80, 24
 MOST_LINES = 14  # of one command
 HEAD_LINES = 3  # of those, when the middle is left out
 PROMPT = "$ "
+README = (
+    "charrnn train --time 60s",
+    'charrnn sample war-and-peace --temp 0.8 --prime "Natasha " --seed 1 -n 236',
+)
 
 # rich's own, without its font from the network: the reader's monospaced font does as well
 SVG = """\
@@ -148,7 +152,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Write a picture to the file that the first argument names."""
     parser = argparse.ArgumentParser("charrnn.cli.picture", description="Save output as SVG.")
     parser.add_argument("file", type=Path, help="The SVG file.")
-    parser.add_argument("commands", nargs="+", help="Commands to run, each as one argument.")
+    parser.add_argument(
+        "commands", nargs="*", default=README, help="Commands to run, each as one argument."
+    )
     parser.add_argument("--most", type=int, default=MOST_LINES, help="Lines from each command.")
     asked = parser.parse_args(args)
     try:
