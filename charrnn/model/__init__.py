@@ -1,1 +1,1 @@
-"""The network: one readable time step a cell, the stack, and the fast training path."""
+"""The torch network: the recurrent stack, flat parameters, and fast training kernels."""

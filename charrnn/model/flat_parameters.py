@@ -1,9 +1,10 @@
-"""All weights as one vector, and all gradients as another: clipping, AdamW and averaging are then
-single passes over memory, and a checkpoint's optimizer state is a handful of tensors whatever the
-depth.
+"""All weights in one vector, and all gradients in another.
 
-Order: matrices first, in ``ModelConfig.shapes`` order, then biases; weight decay touches the first
-stretch alone.
+Clipping, AdamW and averaging are then single passes over memory, and a checkpoint's optimizer state
+is a handful of tensors for any number of layers.
+
+Order: matrices first, in ``ModelConfig.shapes`` order, then biases; weight decay applies only to
+the matrices.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from torch import nn
 
 
 class FlatParameters:
-    """``values (P,)`` and ``grads (P,)``: a network's parameters and their ``grad`` are views.
+    """``values (P,)`` and ``grads (P,)``; a network's parameters and their ``grad`` become views.
 
-    ``decayed`` is the length of the stretch that weight decay applies to.
+    ``decayed`` is the length of the first part, which weight decay applies to.
     """
 
     def __init__(self, network: nn.Module) -> None:

@@ -1,8 +1,8 @@
-"""A recurrent layer over a whole window, by the fastest way there is for its cell.
+"""Runs a recurrent layer over a whole window, by the fastest way available for its cell.
 
-On a CPU an LSTM in bfloat16 runs through ``charrnn.model.kernels``; the cells that torch has layers
-for run through those; every other cell runs its readable step, whose loop is also the oracle that
-tests hold the others to.
+On a CPU an LSTM in bfloat16 runs in ``charrnn.model.kernels``; cells for which torch has a layer
+run in that layer; every other cell runs its readable step, which is also the test oracle of the
+other two.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_s
 from charrnn.model.namespace import TORCH
 from charrnn.model.torch_private import RECURRENT_LAYERS, recurrent_layer
 
-# a layer's parameters by the cell's names; its state's parts (B, width) in the cell's order
+# a layer's parameters by name; the parts (B, width) of its state, in the order the cell declares
 Parameters: TypeAlias = dict[str, Tensor]
 LayerState: TypeAlias = tuple[Tensor, ...]
 
-OUR_KERNELS = frozenset({"lstm"})  # the cells that ``charrnn.model.kernels`` knows
+OUR_KERNELS = frozenset({"lstm"})  # the cells that ``charrnn.model.kernels`` supports
 
 
 def run_layer(
     cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype | None
 ) -> tuple[Tensor, LayerState]:
-    """A recurrent layer over a window.
+    """Run a recurrent layer over a window.
 
     Args:
         cell: a cell's name.
         x: ``(B, T, in)``.
         state: its parts, ``(B, width)`` each.
         w: the layer's parameters.
-        dtype: the type of the matrix products; None for the weights' own.
+        dtype: the type of the matrix products; None for that of the weights.
 
     Returns:
-        Outputs ``(B, T, output width)``, and the state after the window in the types it came in.
+        Outputs ``(B, T, output width)``, and the state after the window in its original types.
 
     """
     compute = dtype or _own_dtype(w)
-    way = kernels(cell, x.device, compute)
-    if way == "readable":
+    path = kernels(cell, x.device, compute)
+    if path == "readable":
         return readable_layer(cell, x, state, w, compute)
-    if way == "torch":
+    if path == "torch":
         return torch_layer(cell, x, state, w, compute)
     return fused_layer(x, state, w, compute)
 
@@ -62,7 +62,7 @@ def run_first_layer(
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` on the rows ``ids (B, T)`` of ``embedding (V, E)``.
 
-    Our kernels compute the input product once for each symbol in place of each position.
+    Our kernels compute the input product once per symbol instead of once per position.
     """
     compute = dtype or _own_dtype(w)
     if kernels(cell, ids.device, compute) in ("torch", "readable"):
@@ -73,10 +73,10 @@ def run_first_layer(
 
 
 def kernels(cell: str, device: torch.device, dtype: torch.dtype) -> str:
-    """What runs a layer there in ``dtype``.
+    """What runs a layer of ``cell`` on ``device`` in ``dtype``.
 
-    Our ``amx`` or ``avx512`` kernels, ``torch`` for its own layers, or ``readable`` for the cell's
-    step. Ours may have to be compiled, which takes seconds (``must_compile``).
+    ``amx`` or ``avx512`` for our kernels, ``torch`` for torch's own layer, or ``readable`` for the
+    cell's step. Ours may have to be compiled first, which takes seconds (``must_compile``).
     """
     if cell not in RECURRENT_LAYERS:
         return "readable"
@@ -85,7 +85,7 @@ def kernels(cell: str, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def must_compile(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether ``kernels`` will take seconds, for the first time on this machine."""
+    """Whether ``kernels`` will take seconds because it compiles for the first time here."""
     return _is_ours(cell, device, dtype) and fused_lstm.must_compile()
 
 
@@ -100,7 +100,7 @@ def _own_dtype(w: Parameters) -> torch.dtype:
 def fused_layer(
     x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
 ) -> tuple[Tensor, LayerState]:
-    """``run_layer`` for an LSTM by our own kernels, which run time first."""
+    """``run_layer`` for an LSTM by our own kernels, whose tensors are time first."""
     (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
     y, h, c = lstm_layer(x.transpose(0, 1), w["weight_ih"], w["weight_hh"], bias, h, c, dtype)
     return y.transpose(0, 1), (h, c)
@@ -111,8 +111,8 @@ def torch_layer(
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` by torch's own layer: oneDNN on a CPU, cuDNN on a GPU."""
     weights = contiguous(w, dtype) if x.is_cuda else [t.to(dtype) for t in w.values()]
-    inside = tuple(part.to(dtype) for part in state)
-    y, after = recurrent_layer(cell, x.to(dtype), inside, weights, torch.is_grad_enabled())
+    before = tuple(part.to(dtype) for part in state)
+    y, after = recurrent_layer(cell, x.to(dtype), before, weights, torch.is_grad_enabled())
     return y, tuple(part.to(own.dtype) for part, own in zip(after, state, strict=True))
 
 
@@ -121,7 +121,7 @@ def readable_layer(
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` by the cell's readable step, one time step after the other.
 
-    What reads the input alone is computed for the whole window at once.
+    The part that depends only on the input is computed for the whole window at once.
     """
     own, typed = cells.get(cell), SimpleNamespace(**{name: t.to(dtype) for name, t in w.items()})
     z = own.project(TORCH, x.to(state[0].dtype), typed)  # (B, T, ...)
@@ -133,9 +133,9 @@ def readable_layer(
 
 
 def contiguous(w: Parameters, dtype: torch.dtype) -> list[Tensor]:
-    """``w`` in ``dtype`` in one piece of memory, in the order that cuDNN reads.
+    """``w`` in ``dtype`` in one block of memory, in the order in which cuDNN reads it.
 
-    Weights that lie elsewhere torch copies at every call, and warns.
+    Otherwise torch copies the weights at every call, and warns.
     """
     flat = torch.cat([t.flatten() for t in w.values()]).to(dtype)
     pieces = torch.split(flat, [t.numel() for t in w.values()])

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 
 class TorchNamespace:
-    """Products in the weights' type, everything else in the states' own."""
+    """Computes products in the weights' type, everything else in the states' type."""
 
     def linear(self, x: Tensor, weight: Tensor) -> Tensor:
         """``x (..., in)`` times ``weight (out, in)`` transposed: ``(..., out)``."""
         return F.linear(x.to(weight.dtype), weight).to(x.dtype)
 
     def split(self, x: Tensor, parts: int) -> list[Tensor]:
-        """``x`` in ``parts`` equal pieces along its last axis."""
+        """``x`` split into ``parts`` equal pieces along its last axis."""
         return list(x.chunk(parts, dim=-1))
 
     def sigmoid(self, x: Tensor) -> Tensor:

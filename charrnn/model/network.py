@@ -1,4 +1,4 @@
-"""Embedding → recurrent stack → head. State goes in and comes out; the module remembers nothing."""
+"""Embedding → recurrent stack → head. State is passed in and returned, never kept inside."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from charrnn import cells
 from charrnn.config import ModelConfig
 from charrnn.model.layers import LayerState, Parameters, run_first_layer, run_layer
 
-# for each layer its parts (B, width), in the order in which the cell declares them
+# each layer's parts (B, width), in the order in which the cell declares them
 State = tuple[LayerState, ...]
 
 
 def detached(state: State) -> State:
-    """``state`` without its history: gradients stay in the window."""
+    """``state`` without its graph: gradients end at the start of the window."""
     return tuple(tuple(part.detach() for part in layer) for layer in state)
 
 
 class RecurrentLayer(nn.Module):
-    """A layer's parameters, under the names and in the shapes that its cell declares."""
+    """A layer's parameters, with the names and shapes that its cell declares."""
 
     def __init__(self, shapes: cells.Shapes) -> None:
         super().__init__()
@@ -40,14 +40,16 @@ class RecurrentLayer(nn.Module):
 
 @dataclass
 class Dropout:
-    """What is dropped in a window, and how often: ``rate`` of the units between layers and before
-    the head, ``input_rate`` of the embedding's, ``weight_rate`` of the recurrent weights.
+    """Dropout for one window.
 
-    Units go by variational dropout (Gal & Ghahramani 2016): one mask a window, the same at every
-    step. Weights go by DropConnect (Wan et al. 2013) on W_hh, as Merity et al. 2018 use it.
-    Masks come from ``generator``, which the caller seeds for each step, so that no generator
-    state need ever be saved. Where ``ranks`` processes share a batch each draws the masks of all
-    its streams and uses those of its own: a stream's mask does not depend on who trains it.
+    ``rate`` applies to units between layers and before the head, ``input_rate`` to embedding units,
+    ``weight_rate`` to recurrent weights.
+
+    Units use variational dropout (Gal & Ghahramani 2016): one mask per window, the same at every
+    time step. Weights use DropConnect (Wan et al. 2013) on W_hh, as in Merity et al. 2018. Masks
+    are drawn from ``generator``, which the caller seeds for each training step, so that its state
+    need not be saved. If ``ranks`` processes share a batch, each draws the masks of all streams and
+    uses those of its own, so a stream's mask does not depend on the process that trains it.
     """
 
     rate: float = 0.0
@@ -58,7 +60,7 @@ class Dropout:
     ranks: int = 1
 
     def units(self, x: Tensor) -> Tensor:
-        """``x (B, T, width)`` with whole columns of each stream dropped and the rest scaled up."""
+        """``x (B, T, width)`` with some units of each stream dropped and the others scaled up."""
         return self._columns(x, self.rate)
 
     def inputs(self, x: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class Dropout:
         return self._columns(x, self.input_rate)
 
     def recurrent(self, cell: str, weights: Parameters) -> Parameters:
-        """``weights`` with a part of the recurrent ones dropped and the rest scaled up."""
+        """``weights`` with some recurrent ones dropped and the others scaled up."""
         if self.weight_rate == 0:
             return weights
         dropped = {
@@ -86,8 +88,8 @@ class Dropout:
         if like.device.type != "cpu":
             kept = torch.empty(shape, device=like.device)
             return kept.bernoulli_(1 - rate, generator=self.generator).div_(1 - rate).to(like.dtype)
-        # a processor draws one number after the other: each of them does for four places, which
-        # rounds the rate to 2^-16
+        # a CPU draws numbers one after the other: each 64-bit number serves four elements, which
+        # rounds the rate to a multiple of 2^-16
         count, dropped = math.prod(shape), min(round(rate * 2**16), 2**16 - 1)
         draws = torch.empty((count + 3) // 4, dtype=torch.int64)
         draws.random_(-(2**63), None, generator=self.generator)
@@ -113,15 +115,15 @@ class CharNetwork(nn.Module):
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """V, the number of symbols in the vocabulary."""
         return self.config.vocab_size
 
     @torch.no_grad()
     def reset(self, seed: int) -> None:
-        """Fresh weights as torch's own: U(±1/√H), embeddings N(0, 1); the head's U(±4/√H).
+        """Initialise all weights as torch does: U(±1/√H), embeddings N(0, 1); the head's U(±4/√H).
 
-        The wider head is worth 0.02 nats here, and forget gates that start open (a bias of 1,
-        Jozefowicz et al. 2015) cost as much (checkpoints/README.md).
+        The wider head gains 0.02 nats here; forget gates that start open (a bias of 1, Jozefowicz
+        et al. 2015) lose as much (checkpoints/README.md).
         """
         rng = torch.Generator().manual_seed(seed)
         bound = self.config.hidden**-0.5
@@ -133,7 +135,7 @@ class CharNetwork(nn.Module):
                 parameter.copy_((torch.rand(parameter.shape, generator=rng) * 2 - 1) * width)
 
     def zero_state(self, B: int) -> State:
-        """The state of ``B`` streams before a text: for each layer its parts ``(B, width)``."""
+        """The state of ``B`` streams before a text: zeros, ``(B, width)`` for each part."""
         like, widths = self.head.weight, self.config.state_widths.values()
         return tuple(
             tuple(like.new_zeros(B, width) for width in widths) for _ in range(self.config.layers)
@@ -147,9 +149,10 @@ class CharNetwork(nn.Module):
         dtype: torch.dtype | None = None,
         dropout: Dropout = NO_DROPOUT,
     ) -> tuple[Tensor, State]:
-        """What the head reads, ``(B, T, features)`` for ids ``x (B, T)``, and the state after them.
+        """The head's input ``(B, T, features)`` for ids ``x (B, T)``, and the state after them.
 
-        ``dtype`` is that of the matrix products (None: the weights' own); states stay in theirs.
+        ``dtype`` is the type of the matrix products (None: that of the weights); states keep their
+        own type.
         """
         cell, y, total, after = self.config.cell, x, None, []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
@@ -175,7 +178,7 @@ class CharNetwork(nn.Module):
         dtype: torch.dtype | None = None,
         dropout: Dropout = NO_DROPOUT,
     ) -> tuple[Tensor, State]:
-        """``logits (B, T, V)`` in the weights' type, and the state after the window."""
+        """``logits (B, T, V)`` in the weights' type for ids ``x (B, T)``, and the state after."""
         features, state = self.features(x, state, dtype=dtype, dropout=dropout)
         own = self.head.weight.dtype
         features, weight, bias = (
@@ -184,7 +187,7 @@ class CharNetwork(nn.Module):
         return F.linear(features, weight, bias).to(own), state
 
     def to_numpy(self) -> dict[str, NDArray[np.float32]]:
-        """Copies of all weights, float32, under the names of ``ModelConfig.shapes``."""
+        """Copies of all weights in float32, with the names of ``ModelConfig.shapes``."""
         return {
             name: value.detach().to("cpu", torch.float32, copy=True).numpy()
             for name, value in self.named_parameters()
@@ -192,6 +195,6 @@ class CharNetwork(nn.Module):
 
     @torch.no_grad()
     def load_numpy(self, weights: dict[str, NDArray[np.float32]]) -> None:
-        """Take over ``weights``, which must have the names and shapes of ``config.shapes()``."""
+        """Copy ``weights``, which must have the names and shapes of ``config.shapes()``."""
         for name, parameter in self.named_parameters():
             parameter.copy_(torch.from_numpy(np.array(weights[name], np.float32)))

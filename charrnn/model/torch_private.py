@@ -1,6 +1,6 @@
-"""The functions of torch that are not public: all in one file, to look at when torch changes.
+"""All calls of torch's private functions, in one file to check when torch changes.
 
-They are called here with the arguments that torch 2.11 to 2.13 take.
+Their arguments are those of torch 2.11 to 2.13.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fused_adamw(
         exp_avg: running mean of the gradients ``(n,)``.
         exp_avg_sq: running mean of their squares ``(n,)``.
         step: the number of this step, from 1; 0-dim float32 on the same device.
-        skip: 0-dim float32; where it is not 0 nothing changes (ignored on mps).
+        skip: 0-dim float32; unless it is 0, nothing changes (ignored on mps).
         lr: learning rate.
         beta1: decay of ``exp_avg``.
         beta2: decay of ``exp_avg_sq``.
@@ -77,9 +77,9 @@ def recurrent_layer(
     Args:
         cell: the cell's name.
         x: ``(B, T, in)``.
-        state: its parts, ``(B, H)`` each.
+        state: the parts of the state, ``(B, H)`` each.
         weights: ``weight_ih``, ``weight_hh``, ``bias_ih``, ``bias_hh``.
-        training: whether gradients will be asked for.
+        training: whether gradients will be computed.
 
     Returns:
         Outputs ``(B, T, H)`` and the state after the window.

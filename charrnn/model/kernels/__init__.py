@@ -1,1 +1,1 @@
-"""Compiled kernels for the fast training path; without numba torch's own operators do."""
+"""Compiled kernels for fast training; without numba, torch's own operators are used."""

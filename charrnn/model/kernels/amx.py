@@ -1,8 +1,8 @@
 """Intel AMX tiles for numba functions: permission, configuration, instructions, products.
 
-A tile is 16 rows of 64 bytes.  ``C += A @ B`` takes A as 16 rows of 32 bfloat16, B as 16 rows of
-16 pairs (rows 2p and 2p + 1 of the matrix side by side), and keeps C as 16 x 16 float32.
-Tiles must start on 64-byte borders: misaligned loads cost two thirds of the speed.
+A tile is 16 rows of 64 bytes. ``C += A @ B`` takes A as 16 rows of 32 bfloat16, B as 16 rows of 16
+pairs (rows 2p and 2p + 1 of the matrix side by side), and C as 16 x 16 float32. Tiles must start at
+multiples of 64 bytes: misaligned loads cost two thirds of the speed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numba.extending import intrinsic
 
 from charrnn.model.kernels.simd import HOST_FEATURES, I8, I64, PTR, extern, pointer
 
-# Above this many bytes of W_hh a core's second-level cache holds a slice only, and splitting the
-# units (one meeting a step) beats splitting the rows (no meeting, all weights on each core).
+# if W_hh has more bytes, it does not fit in a core's second-level cache, and splitting the units
+# (one barrier per step) beats splitting the rows (no barrier, but each core reads all weights)
 SPLIT_ABOVE = 1 << 20
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _VOID = ir.VoidType()
@@ -28,14 +28,14 @@ _VOID = ir.VoidType()
 
 @functools.cache
 def amx_available() -> bool:
-    """Whether this process may use AMX bfloat16 tiles; asks Linux for it on the first call."""
+    """Whether this process may use AMX bfloat16 tiles; the first call asks Linux for permission."""
     if not (HOST_FEATURES.get("amx-tile") and HOST_FEATURES.get("amx-bf16")):
         return False
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return False
     syscall = ctypes.CDLL(None).syscall
     syscall.restype = ctypes.c_long
-    # The permission holds for every thread of the process.
+    # the permission is for all threads of the process
     return syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
 
 
@@ -56,7 +56,7 @@ def _void_call(context: Any, builder: Any, name: str, args: list[Any], kinds: li
 
 @intrinsic
 def enter(typingctx: Any, address: Any) -> Any:
-    """Set this thread's tile shapes; zeroes the tiles."""
+    """Set this thread's tile shapes and zero the tiles."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         target = pointer(builder, args[0], I8)
@@ -67,7 +67,7 @@ def enter(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def leave(typingctx: Any) -> Any:
-    """Give the tile state back, which makes thread switches cheap again."""
+    """Release the tile state, which makes thread switches cheap again."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _void_call(context, builder, "llvm.x86.tilerelease", [], [])
@@ -77,7 +77,7 @@ def leave(typingctx: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def tile_zero(typingctx: Any, tile: Any) -> Any:
-    """Tile := 0.  Tile numbers are literals: they are part of the instruction."""
+    """Set a tile to 0. Tile numbers are literals: they are part of the instruction."""
     number = I8(tile.literal_value)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -172,8 +172,8 @@ def _product_1x2(a0, b, c, count):
 def product(a, b, c, count, rows):
     """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
 
-    a: address of two times ``count`` consecutive tiles; b: of ``count`` pairs of tiles; of C only
-    the first ``rows`` rows, at most 32, are wanted.
+    a: address of two times ``count`` consecutive tiles; b: of ``count`` pairs of tiles. Only the
+    first ``rows`` rows of C, at most 32, are needed.
     """
     if rows > 16:
         _product_2x2(a, b, count, c, 64, 1024, 2048, True)

@@ -1,9 +1,9 @@
 """The products of ``amx`` in AVX512-BF16 vectors, on the same tiles.
 
-An instruction adds, to each of 16 float32, the products of a pair of bfloat16.  Eight rows of A
-by two B tiles are 16 sums that stay in registers along the whole contraction; with two more
-registers for B and one for a pair of A that keeps the multiplier busy.  Four rows are for what a
-batch leaves over.
+One instruction adds the product of a pair of bfloat16 to each of 16 float32. Eight rows of A times
+two B tiles are 16 sums, which stay in registers for the whole contraction; with two more registers
+for B and one for a pair of A, they keep the multiplier busy. Blocks of four rows handle the end of
+a batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numba.extending import intrinsic
 
 from charrnn.model.kernels.simd import HOST_FEATURES, I32, I64, V16F, V16I, BFloat, extern, pointer
 
-# Vectors are slow enough for the third-level cache to bring W_hh to every core in time, and threads
-# that never meet lose little to other programs.
+# vectors are so slow that the third-level cache supplies W_hh to every core in time, and threads
+# that never wait for each other lose little time to other programs
 SPLIT_ABOVE = sys.maxsize
 _V32B = ir.VectorType(BFloat(), 32)
 _DOT = "llvm.x86.avx512bf16.dpbf16ps.512"
@@ -33,16 +33,16 @@ def avx512_available() -> bool:
 
 @njit
 def enter(config):
-    """Tiles need this; vectors do not."""
+    """Does nothing; AMX needs it to set up tiles."""
 
 
 @njit
 def leave():
-    """Tiles need this; vectors do not."""
+    """Does nothing; AMX needs it to release tiles."""
 
 
 def _pair(builder: Any, address: Any) -> Any:
-    """A pair of bfloat16 in every lane."""
+    """The pair of bfloat16 at ``address`` in every lane."""
     pair = builder.load(pointer(builder, address, I32), align=4)
     low = builder.insert_element(ir.Constant(V16I, ir.Undefined), pair, I32(0))
     lanes = builder.shuffle_vector(low, low, ir.Constant(V16I, [I32(0)] * 16))
@@ -71,29 +71,29 @@ def _rows_codegen(rows: int) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a, b, c, stride, apart, count, fresh = args
-        places = [
+        targets = [
             [
                 pointer(builder, builder.add(builder.add(c, builder.mul(stride, I64(r))), at), V16F)
                 for at in (I64(0), apart)
             ]
             for r in range(rows)
         ]
-        sums = [[cgutils.alloca_once(builder, V16F) for _ in row] for row in places]
+        sums = [[cgutils.alloca_once(builder, V16F) for _ in row] for row in targets]
         pairs = [
-            pair for both in zip(sums, places, strict=True) for pair in zip(*both, strict=True)
+            pair for both in zip(sums, targets, strict=True) for pair in zip(*both, strict=True)
         ]
         with builder.if_else(builder.icmp_signed("!=", fresh, I64(0))) as (new, old):
             with new:
                 for total, _ in pairs:
                     builder.store(ir.Constant(V16F, None), total)
             with old:
-                for total, place in pairs:
-                    builder.store(builder.load(place, align=4), total)
+                for total, target in pairs:
+                    builder.store(builder.load(target, align=4), total)
         with cgutils.for_range(builder, count) as loop:
             at = builder.mul(loop.index, I64(1024))
             _add_tiles(builder, builder.add(a, at), builder.add(b, builder.add(at, at)), sums)
-        for total, place in pairs:
-            builder.store(builder.load(total), place, align=4)
+        for total, target in pairs:
+            builder.store(builder.load(total), target, align=4)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 7), codegen
@@ -117,8 +117,8 @@ def _four_rows(
 def product(a, b, c, count, rows):
     """C (2 x 2 tiles at c: c00, c01, c10, c11) = two rows of A tiles @ a panel of B tile pairs.
 
-    a: address of two times ``count`` consecutive tiles; b: of ``count`` pairs of tiles; of C only
-    the first ``rows`` rows, at most 32, are wanted.
+    a: address of two times ``count`` consecutive tiles; b: of ``count`` pairs of tiles. Only the
+    first ``rows`` rows of C, at most 32, are needed.
     """
     for r in range(0, rows, 8):
         tile, row = r // 16, 64 * (r % 16)

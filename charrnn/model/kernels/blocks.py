@@ -1,7 +1,4 @@
-"""Blocks of vector code too regular to write by hand: the packing of tiles.
-
-The code is emitted by Python loops at compile time.
-"""
+"""Packs matrices into tiles, in unrolled vector code that Python loops emit at compile time."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from charrnn.model.kernels.simd import I32, I64, V16H, V16I, ints, pointer
 
 
 def _row_pairs(builder: Any, address: Any, stride: Any) -> list[Any]:
-    """Sixteen int32 vectors: rows 2p and 2p + 1 of 16 bfloat16 columns, side by side."""
+    """Sixteen int32 vectors, each with rows 2p and 2p + 1 of 16 bfloat16 columns side by side."""
     rows = []
     for r in range(32):
         at = builder.add(address, builder.mul(stride, I64(r)))
@@ -26,7 +23,7 @@ def _row_pairs(builder: Any, address: Any, stride: Any) -> list[Any]:
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """The 16 x 16 transpose: swap off-diagonal blocks of 1, 2, 4, 8."""
+    """The transpose of 16 x 16 elements: swap off-diagonal blocks of sizes 1, 2, 4, 8."""
     for s in (1, 2, 4, 8):
         first = ir.Constant(V16I, [I32(j if not j & s else 16 + j - s) for j in range(16)])
         second = ir.Constant(V16I, [I32(j + s if not j & s else 16 + j) for j in range(16)])
@@ -52,11 +49,11 @@ def _pack_codegen(transpose: bool) -> Any:
 
 @intrinsic
 def pack_b_tile(typingctx: Any, source: Any, stride: Any, target: Any) -> Any:
-    """A B tile from 32 rows, ``stride`` bytes apart, of 16 bfloat16."""
+    """Write the B tile of 32 rows, ``stride`` bytes apart, of 16 bfloat16."""
     return _pack_codegen(False)
 
 
 @intrinsic
 def pack_a_tile(typingctx: Any, source: Any, stride: Any, target: Any) -> Any:
-    """The A tile of the transpose of 32 rows, ``stride`` bytes apart, of 16 bfloat16."""
+    """Write the A tile of the transpose of 32 rows, ``stride`` bytes apart, of 16 bfloat16."""
     return _pack_codegen(True)

@@ -1,8 +1,8 @@
 """One LSTM layer over a whole window as one autograd node.
 
-Gate order is torch's i, f, g, o.  Shapes are time first: x (T, B, I), y (T, B, H), state (B, H).
-Parameters, states and their gradients are float32; ``dtype`` names the type of the products,
-with all sums still in float32.
+Gates are in torch's order i, f, g, o. Shapes are time first: x (T, B, I), y (T, B, H), state
+(B, H). Parameters, states and their gradients are float32; ``dtype`` is the type of the products,
+which are always summed in float32.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# the compiled loops work on blocks of units: smaller layers are padded
+# the compiled loops work on blocks of units: H is padded to a multiple
 UNITS = 32
 
 
 @functools.cache
 def compiled_window() -> ModuleType | None:
-    """The module with our compiled bfloat16 time loops; None where this machine has none.
+    """The module with our compiled bfloat16 time loops; None if this machine cannot run them.
 
-    Nothing is compiled before the processor is known to run it: LLVM ends the whole process when
-    it is asked for instructions that the processor does not have. A cache on a full disk costs
-    time and nothing else, as long as there is room for temporary files.
+    Nothing is compiled before the processor is known to support it: LLVM ends the whole process
+    when asked for instructions that the processor lacks. A cache on a full disk costs only time, as
+    long as there is room for temporary files.
     """
     try:
-        from charrnn.model.kernels.kept import kept_code
+        from charrnn.model.kernels.numba_cache import numba_cache
         from charrnn.model.kernels.units import matrix_unit
 
         unit = matrix_unit()
-        for alone in (False, True) if unit else ():
-            with suppress(OSError), kept_code(unit.__name__, alone=alone):
+        for private in (False, True) if unit else ():
+            with suppress(OSError), numba_cache(unit.__name__, private=private):
                 from charrnn.model.kernels import tile_window
 
                 return tile_window
@@ -44,27 +44,27 @@ def compiled_window() -> ModuleType | None:
 
 
 def must_compile() -> bool:
-    """Whether ``compiled_window`` would not find its code in the cache, and take seconds."""
+    """Whether ``compiled_window`` has to compile, which takes seconds."""
     if compiled_window.cache_info().currsize:
         return False
     try:
-        from charrnn.model.kernels.kept import is_kept
+        from charrnn.model.kernels.numba_cache import is_cached
         from charrnn.model.kernels.units import matrix_unit
     except ImportError:
         return False
     unit = matrix_unit()
-    return unit is not None and not is_kept(unit.__name__)
+    return unit is not None and not is_cached(unit.__name__)
 
 
 def _window() -> Any:
     """The module with the time loops."""
     window = compiled_window()
-    assert window is not None, "callers look at compiled_window first"
+    assert window is not None, "callers check compiled_window first"
     return window
 
 
 class _Dense(torch.autograd.Function):
-    """x (T, B, I) through w_ih (4H, I), bias (4H,), w_hh (4H, H)."""
+    """The layer on x (T, B, I), with w_ih (4H, I), bias (4H,), w_hh (4H, H)."""
 
     @staticmethod
     def forward(
@@ -100,7 +100,7 @@ class _Dense(torch.autograd.Function):
 
 
 class _Table(torch.autograd.Function):
-    """Rows of a table (V, 4H), the input product of every symbol, through w_hh (4H, H)."""
+    """The layer on rows of a table (V, 4H), every symbol's input product, with w_hh (4H, H)."""
 
     @staticmethod
     def forward(
@@ -113,8 +113,8 @@ class _Table(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:
         window = _window()
-        nothing = table.new_zeros(table.shape[1])  # the table holds the bias
-        y, cy, saved = window.forward_window(table.to(dtype), rows, w_hh, nothing, hx, cx)
+        bias = table.new_zeros(table.shape[1])  # the table includes the real one
+        y, cy, saved = window.forward_window(table.to(dtype), rows, w_hh, bias, hx, cx)
         ctx.window, ctx.saved, ctx.symbols = window, saved, table.shape[0]
         ctx.save_for_backward(rows, w_hh, y)
         return y[1:], y[-1].float(), cy
@@ -131,7 +131,7 @@ class _Table(torch.autograd.Function):
 
 
 def _pad_gates(w: Tensor, H: int) -> Tensor:
-    """Zero rows behind each gate's H rows of (4H, ...), up to whole tiles of units."""
+    """Pad each gate's H rows of (4H, ...) with zero rows to a multiple of ``UNITS``."""
     missing = -H % UNITS
     if not missing:
         return w
@@ -139,10 +139,10 @@ def _pad_gates(w: Tensor, H: int) -> Tensor:
     return F.pad(gates, (0, 0, 0, missing)).reshape(4 * (H + missing), *w.shape[1:])
 
 
-def _in_whole_tiles(
+def _apply_padded(
     function: Any, inputs: tuple[Tensor, ...], w_hh: Tensor, hx: Tensor, cx: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``function`` on states of whole tiles of units: those that are added stay zero for ever."""
+    """Apply ``function`` to H padded to a multiple of ``UNITS``; the added units stay zero."""
     H = hx.shape[1]
     missing = -H % UNITS
     if missing:
@@ -161,13 +161,13 @@ def lstm_layer(
     cx: Tensor,
     dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One layer: x (T, B, I) to y (T, B, H) in ``dtype``, hy and cy (B, H) float32.
+    """Run a layer on x (T, B, I): y (T, B, H) in ``dtype``, hy and cy (B, H) in float32.
 
-    bias (4H,) is the sum of both of torch's biases.
+    bias (4H,) is the sum of torch's two biases.
     """
     H = hx.shape[1]
     inputs = x, _pad_gates(w_ih, H), _pad_gates(bias, H)
-    return _in_whole_tiles(_Dense, inputs, w_hh, hx, cx, dtype)
+    return _apply_padded(_Dense, inputs, w_hh, hx, cx, dtype)
 
 
 def lstm_symbols(
@@ -180,10 +180,10 @@ def lstm_symbols(
     cx: Tensor,
     dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The first layer on symbols (T, B) int64 with an embedding (V, E).
+    """Run the first layer on symbols (T, B) int64 with an embedding (V, E).
 
-    The input product is taken once a symbol instead of once a position.
+    The input product is computed once per symbol instead of once per position.
     """
     H = hx.shape[1]
     table = _pad_gates(torch.addmm(bias, embedding, w_ih.t()).t(), H).t()
-    return _in_whole_tiles(_Table, (table, symbols), w_hh, hx, cx, dtype)
+    return _apply_padded(_Table, (table, symbols), w_hh, hx, cx, dtype)

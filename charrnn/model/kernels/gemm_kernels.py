@@ -1,7 +1,8 @@
-"""Weight gradients on tiles as a C function made by numba.
+"""Weight gradients on tiles, as a C function compiled by numba.
 
-out (M, N) float32 = A (K, M)^T @ B (K, N) over all rows of a window.  torch's own bfloat16 product
-transposes with half the speed; its other two products of a window are as fast as the hardware.
+out (M, N) float32 = A (K, M)^T @ B (K, N) over all rows of a window. torch's own bfloat16 product
+with a transposed A runs at half speed; its other two products of a window are as fast as the
+hardware.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ enter, leave = matrix_unit().enter, matrix_unit().leave
 add_product_2x2 = matrix_unit().add_product_2x2
 
 (M_, N_, K_, CONFIG, SCRATCH, A, LDA, B, LDB, OUT, LDO) = range(HEADER, HEADER + 11)
-DEPTH = 1024  # of K at a time: a (DEPTH, 512) panel of B fills half of the L2 cache
+DEPTH = 1024  # rows of K at a time: a (DEPTH, WIDTH) panel of B fills half of the L2 cache
 WIDTH = 512
 GROUP = 8
 SCRATCH_BYTES = DEPTH * WIDTH * 2 + GROUP * DEPTH * 64 + 2048
@@ -28,7 +29,7 @@ _SIGNATURE = types.void(types.int64)
 
 @njit
 def _pack_pair(source, stride, count, target, step, spare, transpose):
-    """Two tiles, ``step`` bytes apart, from 32 columns of up to 32 rows; zeroes behind the last."""
+    """Pack 32 columns of ``count`` rows, padded to 32, into two tiles ``step`` bytes apart."""
     if count < 32:
         for r in range(32):
             for v in range(0, 64, 32):
@@ -44,10 +45,10 @@ def _pack_pair(source, stride, count, target, step, spare, transpose):
 
 @njit
 def _pack(source, stride, left, tiles, pairs, target, spare, transpose):
-    """Tile pairs from 32 * pairs columns of a row-major matrix: ``tiles`` of 32 rows each.
+    """Pack 32 * pairs columns of a row-major matrix into tile pairs: ``tiles`` times 32 rows.
 
-    Some hundred bytes of every row at a time: rows are pages apart, and single lines of them
-    would cost a translation each.
+    It reads some hundred bytes of a row at a time: rows are pages apart, and reading one cache line
+    at a time would cost an address translation for each.
     """
     step = tiles * 1024 if transpose else 1024
     apart = 1024 if transpose else 2048
@@ -80,9 +81,9 @@ def _panel(p, n, k, pairs, first, end, b):
 
 @cfunc(_SIGNATURE, cache=True, nopython=True)
 def columns(p: Any) -> None:
-    """out (M, N) float32 = A (K, M)^T @ B (K, N) bfloat16; M a multiple of 32, N of 32.
+    """out (M, N) float32 = A (K, M)^T @ B (K, N) bfloat16; M and N are multiples of 32.
 
-    A thread owns a range of A's columns; LDA, LDB, LDO in bytes.
+    A thread owns a range of A's columns; LDA, LDB and LDO are in bytes.
     """
     thread, size = join(p)
     M, N = peek(p, M_), peek(p, N_)

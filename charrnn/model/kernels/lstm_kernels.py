@@ -1,9 +1,9 @@
-"""The time loops of one LSTM layer in bfloat16 on tiles, as C functions made by numba.
+"""The time loops of one LSTM layer in bfloat16 on tiles, as C functions compiled by numba.
 
-Shapes: T steps, B rows, H units (a multiple of 32; callers pad).  A unit block is 16 units.  Each
-function runs on all threads of a team.  With ``SPLIT`` set a thread owns a range of units, keeps
-its slice of W_hh in its own L2 cache and meets the others once a step; otherwise it owns a range
-of rows and never waits.
+Shapes: T steps, B rows, H units (a multiple of 32; callers pad). A unit block is 16 units. Each
+function runs on all threads of a team. With ``SPLIT`` set, a thread owns a range of units, keeps
+its slice of W_hh in its own L2 cache and waits for the others once per step; otherwise it owns a
+range of rows and never waits.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ product = matrix_unit().product
 )
 CARRY = HEADER + 15
 (DY, DGATES, DBIAS, DHX, DCX) = (XW, ROWS, HX, BIAS, CARRY)
-SCRATCH_BYTES = 8192 + 64  # of one thread
+SCRATCH_BYTES = 8192 + 64  # per thread
 _SIGNATURE = types.void(types.int64)
 
 
 @njit
 def _share(p, thread, size):
-    """(first row, end row, first unit block, end block, first packed row block) of a thread."""
+    """A thread's share: first row, end row, first unit block, end block, first packed row block."""
     B, H = peek(p, B_), peek(p, H_)
     if peek(p, SPLIT) != 0:
         pairs = H // 32
@@ -51,7 +51,7 @@ def _share(p, thread, size):
 
 @njit
 def _packed_bytes(p, tiles):
-    """Bytes of one of the two packed states: whole row blocks for every thread."""
+    """Bytes of one of the two packed states, in whole row blocks for every thread."""
     return (peek(p, B_) // 16 + peek(p, SIZE)) * tiles * 1024
 
 
@@ -63,7 +63,7 @@ def _tile_row(block, row, tiles):
 
 @njit
 def _pack_start(p, b0, b1, u0, u1, block):
-    """hx (B, H) float32 to y[0] and to the packed tiles of step 0."""
+    """Write hx (B, H) float32 to y[0] and to the packed tiles of step 0."""
     H = peek(p, H_)
     for b in range(b0, b1):
         packed = peek(p, PACKED) + _tile_row(block, b - b0, H // 32)
@@ -75,7 +75,7 @@ def _pack_start(p, b0, b1, u0, u1, block):
 
 @njit
 def _cells(count, H, u, c, xw, rows, bias, carry, cells, acts, y, packed):
-    """Gates, cell and output of ``count`` rows of unit block ``u``; c holds h @ W_hh^T."""
+    """Compute gates, cell and output of ``count`` rows of unit block ``u``; c is h @ W_hh^T."""
     bias += 64 * u
     bi, bf = load_f32(bias), load_f32(bias + 4 * H)
     bg, bo = load_f32(bias + 8 * H), load_f32(bias + 12 * H)
@@ -103,7 +103,7 @@ def _cells(count, H, u, c, xw, rows, bias, carry, cells, acts, y, packed):
 
 @njit
 def _forward_step(p, t, b0, b1, u0, u1, block, c):
-    """Step t for a thread's rows and units."""
+    """Run step t for a thread's rows and units."""
     B, H = peek(p, B_), peek(p, H_)
     tiles = H // 32
     size = _packed_bytes(p, tiles)
@@ -134,11 +134,11 @@ def _forward_step(p, t, b0, b1, u0, u1, block, c):
 
 @cfunc(_SIGNATURE, cache=True, nopython=True)
 def forward(p: Any) -> None:
-    """One layer over a window.
+    """Run a layer forward over a window.
 
-    WEIGHTS: ``pack_forward``; XW: (rows, 4H) bfloat16, chosen by ROWS (T * B int64, or 0 for
-    row t * B + b); BIAS (4H,), HX (B, H) float32; CARRY (B, H) float32: the cells, updated in
-    place; C (T + 1, B, H) bfloat16: their history from C[1]; Y (T + 1, B, H) bfloat16; ACTS
+    WEIGHTS: from ``pack_forward``; XW: (rows, 4H) bfloat16, indexed by ROWS (T * B int64; 0: row
+    t * B + b); BIAS (4H,), HX (B, H) float32; CARRY (B, H) float32: the cells, updated in place;
+    C (T + 1, B, H) bfloat16: their history from C[1] on; Y (T + 1, B, H) bfloat16; ACTS
     (T, B, H/16, 4, 16) bfloat16; PACKED: work space.
     """
     thread, size = join(p)
@@ -155,9 +155,10 @@ def forward(p: Any) -> None:
 
 @njit
 def _gate_gradients(count, H, u, dh_rec, dy, cells, acts, dgates, packed, dc_at, step):
-    """Gate gradients of ``count`` rows of unit block u.
+    """Compute gate gradients of ``count`` rows of unit block u; return their sums over the rows.
 
-    dh_rec: dh through the recurrence, tiles 2048 bytes apart; step: B * H, to the next cells.
+    dh_rec: dh from the recurrence, in tiles 2048 bytes apart; step: B * H, the distance to the
+    next step's cells.
     """
     one = splat(1.0)
     bi, bf, bg, bo = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
@@ -195,7 +196,7 @@ def _add_to(address, value):
 
 @njit
 def _recurrent(p, t, b, count, v, source, c):
-    """c := dgates[t + 1] @ W_hh for rows b.. and unit pair v; from DHX at the window's end."""
+    """c := dgates[t + 1] @ W_hh for rows from b on and unit pair v; DHX at the window's end."""
     H = peek(p, H_)
     tiles = H // 8
     if t < peek(p, T_) - 1:
@@ -210,7 +211,7 @@ def _recurrent(p, t, b, count, v, source, c):
 
 @njit
 def _backward_step(p, t, b0, b1, u0, u1, block, c, dbias):
-    """Step t of the way back for a thread's rows and units; t = -1 leaves dhx."""
+    """Run step t backward for a thread's rows and units; t = -1 writes dhx."""
     B, H = peek(p, B_), peek(p, H_)
     tiles = H // 8
     size = _packed_bytes(p, tiles)
@@ -250,11 +251,12 @@ def _backward_step(p, t, b0, b1, u0, u1, block, c, dbias):
 
 @cfunc(_SIGNATURE, cache=True, nopython=True)
 def backward(p: Any) -> None:
-    """The way back through a window.
+    """Run a layer backward over a window.
 
-    WEIGHTS: ``pack_backward``; DY (T, B, H) bfloat16; C, ACTS from ``forward``; DGATES
-    (T, B, 4H) bfloat16 out; DHX, DCX (B, H) float32: end gradients in, start gradients out;
-    DBIAS (team size, 4H) float32, zero on entry: each thread's sum of its gate gradients.
+    WEIGHTS: from ``pack_backward``; DY (T, B, H) bfloat16; C, ACTS: from ``forward``; DGATES
+    (T, B, 4H) bfloat16: output; DHX, DCX (B, H) float32: gradients of the end state in, of the
+    start state out; DBIAS (team size, 4H) float32, zero on entry: each thread's sum of its gate
+    gradients.
     """
     thread, size = join(p)
     b0, b1, u0, u1, block = _share(p, thread, size)

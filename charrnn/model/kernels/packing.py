@@ -1,6 +1,6 @@
 """Recurrent weights as B tiles: 16 rows of 16 pairs of bfloat16, rows 2p and 2p + 1 side by side.
 
-Both ways to multiply tiles, ``amx`` and ``avx512``, read this layout.
+Both ``amx`` and ``avx512`` read this layout.
 """
 
 from __future__ import annotations

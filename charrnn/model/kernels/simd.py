@@ -1,9 +1,9 @@
 """Sixteen-lane float32 vectors, raw loads and stores, and atomics for numba functions.
 
-numba's loop vectoriser picks 256-bit code on many AVX-512 hosts (LLVM's "prefer 256 bit"
-tuning), and cannot be relied on with gathers and bf16.  ``F16`` is an explicit LLVM
-``<16 x float>``, one zmm register: processors with tiles have AVX-512.  Addresses are plain
-int64 numbers (``tensor.data_ptr()``), so that kernels need no array unboxing.
+numba's loop vectoriser emits 256-bit code on many AVX-512 processors (LLVM's "prefer 256 bit"
+tuning) and is unreliable with gathers and bf16. So ``F16`` is an explicit LLVM ``<16 x float>``,
+one zmm register: processors with tiles have AVX-512. Addresses are plain int64 numbers
+(``tensor.data_ptr()``), so that kernels need no array unboxing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ I8, I16, I32, I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
 F32 = ir.FloatType()
 PTR = I8.as_pointer()
 V16F, V16I, V16H = (ir.VectorType(t, 16) for t in (F32, I32, I16))
-# Contraction only: products and sums may fuse, nothing is reordered.
+# contraction only: a product and a sum may fuse, but nothing is reordered
 FLAGS = ("contract",)
 
 
@@ -60,13 +60,13 @@ class _F16Model(models.PrimitiveModel):
 
 
 def constant(value: float) -> ir.Constant:
-    """A splat of ``value``, rounded to float32."""
+    """The constant ``value``, rounded to float32, in every lane."""
     single = ir.Constant(F32, value)
     return ir.Constant(V16F, [single] * 16)
 
 
 def ints(value: int) -> ir.Constant:
-    """A splat of a whole number."""
+    """The int32 constant ``value`` in every lane."""
     return ir.Constant(V16I, [ir.Constant(I32, value)] * 16)
 
 
@@ -98,7 +98,7 @@ def extern(builder: Any, name: str, result: Any, argtypes: list[Any]) -> Any:
 
 @intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
-    """A vector of one number."""
+    """``value`` in every lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         single = context.cast(builder, args[0], sig.args[0], types.float32)
@@ -145,7 +145,7 @@ def store_bf16(typingctx: Any, address: Any, value: Any) -> Any:
     """Write sixteen float32 as bfloat16, rounded to nearest even."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        # LLVM takes vcvtneps2bf16 where the host has it and integer shifts elsewhere.
+        # LLVM uses vcvtneps2bf16 if the processor has it, else integer shifts
         half = builder.bitcast(builder.fptrunc(args[1], V16B), V16H)
         builder.store(half, pointer(builder, args[0], V16H), align=2)
         return context.get_dummy_value()
@@ -167,7 +167,7 @@ def clamp(typingctx: Any, value: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def scale_by_rounded(typingctx: Any, value: Any, shifted: Any) -> Any:
-    """value * 2**n, where n lies in the low mantissa bits of ``shifted`` = n + 1.5 * 2**23."""
+    """value * 2**n, with n in the low mantissa bits of ``shifted`` = n + 1.5 * 2**23."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         power = builder.shl(builder.bitcast(args[1], V16I), ints(23))
@@ -178,7 +178,7 @@ def scale_by_rounded(typingctx: Any, value: Any, shifted: Any) -> Any:
 
 @intrinsic
 def reciprocal(typingctx: Any, value: Any) -> Any:
-    """1 / value to about 1e-7; a 14-bit estimate and one Newton step beat a division fourfold."""
+    """1 / value to about 1e-7; 14-bit estimate and Newton step, 4 times as fast as a division."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         estimate = extern(builder, "llvm.x86.avx512.rcp14.ps.512", V16F, [V16F, V16F, I16])
@@ -192,7 +192,7 @@ def reciprocal(typingctx: Any, value: Any) -> Any:
 
 @intrinsic
 def peek(typingctx: Any, address: Any, index: Any) -> Any:
-    """The int64 number ``index`` of the table at an address."""
+    """Element ``index`` of the int64 table at an address."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         base = pointer(builder, args[0], I64)
@@ -203,7 +203,7 @@ def peek(typingctx: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def atomic_add(typingctx: Any, address: Any, value: Any) -> Any:
-    """Add to a shared int64; returns what was there before."""
+    """Add to a shared int64; return its old value."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", pointer(builder, args[0], I64), args[1], "acq_rel")
@@ -213,7 +213,7 @@ def atomic_add(typingctx: Any, address: Any, value: Any) -> Any:
 
 @intrinsic
 def atomic_load(typingctx: Any, address: Any) -> Any:
-    """Read a shared int64; later reads stay behind it."""
+    """Read a shared int64; later reads are not moved before it."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load_atomic(pointer(builder, args[0], I64), "acquire", 8)
@@ -223,7 +223,7 @@ def atomic_load(typingctx: Any, address: Any) -> Any:
 
 @intrinsic
 def call_int(typingctx: Any, function: Any) -> Any:
-    """Call the C function ``int f(void)`` at an address."""
+    """Call the C function ``int f(void)`` at the address ``function``."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = ir.FunctionType(I32, [])
@@ -233,18 +233,17 @@ def call_int(typingctx: Any, function: Any) -> Any:
     return types.int64(types.int64), codegen
 
 
-_ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds a float32 to a whole number
+_ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds a float32 to an integer
 LOG2E = 1.4426950408889634
 
-
-# 2**r on [-1/2, 1/2], least greatest relative error (7.5e-8).
+# minimax polynomial of 2**r on [-1/2, 1/2], relative error 7.5e-8
 C0, C1, C2 = 1.0000000716556785, 0.6931469670586028, 0.24022119718703466
 C3, C4, C5 = 0.05550713280923936, 0.009675541618405496, 0.0013276470424521665
 
 
 @njit
 def exp2(x):
-    """2**x to about 1e-7 relative, x held within +-126."""
+    """2**x with a relative error of about 1e-7, for x clamped to ±126."""
     x = clamp(x, splat(-126.0), splat(126.0))
     shifted = x + splat(_ROUND)
     r = x - (shifted - splat(_ROUND))
@@ -270,10 +269,10 @@ def tanh(z):
 
 @intrinsic
 def pause(typingctx: Any) -> Any:
-    """Tell the core that this is a waiting loop."""
+    """Tell the core that this is a spin loop."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if "avx" in HOST_FEATURES:  # x86; elsewhere the atomic load alone must do
+        if "avx" in HOST_FEATURES:  # x86; other processors have only the atomic load
             builder.call(extern(builder, "llvm.x86.sse2.pause", ir.VoidType(), []), [])
         return context.get_dummy_value()
 

@@ -1,7 +1,7 @@
-"""Sums of rows by symbol as a C function made by numba.
+"""Sums of rows by symbol, as a C function compiled by numba.
 
-out (V, N) float32: row v the sum of those rows of A (K, N) bfloat16 whose symbol is v.  A product
-with a matrix of ones and zeroes gives the same and multiplies V times as much.
+Row v of out (V, N) float32 is the sum of the rows of A (K, N) bfloat16 whose symbol is v. A product
+with a one-hot matrix gives the same with V times as many multiplications.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from charrnn.model.kernels.team import HEADER, join
 
 @cfunc(types.void(types.int64), cache=True, nopython=True)
 def by_symbol(p: Any) -> None:
-    """N a multiple of 16; ROWS (K,) int64; OUT zero on entry. A thread owns a range of columns."""
+    """Add A's rows to OUT, zero on entry; N is a multiple of 16, ROWS (K,) int64.
+
+    A thread owns a range of columns.
+    """
     thread, size = join(p)
     N, a, rows, out = peek(p, N_), peek(p, A), peek(p, ROWS), peek(p, OUT)
     first, end = 16 * (N // 16 * thread // size), 16 * (N // 16 * (thread + 1) // size)

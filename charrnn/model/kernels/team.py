@@ -1,9 +1,9 @@
 """Run a compiled function on every thread of torch's own OpenMP team.
 
-torch keeps its OpenMP workers spinning for some milliseconds after every parallel operator.
-Threads of our own would share two cores with them; calling ``GOMP_parallel``, the entry point gcc
-emits for ``#pragma omp parallel``, borrows those very workers instead and costs a few
-microseconds.  Where torch runs on another OpenMP, plain Python threads do the work.
+torch keeps its OpenMP workers spinning for some milliseconds after every parallel operator, and
+threads of our own would compete with them for the cores. ``GOMP_parallel``, the entry point that
+gcc emits for ``#pragma omp parallel``, uses those workers instead and costs a few microseconds. If
+torch uses another OpenMP, plain Python threads do the work.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from numba import njit
 
 from charrnn.model.kernels.simd import atomic_add, atomic_load, call_int, pause, peek
 
-# Slots of the header every kernel's parameter table begins with.
+# slots of the header that starts every kernel's parameter table
 (SIZE, TICKETS, COUNTER, YIELD, THREAD_NUM, NUM_THREADS) = range(6)
 HEADER = 6
-_SPINS = 1000  # some 50 microseconds, then the core goes to whoever else wants it
+_SPINS = 1000  # some 50 microseconds, before a waiting thread yields its core
 _VOID_P = ctypes.c_void_p
 
 
 @njit
 def join(p):
-    """(thread number, team size) of the calling thread."""
+    """The calling thread's number, and the team's size."""
     if peek(p, THREAD_NUM) != 0:
         return call_int(peek(p, THREAD_NUM)), call_int(peek(p, NUM_THREADS))
     return atomic_add(peek(p, TICKETS), 1), peek(p, SIZE)
@@ -36,7 +36,7 @@ def join(p):
 
 @njit
 def meet(p, arrivals):
-    """Wait until ``arrivals`` calls, of all threads together, were made since the start."""
+    """Wait until this was called ``arrivals`` times since the start, counting all threads."""
     counter = peek(p, COUNTER)
     atomic_add(counter, 1)
     spins = 0
@@ -49,7 +49,7 @@ def meet(p, arrivals):
 
 @functools.cache
 def _openmp() -> tuple[Any, int, int] | None:
-    """(GOMP_parallel, address of omp_get_thread_num, of omp_get_num_threads), if torch has them."""
+    """GOMP_parallel, addresses of omp_get_thread_num and omp_get_num_threads; None without them."""
     try:
         with open("/proc/self/maps") as maps:
             paths = {line.split()[-1] for line in maps if "libgomp" in line}
@@ -81,7 +81,7 @@ class Team(threading.local):
     """Starts kernels with a parameter table; one shared instance per Python thread."""
 
     def __init__(self) -> None:
-        # Tickets and the meeting counter, each on a cache line of its own.
+        # the ticket and barrier counters, each on its own cache line
         self.shared = torch.zeros(32, dtype=torch.int64)
 
     def run(self, entry: int | None, values: list[int], size: int) -> None:

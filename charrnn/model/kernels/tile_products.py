@@ -1,4 +1,4 @@
-"""Products and sums over a whole window in bfloat16: torch's own, and on tiles and in vectors."""
+"""Products and sums over a whole window in bfloat16, by torch or on tiles, for torch tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.model.kernels.team import team
 def gram(a: Tensor, b: Tensor) -> Tensor:
     """a (K, M)^T @ b (K, N) in bfloat16, summed in float32: (M, N) float32.
 
-    M and N are multiples of 32, K is any number; columns lie side by side.
+    M and N are multiples of 32, K is any number; rows are contiguous.
     """
     (K, M), N = a.shape, b.shape[1]
     out = torch.empty(M, N)
@@ -37,16 +37,16 @@ def input_gradient(dgates: Tensor, w: Tensor) -> Tensor:
 
 
 def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
-    """dgates (N, 4H)^T @ x (N, I) as float32; rounded to bfloat16 where I is no multiple of 32."""
+    """dgates (N, 4H)^T @ x (N, I) as float32; rounded to bfloat16 unless 32 divides I."""
     if x.shape[1] % 32 or x.stride(1) != 1:
         return torch.mm(dgates.t(), x).float()
     return gram(dgates, x)
 
 
 def sums_by_symbol(dgates: Tensor, rows: Tensor, symbols: int) -> Tensor:
-    """Of dgates (N, 4H) for every symbol the sum of its rows: (symbols, 4H) float32.
+    """The sum of the rows of dgates (N, 4H) for every symbol: (symbols, 4H) float32.
 
-    rows (N,) int64 are symbols below ``symbols``; 4H is a multiple of 16.
+    rows (N,) int64 holds each row's symbol, below ``symbols``; 4H is a multiple of 16.
     """
     dgates, rows = dgates.contiguous(), rows.contiguous()
     N, width = dgates.shape

@@ -1,4 +1,4 @@
-"""The bfloat16 time loops and products of the tile kernels for torch tensors."""
+"""The bfloat16 time loops on tiles, for torch tensors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UNIT: str = matrix_unit().__name__.rpartition(".")[2]
 
 
 class Saved(NamedTuple):
-    """What the way back needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H), bfloat16."""
+    """What backward needs: activations (T, B, H/16, 4, 16), cells (T + 1, B, H), bfloat16."""
 
     acts: Tensor
     cells: Tensor
@@ -50,7 +50,7 @@ def _run(
     split = 8 * H * H > matrix_unit().SPLIT_ABOVE
     size = _team_size(split, B, H)
     scratch = torch.empty(size * kernels.SCRATCH_BYTES, dtype=torch.uint8)
-    # two states of whole blocks of 16 rows, for every thread its own; see lstm_kernels
+    # two packed states, in whole blocks of 16 rows for every thread; see lstm_kernels
     packed = torch.empty(2 * (B // 16 + size) * (H // 8) * 1024, dtype=torch.uint8)
     tensors: list[Tensor | None] = [tile_config(), scratch, w, packed, *slots]
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
@@ -61,11 +61,13 @@ def _run(
 def forward_window(
     xw: Tensor, rows: Tensor | None, w_hh: Tensor, bias: Tensor, hx: Tensor, cx: Tensor
 ) -> tuple[Tensor, Tensor, Saved]:
-    """xw (T, B, 4H) bfloat16, or a table (V, 4H) with rows (T, B); bias (4H,)
-    is added; hx, cx (B, H) float32.
+    """Run a layer forward; H is a multiple of 32.
 
-    Returns y (T + 1, B, H) bfloat16 with y[0] = hx, the last cells (B, H) float32 and what to
-    save.  H is a multiple of 32.
+    xw is (T, B, 4H) bfloat16, or a table (V, 4H) indexed by rows (T, B); bias (4H,) is added; hx
+    and cx are (B, H) float32.
+
+    Returns y (T + 1, B, H) bfloat16 with y[0] = hx, the last cells (B, H) float32, and what
+    ``backward_window`` needs.
     """
     T, B = (xw if rows is None else rows).shape[:2]
     H = hx.shape[1]
@@ -83,7 +85,7 @@ def forward_window(
 def backward_window(
     dy: Tensor, saved: Saved, w_hh: Tensor, dhy: Tensor, dcy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """dgates (T, B, 4H) bfloat16, their sum (4H,), dhx, dcx (B, H) float32."""
+    """Run a layer backward: dgates (T, B, 4H) bfloat16, their sum (4H,), dhx and dcx (B, H)."""
     T, B, H = dy.shape
     dy = dy.to(torch.bfloat16).contiguous()
     dgates = torch.empty(T, B, 4 * H, dtype=torch.bfloat16)

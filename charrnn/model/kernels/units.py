@@ -1,4 +1,4 @@
-"""Which of the processor's units multiplies tiles: AMX, AVX512-BF16, or none."""
+"""Chooses the processor's unit that multiplies tiles: AMX, AVX512-BF16, or none."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import llvmlite.binding as llvm
 
 from charrnn.model.kernels import amx, avx512
 
-_LLVM = 20  # numba 0.62's: version 15 ends the process over vectors of bfloat16
+_LLVM = 20  # that of numba 0.62; version 15 ends the process at vectors of bfloat16
 
 
 @functools.cache
 def matrix_unit() -> Any:
-    """The module with this processor's products of tiles, ``amx`` or ``avx512``; None for none."""
+    """The module with this processor's tile products, ``amx`` or ``avx512``; or None."""
     if llvm.llvm_version_info[0] < _LLVM:
         return None
     if amx.amx_available():

@@ -1,4 +1,4 @@
-"""Compiled code is kept; a cache that fails costs only time."""
+"""Compiled code is cached; a cache that fails costs only time."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ import pytest
 from charrnn.model.kernels import fused_lstm
 
 
-def test_compiled_code_is_kept_by_all_its_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_depends_on_all_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numba = pytest.importorskip("numba", reason="numba is not installed")
-    from charrnn.model.kernels.kept import digest, is_kept, kept_code
+    from charrnn.model.kernels.numba_cache import digest, is_cached, numba_cache
 
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path))
     before = numba.config.CACHE_DIR
-    assert not is_kept("unit")
-    with kept_code("unit") as folder:
+    assert not is_cached("unit")
+    with numba_cache("unit") as folder:
         assert str(folder) == numba.config.CACHE_DIR
         numba.cfunc("int64(int64)", cache=True)(_same)
-        assert not is_kept("unit")  # there may be more to come
+        assert not is_cached("unit")  # there may be more to come
     assert before == numba.config.CACHE_DIR
     assert folder.parent.parent == tmp_path
-    assert is_kept("unit")
-    assert not is_kept("another")
+    assert is_cached("unit")
+    assert not is_cached("another")
     assert list(folder.rglob("*.nbi"))
     copies = tmp_path / "copies"
     copies.mkdir()
@@ -46,31 +44,31 @@ def _same(number: int) -> int:
 
 def test_a_cache_on_a_full_disk_costs_only_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba", reason="numba is not installed")
-    from charrnn.model.kernels import kept, units
+    from charrnn.model.kernels import numba_cache, units
 
     if units.matrix_unit() is None:
         pytest.skip("needs a processor that multiplies bfloat16")
-    places: list[bool] = []
+    attempts: list[bool] = []
 
     @contextmanager
-    def full(unit: str, *, alone: bool = False) -> Iterator[None]:
-        places.append(alone)
+    def full(unit: str, *, private: bool = False) -> Iterator[None]:
+        attempts.append(private)
         yield
-        if not alone:
+        if not private:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(kept, "kept_code", full)
+    monkeypatch.setattr(numba_cache, "numba_cache", full)
     assert fused_lstm.compiled_window.__wrapped__() is not None
-    assert places == [False, True]
+    assert attempts == [False, True]
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba", reason="numba is not installed")
-    from charrnn.model.kernels.kept import kept_code
+    from charrnn.model.kernels.numba_cache import numba_cache
 
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "file"))
-    with kept_code("unit") as folder:
+    with numba_cache("unit") as folder:
         assert folder.is_dir()
