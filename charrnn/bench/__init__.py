@@ -1,1 +1,1 @@
-"""Speed here, against a plain reference and the machine's own ceiling, all in one run."""
+"""Benchmarks against plain torch loops and the hardware's limit, measured in one run."""

@@ -1,7 +1,7 @@
-"""The loops that others sample with: torch in eager mode, a character at a time.
+"""The usual sampling loops: torch in eager mode, one character at a time.
 
-``python -m charrnn.bench.eager LAYERS HIDDEN VOCAB EMBEDDING`` prints their characters a second in
-a process that runs nothing else, as their users do.
+``python -m charrnn.bench.eager LAYERS HIDDEN VOCAB EMBEDDING`` prints the characters per second of
+``EagerLoop`` in a process that does nothing else, as in ordinary use.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def random_weights(config: ModelConfig, seed: int = 0) -> Weights:
-    """Weights U(±1/√H) of ``config``'s shapes."""
+    """Random weights U(±1/√H) in the shapes of ``config``."""
     rng = np.random.default_rng(seed)
     bound = config.hidden**-0.5
     return {
@@ -32,7 +32,7 @@ def random_weights(config: ModelConfig, seed: int = 0) -> Weights:
 
 
 class EagerLoop:
-    """What every peer does: ``nn.LSTM`` a character at a time."""
+    """The usual loop: ``nn.LSTM``, one character at a time."""
 
     chars = 8
 
@@ -60,7 +60,7 @@ class EagerLoop:
 
 
 class CellLoop:
-    """The best that eager torch does: ``nn.LSTMCell`` a layer."""
+    """The fastest loop in eager torch: one ``nn.LSTMCell`` per layer."""
 
     chars = 32
 
@@ -90,11 +90,11 @@ class CellLoop:
             self._last = torch.multinomial(logits.softmax(-1), 1)[0]
 
 
-def alone(config: ModelConfig) -> float:
-    """Characters a second of ``EagerLoop`` in a process of its own.
+def in_own_process(config: ModelConfig) -> float:
+    """Characters per second of ``EagerLoop`` in a process of its own.
 
-    There the C library hands the memory of repacked weights back to the system after every
-    character, and fetches it anew; in a process that has grown before it may not.
+    There the C library returns the memory of repacked weights to the system after every character
+    and gets it again for the next; in a process that has used more memory before, it may not.
     """
     sizes = (config.layers, config.hidden, config.vocab_size, config.embedding)
     command = [sys.executable, "-m", "charrnn.bench.eager", *map(str, sizes)]

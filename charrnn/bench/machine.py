@@ -1,4 +1,4 @@
-"""What this machine can do: bytes read and float32 products a second."""
+"""The hardware: the processor's name and the bytes that it reads per second."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from charrnn.generation.compiled.layout import aligned
 
-# floats that a pass of the reading loop takes: 8 vectors of 16
+# floats per pass of the reading loop: 8 vectors of at most 16
 STEP = 128
 
 
 def machine_name() -> str:
-    """The processor's name and how many of it this process may use."""
+    """The processor's name, and how many processors this process may use."""
     from charrnn.generation.factory import cpus
 
     name = platform.processor() or platform.machine()
@@ -33,14 +33,14 @@ def machine_name() -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment in which a child process finds the charrnn that runs here."""
+    """An environment in which a child process imports this copy of charrnn."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def seconds(work: Callable[[], object], least: float = 0.05) -> float:
-    """Seconds that one call of ``work`` takes, from as many as fill ``least`` seconds."""
+    """Seconds per call of ``work``, averaged over at least ``least`` seconds of calls."""
     calls, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < least or calls == 0:
         work()
@@ -55,7 +55,7 @@ def median_seconds(work: Callable[[], object], repeats: int = 7) -> float:
 
 @cache
 def _reading() -> Callable[[int, int], object] | None:
-    """``run(address, floats)``: machine code that reads floats; None without llvmlite."""
+    """``run(address, count)``, machine code that reads ``count`` floats; None without llvmlite."""
     try:
         from llvmlite import ir
 
@@ -69,9 +69,9 @@ def _reading() -> Callable[[int, int], object] | None:
     sums = [w.variable(w.constant(0.0)) for _ in range(8)]
     with w.loop(w.i64(0), count, 8 * w.lanes) as i:
         for part, total in enumerate(sums):
-            here = w.read_vector(base, w.b.add(i, w.i64(part * w.lanes)), FLOAT)
-            w.set(total, w.b.fadd(w.get(total), here))
-    # what is never used would never be read
+            vector = w.read_vector(base, w.b.add(i, w.i64(part * w.lanes)), FLOAT)
+            w.set(total, w.b.fadd(w.get(total), vector))
+    # store the sums, or the compiler would drop the reads
     for part, total in enumerate(sums):
         w.write_vector(w.get(total), base, w.i64(part * w.lanes))
     w.end()
@@ -79,22 +79,22 @@ def _reading() -> Callable[[int, int], object] | None:
 
 
 class Reader:
-    """Reads a working set of ``size`` bytes from end to end, again and again.
+    """Reads a working set of ``size`` bytes from start to end, several times per call.
 
-    Each of ``threads`` threads reads its own part, with vector loads in machine code, or without
-    llvmlite with NumPy's ``max``; other threads run meanwhile.
+    Each of ``threads`` threads reads its own part, with vector loads in machine code, or with
+    NumPy's ``max`` if llvmlite is missing; both release Python's global lock.
     """
 
     def __init__(self, size: int, threads: int) -> None:
         count = max(-(-size // (4 * threads * STEP)), 1) * STEP
         self._parts = [aligned((count,), np.float32) for _ in range(threads)]
-        # some milliseconds, beside which waking the threads is nothing
+        # enough passes that the time to wake the threads does not matter
         self._passes = max(1, (512 << 20) // max(size, 1))
         self._pool = ThreadPoolExecutor(threads)
         self.bytes = 4 * count * threads * self._passes
 
     def __call__(self) -> None:
-        """Read ``self.bytes``: the working set as often as makes starting threads cheap."""
+        """Read ``self.bytes`` bytes."""
         list(self._pool.map(self._read, self._parts))
 
     def _read(self, part: NDArray[np.float32]) -> None:
@@ -107,6 +107,6 @@ class Reader:
 
 
 def read_bandwidth(size: int, threads: int) -> float:
-    """Bytes a second read from a working set of ``size`` bytes, by 1 or ``threads`` threads."""
+    """Bytes read per second from a set of ``size`` bytes; the best of 1 and ``threads`` threads."""
     readers = [Reader(size, count) for count in sorted({1, threads})]
     return max(reader.bytes / median_seconds(reader, 3) for reader in readers)

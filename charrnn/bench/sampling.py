@@ -1,11 +1,12 @@
-"""``charrnn bench sample``: the engine beside torch's eager loops and the machine's ceiling.
+"""``charrnn bench sample``: the engine against torch's eager loops and the hardware's limit.
 
-All contestants sample in the same process from the same random weights, in turns, so that
-whatever else the machine does meets them alike; figures are medians over the rounds.
+All of them sample in one process with the same random weights, in turns, so that other load on the
+machine affects them equally; figures are medians over the rounds.
 
-The ceiling of one stream is the measured read bandwidth over a working set as large as the
-weights as stored, divided by the bytes that a step must read. For many streams, which are bound
-by arithmetic, it is the measured float32 matrix-product rate divided by a character's products.
+The limit (``ceiling``) for one stream is the measured read bandwidth, over a working set as large
+as the stored weights, divided by the bytes that a step must read. Many streams are bound by
+arithmetic: their limit is the measured float32 matmul throughput divided by the operations per
+character.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from charrnn.bench import start
-from charrnn.bench.eager import CellLoop, EagerLoop, alone, random_weights
+from charrnn.bench.eager import CellLoop, EagerLoop, in_own_process, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
 from charrnn.config import ModelConfig, WeightDtype
 from charrnn.generation.factory import AnyEngine, cpus, open_engine
@@ -32,7 +33,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a network of ``layers`` × ``hidden`` that writes ``streams`` texts."""
+    """What to measure: a network of ``layers`` × ``hidden`` that writes ``streams`` texts."""
 
     layers: int = 3
     hidden: int = 512
@@ -43,7 +44,7 @@ class Case:
 
     @property
     def config(self) -> ModelConfig:
-        """The network."""
+        """The network's configuration."""
         return ModelConfig(
             self.vocab, embedding=self.embedding, hidden=self.hidden, layers=self.layers
         )
@@ -51,12 +52,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """Characters a second of all streams together, and how they compare.
+    """Characters per second of all streams in total, and comparisons.
 
-    ``reference`` is the loop over ``nn.LSTM``, ``best_eager`` the one over ``nn.LSTMCell``, both a
-    character at a time for one stream; ratios are to them. ``reference_alone`` is the first in a
-    process of its own. ``first_character_s`` is a whole cold ``charrnn sample``, beside a cold
-    ``import torch``; ``peak_memory_mb`` is that process's.
+    ``reference`` is the loop over ``nn.LSTM``, ``best_eager`` the one over ``nn.LSTMCell``, each
+    for one stream, one character at a time; ratios are relative to them. ``reference_alone`` is the
+    first in a process of its own. ``first_character_s`` is the time of a cold ``charrnn sample``,
+    ``import_torch_s`` that of a cold ``import torch``; ``peak_memory_mb`` is that of the former.
     """
 
     case: str
@@ -84,12 +85,12 @@ class Result:
     peak_memory_mb: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The result as JSON values."""
         return dataclasses.asdict(self)
 
 
 def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
-    """Run all contestants ``rounds`` times in turns; about two seconds a round."""
+    """Run all loops ``rounds`` times in turns; a round takes about two seconds."""
     config = case.config
     weights = random_weights(config)
     engine = open_engine(
@@ -109,7 +110,7 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     reads = []
     for _ in range(rounds):
         for name, run in runs.items():
-            # the threads of the one before go on spinning for a while
+            # the threads of the previous loop keep spinning for a while
             time.sleep(0.05)
             run()
             times[name].append(seconds(run, 0.2))
@@ -122,7 +123,7 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     }
     flops, read = matmul.flops / spent["matmul"], statistics.median(reads)
     ceiling = read / size if case.streams == 1 else flops / char_flops(config)
-    rates["alone"] = alone(config)
+    rates["alone"] = in_own_process(config)
     cold = start.measure(config, weights, case.weight_dtype, rounds)
     return _result(case, engine, rates, size, read, flops, ceiling, cold)
 
@@ -160,7 +161,7 @@ def _result(
 
 
 def step_bytes(config: ModelConfig, weight_dtype: str) -> int:
-    """Bytes of weights that a step must read: the layers' as stored, and the float32 head."""
+    """Bytes of weights that a step must read: layers in ``weight_dtype``, head in float32."""
     stored = {"float32": 4, "float16": 2, "int8": 1}[weight_dtype]
     scale = 4 if weight_dtype == "int8" else 0
     layers = sum(rows * (width * stored + scale) for rows, width in _products(config))
@@ -168,13 +169,13 @@ def step_bytes(config: ModelConfig, weight_dtype: str) -> int:
 
 
 def char_flops(config: ModelConfig) -> int:
-    """Multiplications and additions of a character's matrix products."""
+    """Multiplications and additions in the matrix products of one character."""
     layers = sum(rows * width for rows, width in _products(config))
     return 2 * (layers + config.vocab_size * config.features)
 
 
 def _products(config: ModelConfig) -> list[tuple[int, int]]:
-    """Shapes of the layers' weights but the first one's input: that product is a table."""
+    """Shapes of the layers' weights, except the first layer's input weights: these make a table."""
     return [
         (shape[0], shape[1])
         for layer in range(config.layers)
@@ -184,20 +185,20 @@ def _products(config: ModelConfig) -> list[tuple[int, int]]:
 
 
 class _Sampling:
-    """Draws ``CHUNK`` characters a call in every stream, at temperature 1."""
+    """Draws ``CHUNK`` characters per call in every stream, with default settings."""
 
     def __init__(self, engine: AnyEngine) -> None:
-        self._engine, self._how = engine, SampleConfig()
+        self._engine, self._config = engine, SampleConfig()
         self._last = np.zeros(engine.streams, np.intp)
         self._rng = np.random.default_rng(0)
 
     def __call__(self) -> None:
         uniforms = self._rng.random((CHUNK, self._engine.streams))
-        self._last = self._engine.generate(self._last, uniforms, self._how)[-1].astype(np.intp)
+        self._last = self._engine.generate(self._last, uniforms, self._config)[-1].astype(np.intp)
 
 
 class _Matmul:
-    """The matrix product of one layer for as many rows as there are streams, at least 64."""
+    """A layer's matrix product, with one row per stream and at least 64 rows."""
 
     def __init__(self, hidden: int, streams: int) -> None:
         N, K, M = max(streams, 64), 2 * hidden, 4 * hidden

@@ -1,4 +1,4 @@
-"""What a cold ``charrnn sample`` costs before its first character: time and memory."""
+"""Time and memory of a cold ``charrnn sample`` until its first character."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charrnn.config import ModelConfig
 from charrnn.paths import BEST
 from charrnn.text.vocab import Vocab
 
-# in a child of its own, so that nobody else's children count
+# run in a child process, so that RUSAGE_CHILDREN counts only the measured command
 _PEAK = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
@@ -28,7 +28,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds of whole processes, medians, and the peak resident memory of ``sample``."""
+    """Median seconds of whole processes, and the peak resident memory of ``sample``."""
 
     first_character_s: float
     import_torch_s: float
@@ -36,10 +36,10 @@ class Start:
 
 
 def measure(config: ModelConfig, weights: Weights, weight_dtype: str, repeats: int) -> Start:
-    """``charrnn sample --length 1`` and ``import torch`` in turns, after a first run of each."""
+    """Time ``charrnn sample --length 1`` and ``import torch`` in turns, after one warm-up run."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, BEST)
-        Checkpoint(config, _alphabet(config.vocab_size), weights).save(path)
+        Checkpoint(config, _vocabulary(config.vocab_size), weights).save(path)
         sample = [
             sys.executable, "-m", "charrnn", "sample", str(path),
             "--length", "1", "--seed", "1", "--weight-dtype", weight_dtype,
@@ -49,14 +49,14 @@ def measure(config: ModelConfig, weights: Weights, weight_dtype: str, repeats: i
         for turn in range(repeats + 1):
             for name, command in commands.items():
                 spent = _seconds(command)
-                if turn:  # the first one reads files and compiles kernels
+                if turn:  # the first run fills the file cache and compiles kernels
                     times[name].append(spent)
         peak = _peak_bytes(sample)
     first, torch = (statistics.median(times[name]) for name in ("sample", "torch"))
     return Start(first, torch, peak / 1e6)
 
 
-def _alphabet(size: int) -> Vocab:
+def _vocabulary(size: int) -> Vocab:
     return Vocab(tuple(range(0x4E00, 0x4E00 + size)), (1,) * size)
 
 

@@ -1,7 +1,7 @@
-"""Training speed here: our step, the loop that anyone would write, and the machine's own ceiling.
+"""``charrnn bench train``: our training step against plain torch loops and the hardware's limit.
 
-All contenders run in one process, turn by turn, on the same random text; medians are compared,
-because machines are noisy.
+All of them run in one process, in turns, on the same random text; medians are compared, because
+machines are noisy.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Stepper
 
 VOCABULARY = 87
-TEXT = 1_000_000
+TEXT_LENGTH = 1_000_000
 
 
 @dataclass(frozen=True)
 class TrainBench:
-    """Speeds in characters a second, medians over the turns.
+    """Speeds in characters per second, medians over the turns.
 
-    ``reference`` is ``nn.LSTM`` in float32, ``autocast`` the same under bfloat16 (None where our
-    precision is float32); ``matmul_flops`` the rate of one large product in our precision, and
-    ``fraction_of_matmul`` the part of it that ``flops_per_char`` comes to; ``window_overhead`` the
-    part of a step's time that cutting a window costs.
+    ``reference`` is ``nn.LSTM`` in float32, ``autocast`` the same under bfloat16 autocast (None if
+    our precision is float32). ``matmul_flops`` is the throughput of one large matmul in our
+    precision, ``fraction_of_matmul`` the part of it that our step uses for ``flops_per_char``.
+    ``window_overhead`` is the part of a step's time that cutting a window takes.
     """
 
     cell: str
@@ -57,7 +57,7 @@ class TrainBench:
     window_overhead: float
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values for JSON."""
+        """The result as JSON values."""
         return dataclasses.asdict(self)
 
 
@@ -70,14 +70,14 @@ PLAIN: dict[str, Callable[..., nn.Module]] = {
 
 
 class _Plain(nn.Module):
-    """What anyone would write: embedding, torch's own stack, head."""
+    """The usual network: embedding, torch's recurrent layers, head."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.embedding)
         sizes = (config.embedding, config.hidden, config.layers)
         self.rnn: nn.Module
-        # for a cell that torch does not have, the plain network nearest to it
+        # for a cell that torch does not have, the simplest one
         plain = PLAIN.get(config.cell, PLAIN["rnn-tanh"])
         self.rnn = plain(*sizes, batch_first=True)
         self.head = nn.Linear(config.hidden, config.vocab_size)
@@ -133,11 +133,10 @@ def bench_training(
     turn_s: float = 0.8,
     product: int = 0,
 ) -> TrainBench:
-    """Measure ``config`` at ``settings.batch`` × ``settings.window`` characters a step.
+    """Measure ``config`` at ``settings.batch`` × ``settings.window`` characters per step.
 
-    Every contender gets ``turns`` turns of about ``turn_s`` seconds, one after the other;
-    ``product`` is the side of the square matrices whose product's rate is the ceiling (0: as large
-    as the device needs).
+    Each loop gets ``turns`` turns of about ``turn_s`` seconds, one after the other. ``product`` is
+    the size of the square matrices whose matmul throughput is the limit (0: chosen for the device).
     """
     hardware = choose_hardware(settings)
     size = (settings.batch, settings.window + 1)
@@ -173,10 +172,10 @@ def bench_training(
 
 
 def flops_per_char(config: ModelConfig) -> int:
-    """Operations of a training step's matrix products: 2 forward and 4 backward a weight.
+    """Operations per character of a step's matrix products: 2 forward and 4 backward per weight.
 
-    Those of the embedding and of the first layer's input are left out: they can be taken once a
-    symbol, whatever an implementation does.
+    The embedding's and the first layer's input products are omitted: they can be computed once per
+    symbol.
     """
     free = {"embedding.weight", "layers.0.weight_ih"}
     shapes = (shape for name, shape in config.shapes().items() if name not in free)
@@ -184,7 +183,7 @@ def flops_per_char(config: ModelConfig) -> int:
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    """Operations a second of one large square product: the rate that nothing here exceeds."""
+    """Matmul throughput: operations per second of one large square product."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
     def product(_: Tensor) -> Tensor:
@@ -201,7 +200,7 @@ def _interleave(
     turns: int,
     turn_s: float,
 ) -> dict[str, float]:
-    """Median seconds a step for each contender."""
+    """Median seconds per step of each loop."""
     repeats = {}
     for name, step in steps.items():
         (keep_memory if name == "own" else default_memory)()
@@ -211,7 +210,7 @@ def _interleave(
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(turns):
         for name, step in steps.items():
-            # the others run as anyone would run them: with the C library's memory as it is unasked
+            # the plain loops run with the C library's default handling of freed memory
             (keep_memory if name == "own" else default_memory)()
             _timed(step, text, device, 1)
             seconds[name].append(_timed(step, text, device, repeats[name]))
@@ -221,7 +220,7 @@ def _interleave(
 def _timed(
     step: Callable[[Tensor], object], text: Tensor, device: torch.device, repeats: int
 ) -> float:
-    """Seconds a step; waits for the device."""
+    """Seconds per step; waits for the device to finish."""
     began = time.perf_counter()
     for _ in range(repeats):
         result = step(text)
@@ -232,10 +231,10 @@ def _timed(
 
 
 def _window_seconds(settings: TrainConfig, device: torch.device) -> float:
-    """Median seconds to cut a window, of this processor's time."""
-    ids = np.random.default_rng(0).integers(VOCABULARY, size=TEXT).astype(np.uint8)
-    batch = min(settings.batch, TEXT // (settings.window + 1))
-    streams = Streams(ids, ((0, TEXT),), batch, settings.window)
+    """Median seconds that the CPU takes to cut a window."""
+    ids = np.random.default_rng(0).integers(VOCABULARY, size=TEXT_LENGTH).astype(np.uint8)
+    batch = min(settings.batch, TEXT_LENGTH // (settings.window + 1))
+    streams = Streams(ids, ((0, TEXT_LENGTH),), batch, settings.window)
     windows, seconds = Windows(streams, device), []
     for number in range(min(50, streams.windows)):
         began = time.perf_counter()
