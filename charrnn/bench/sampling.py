@@ -1,4 +1,4 @@
-"""``charrnn bench sample``: the engine against torch's eager loops and the hardware's limit.
+"""Sampling speed: the engine against torch's eager loops and the hardware's limit.
 
 All of them sample in one process with the same random weights, in turns, so that other load on the
 machine affects them equally; figures are medians over the rounds.

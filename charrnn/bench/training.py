@@ -1,4 +1,4 @@
-"""``charrnn bench train``: our training step against plain torch loops and the hardware's limit.
+"""Training speed: our step against plain torch loops and the hardware's limit.
 
 All of them run in one process, in turns, on the same random text; medians are compared, because
 machines are noisy.
