@@ -249,7 +249,8 @@ class TrainConfig(Settings):
         if not given:
             raise ConfigError("no budget", "set one of {epochs}, {steps} and {seconds} above 0")
         if len(given) > 1:
-            raise ConfigError("more than one budget", "set one of {epochs}, {steps} and {seconds}")
+            hint = "set only one of {epochs}, {steps} and {seconds}"
+            raise ConfigError("more than one budget", hint)
 
 
 START_FROM = Option(

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("a_run")
         ("train t.txt --epochs 0", "--epochs is '0': it must be a whole number of at least 1"),
         (
             "train t.txt --steps 1 --epochs 1",
-            "more than one budget; set one of --epochs, --steps and --time",
+            "more than one budget; set only one of --epochs, --steps and --time",
         ),
         ("train t.txt --steps 1 --size 0", "--size is '0': "),
         ("train t.txt --steps 1 --val-frac 2", "--val-frac is '2': "),
@@ -94,7 +94,10 @@ def test_only_settings_are_spelled_as_options() -> None:
         ({"hidden": 0, "steps": 1}, "hidden is 0: "),
         ({"seconds": -1.0}, "seconds is -1.0: "),
         ({"steps": 0}, "no budget; set one of epochs, steps and seconds above 0"),
-        ({"steps": 1, "epochs": 1}, "more than one budget; set one of epochs, steps and seconds"),
+        (
+            {"steps": 1, "epochs": 1},
+            "more than one budget; set only one of epochs, steps and seconds",
+        ),
     ],
 )
 def test_errors_in_python_use_python_s_names(settings: dict[str, Any], said: str) -> None:
