@@ -17,10 +17,11 @@ from tests.architecture.test_imports import MODULES, room
 from tests.support.command_line import commands
 
 CORE = sorted(name for name in MODULES if room(name) not in {"cli", "console", "__main__"})
-# their docstrings explain what the command line makes of a setting, a filter or a cell
+# their docstrings explain what the command line makes of a setting, a filter or a cell, or which
+# command they are behind
 ABOUT_OPTIONS = {
-    "charrnn.bench.sampling", "charrnn.cells", "charrnn.cells.base", "charrnn.generation.filters",
-    "charrnn.hints", "charrnn.settings",
+    "charrnn.cells", "charrnn.cells.base", "charrnn.generation.filters", "charrnn.hints",
+    "charrnn.settings", *(name for name in CORE if room(name) == "bench"),
 }  # fmt: skip
 RUNS_THE_PROGRAM = {"charrnn.bench.start"}
 DECLARED = {"flag", "more", "unset", "help"}  # the parts of a declaration that are about options
