@@ -14,7 +14,7 @@ from typing import Literal
 
 from charrnn import cells
 from charrnn.errors import ConfigError
-from charrnn.settings import MOST, Notation, Option, Settings, setting
+from charrnn.settings import MAX_INT64, Notation, Option, Settings, setting
 
 Split = Literal["contiguous", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -87,7 +87,7 @@ class ModelConfig(Settings):
         False,
         flag="--sum-layers/--last-layer",
         unset="the sum of all layers",
-        help="Feed the output layer the sum of all layers, or the last layer alone.",
+        help="Feed the output layer the sum of all layers, or only the last layer.",
     )
 
     @property
@@ -130,12 +130,12 @@ class TrainConfig(Settings):
     """How a network is trained; exactly one of ``epochs``, ``steps``, ``seconds`` is above 0."""
 
     batch: int = setting(
-        64, low=1, high=MOST, unset=_FROM_BUDGET, help="Text streams trained in parallel."
+        64, low=1, high=MAX_INT64, unset=_FROM_BUDGET, help="Text streams trained in parallel."
     )
     window: int = setting(
         128,
         low=1,
-        high=MOST,
+        high=MAX_INT64,
         unset=_FROM_BUDGET,
         help="Characters per training window; gradients reach no further back.",
     )
@@ -158,13 +158,18 @@ class TrainConfig(Settings):
     epochs: int = setting(
         0,
         low=1,
-        high=MOST,
+        high=MAX_INT64,
         absent=0,
         excludes=("steps", "seconds"),
         help="Train for N passes over the training text.",
     )
     steps: int = setting(
-        0, low=1, high=MOST, absent=0, excludes=("seconds",), help="Train for N steps (windows)."
+        0,
+        low=1,
+        high=MAX_INT64,
+        absent=0,
+        excludes=("seconds",),
+        help="Train for N steps (windows).",
     )
     seconds: float = setting(
         0.0,
@@ -192,7 +197,7 @@ class TrainConfig(Settings):
         0.99, low=0, below=1, python_only=True, help="AdamW's decay of the mean squared gradient."
     )
     warmup: int = setting(
-        100, low=0, high=MOST, python_only=True, help="Steps until the learning rate peaks."
+        100, low=0, high=MAX_INT64, python_only=True, help="Steps until the learning rate peaks."
     )
     flat: float = setting(
         0.3,
@@ -217,14 +222,14 @@ class TrainConfig(Settings):
     patience: int = setting(
         0,
         low=0,
-        high=MOST,
+        high=MAX_INT64,
         unset="8",
         help="Stop after N validations without improvement; 0 never stops early.",
     )
     eval_every: int = setting(
         0,
         low=0,
-        high=MOST,
+        high=MAX_INT64,
         python_only=True,
         help="Steps between validations; 0 validates at intervals of time.",
     )
@@ -235,7 +240,7 @@ class TrainConfig(Settings):
         False, absent=False, help="Treat each line as a record; shuffle the lines in every epoch."
     )
     seed: int = setting(
-        0, low=0, high=MOST, unset=RANDOM_SEED, help="Seed of all random choices in training."
+        0, low=0, high=MAX_INT64, unset=RANDOM_SEED, help="Seed of all random choices in training."
     )
     device: Device = setting("auto", absent="auto", recorded=False, help="Device to train on.")
     precision: Precision = setting("auto", absent="auto", help="Number format of matrix products.")

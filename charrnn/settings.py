@@ -24,7 +24,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 from charrnn.errors import ConfigError
 
-MOST = 2**63 - 1  # the largest count or seed: the largest 64-bit integer
+MAX_INT64 = 2**63 - 1  # the largest count or seed: the largest 64-bit integer
 
 NOTHING: Any = object()  # equals no value
 
@@ -43,7 +43,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     check(value in choices, name, value, "one of " + ", ".join(choices))
 
 
-def check_whole(name: str, value: object, low: int, high: int | None = None) -> None:
+def check_int(name: str, value: object, low: int, high: int | None = None) -> None:
     """Raise ``ConfigError`` unless ``value`` is an int (not a bool) in ``[low, high]``."""
     Option(name=name, kind=int, help="", low=low, high=high).check(value)
 
@@ -77,7 +77,7 @@ class Option:
         default: the value if none is given.
         unset: a phrase that replaces ``default`` in help texts, if the program chooses the value.
         flag: its flag (default: ``--`` and the name); ``--on/--off`` for a pair of flags.
-        more: further names of the flag.
+        aliases: further names of the flag.
         variable: its environment variable (default: ``CHARRNN_`` and the flag).
         metavar: the placeholder for the value in help texts.
         low: the smallest allowed value; for a text, the smallest length.
@@ -104,7 +104,7 @@ class Option:
     default: Any = None
     unset: str = ""
     flag: str = ""
-    more: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     variable: str = ""
     metavar: str = ""
     low: float | None = None
@@ -127,7 +127,7 @@ class Option:
         object.__setattr__(self, "flag", flag)  # the dataclass is frozen
         object.__setattr__(self, "variable", variable)
 
-    def but(self, **changes: Any) -> Option:
+    def replace(self, **changes: Any) -> Option:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 
@@ -139,7 +139,7 @@ class Option:
     @property
     def limits(self) -> str:
         """The range in words: ``1 to 8``, ``above 0 and at most 10``; empty without one."""
-        high = None if self.high == MOST else self.high  # not worth showing
+        high = None if self.high == MAX_INT64 else self.high  # not worth showing
         if self.kind is str:
             return ""
         if self.low is not None and high is not None:
@@ -339,4 +339,4 @@ def _read(kind: type, text: str) -> Any:
 def _bounds(low: float | None, high: float | None, above: float | None, below: float | None) -> str:
     words = ("at least", low), ("above", above), ("at most", high), ("below", below)
     bounds = [f"{word} {bound}" for word, bound in words if bound is not None]
-    return " and ".join(bounds).replace(f"at most {MOST}", "below 2^63")
+    return " and ".join(bounds).replace(f"at most {MAX_INT64}", "below 2^63")

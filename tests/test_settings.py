@@ -36,7 +36,7 @@ from tests.support.checkpoints import charrnn
 class Toy(Settings):
     """One setting of each kind."""
 
-    count: int = setting(1, low=1, high=9, more=("-c",), help="How many.")
+    count: int = setting(1, low=1, high=9, aliases=("-c",), help="How many.")
     rate: float = setting(0.5, above=0, below=1, flag="--speed", unset="chosen", help="How fast.")
     kind: Literal["round", "square"] = setting("round", help="Which shape.")
     cell: str = setting("a", choices=lambda: CELLS, help="Which cell.")

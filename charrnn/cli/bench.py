@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Measure the speed of this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 
-SIZE, LAYERS = (option.but(unset="") for option in declared(ModelConfig, "hidden", "layers"))
+SIZE, LAYERS = (option.replace(unset="") for option in declared(ModelConfig, "hidden", "layers"))
 STREAMS = Option(
     name="streams", kind=int, low=1, high=MAX_STREAMS, help="Texts generated in parallel."
 )
@@ -35,7 +35,7 @@ def bench() -> None:
     *declared(ModelConfig, "cell"),
     SIZE,
     LAYERS,
-    *(option.but(unset="") for option in declared(TrainConfig, "batch", "window")),
+    *(option.replace(unset="") for option in declared(TrainConfig, "batch", "window")),
     *declared(TrainConfig, "device", "precision"),
     THREADS,
     JSON,
@@ -52,7 +52,7 @@ def bench_train(*, json: bool = False, **settings: Any) -> None:
 
 
 @app.command("sample", cls=Command, short_help="Measure the speed of sampling.")
-@takes(SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, THREADS.but(unset="at most 2"), JSON)
+@takes(SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, THREADS.replace(unset="at most 2"), JSON)
 def bench_sample(
     *,
     hidden: int = 512,

@@ -37,7 +37,9 @@ CORPUS = Option(
 )
 
 
-@takes(TEXT, OUT, CORPUS, SEED.but(help="Seed of the text it writes itself."), UNKNOWN, ENCODING)
+@takes(
+    TEXT, OUT, CORPUS, SEED.replace(help="Seed of the text it writes itself."), UNKNOWN, ENCODING
+)
 def insight(
     checkpoint: Path = CHECKPOINT,
     *,

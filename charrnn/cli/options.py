@@ -71,7 +71,7 @@ def _with_default(option: Option, parameters: Mapping[str, inspect.Parameter]) -
     parameter = parameters.get(option.name)
     if parameter is None or option.unset:
         return option
-    return option.but(default=parameter.default)
+    return option.replace(default=parameter.default)
 
 
 def _value(option: Option, found: Any) -> Any:
@@ -95,7 +95,7 @@ def _typer_option(option: Option) -> Any:
     return typer.Option(
         None,
         option.flag,
-        *option.more,
+        *option.aliases,
         help=f"{option.help} Default: {default}." if default else option.help,
         envvar=option.variable,
         metavar=option.placeholder or None,
@@ -133,7 +133,7 @@ WEIGHT_DTYPE = Option(
     name="weight_dtype",
     kind=str,
     choices=get_args(WeightDtype),
-    more=("--form",),
+    aliases=("--form",),
     help="Number format of the weights: int8 is fastest, float32 is exact.",
 )
 JSON = Option(name="json", kind=bool, help="Print JSON.")
@@ -149,7 +149,7 @@ CHECKPOINT = typer.Argument(
 [UNKNOWN] = declared(SampleConfig, "unknown")
 [THREADS] = declared(TrainConfig, "threads")
 [_ENCODING] = declared(TextConfig, "encoding")
-ENCODING = _ENCODING.but(
+ENCODING = _ENCODING.replace(
     help="Encoding of the text that is read.", unset="that of the checkpoint's corpus"
 )
 

@@ -50,7 +50,7 @@ def _section(name: str, command: Any) -> str:
 
 
 def _row(option: Option, others: dict[str, Option]) -> str:
-    first, *more = *option.flag.split("/"), *option.more
+    first, *more = *option.flag.split("/"), *option.aliases
     names = [f"{first} {option.placeholder}".rstrip(), *more]
     rivals = [f"`{others[name].flag}`" for name in option.excludes if name in others]
     meaning = [option.help]

@@ -35,14 +35,14 @@ PRESET = Option(
     choices=tuple(PRESETS),
     help="Use a named recipe; options that are given win over it.",
 )
-QUIET = Option(name="quiet", kind=bool, more=("-q",), help="Print only warnings and errors.")
+QUIET = Option(name="quiet", kind=bool, aliases=("-q",), help="Print only warnings and errors.")
 JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on stdout.")
 
 
 @takes(
     OUT,
     RESUME,
-    START_FROM.but(complete=runs),
+    START_FROM.replace(complete=runs),
     PRESET,
     *declared(ModelConfig),
     *declared(TrainConfig),

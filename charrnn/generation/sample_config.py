@@ -9,7 +9,7 @@ from typing import Any
 from charrnn.config import RANDOM_SEED, Unknown
 from charrnn.errors import ConfigError
 from charrnn.generation.filters import FILTERS, Filter
-from charrnn.settings import MOST, check_declared, declared, setting
+from charrnn.settings import MAX_INT64, check_declared, declared, setting
 
 
 @dataclass(frozen=True, init=False)
@@ -38,14 +38,14 @@ class SampleConfig:
         "distribution.",
     )
     length: int = setting(
-        1000, more=("-n",), low=0, high=MOST, help="Characters per sample; 0 never ends."
+        1000, aliases=("-n",), low=0, high=MAX_INT64, help="Characters per sample; 0 never ends."
     )
     stop: tuple[str, ...] = setting(
         (), low=1, help="End a sample before this text; may be given several times."
     )
     count: int = setting(1, low=1, high=100_000, help="Number of samples.")
     seed: int = setting(
-        0, low=0, high=MOST, unset=RANDOM_SEED, help="Seed; sample i draws from (seed, i)."
+        0, low=0, high=MAX_INT64, unset=RANDOM_SEED, help="Seed; sample i draws from (seed, i)."
     )
     unknown: Unknown = setting(
         "error",

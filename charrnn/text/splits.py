@@ -66,7 +66,7 @@ def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
     """
     options = declared(TextConfig, "split", "val_frac", "test_frac")
     for option, value in zip(options, (kind, val_frac, test_frac), strict=True):
-        option.but(absent=NOTHING).check(value)  # here all three are needed
+        option.replace(absent=NOTHING).check(value)  # here all three are needed
     if val_frac + test_frac >= 1:
         reason = f"parts of {val_frac:g} and {test_frac:g} leave nothing to train on"
         raise ConfigError(reason, "make {val_frac} or {test_frac} smaller")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError
-from charrnn.settings import check_whole
+from charrnn.settings import check_int
 from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
@@ -76,7 +76,7 @@ class Streams:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        check_whole("batch / world size", batch // world if batch % world == 0 else None, 1)
+        check_int("batch / world size", batch // world if batch % world == 0 else None, 1)
         if line_end is not None:
             ranges = whole_lines(ids, ranges, line_end)
         self._ids, self._ranges, self._map = ids, ranges, RangeMap(ranges)

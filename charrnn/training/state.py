@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from charrnn.config import ModelConfig, Split, TrainConfig
-from charrnn.settings import check_real, check_whole
+from charrnn.settings import check_int, check_real
 from charrnn.text.corpus import Corpus
 from charrnn.text.splits import Parts
 from charrnn.text.streams import Position
@@ -68,7 +68,7 @@ class TrainingState:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if type(field.default) is int:
-                check_whole(field.name, value, 0, FURTHEST)
+                check_int(field.name, value, 0, FURTHEST)
             elif value is not None or field.default is not None:
                 check_real(field.name, value, True, "a number")
 

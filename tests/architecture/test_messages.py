@@ -24,7 +24,7 @@ ABOUT_OPTIONS = {
     "charrnn.settings", *(name for name in CORE if room(name) == "bench"),
 }  # fmt: skip
 RUNS_THE_PROGRAM = {"charrnn.bench.start"}
-DECLARED = {"flag", "more", "unset", "help"}  # the parts of a declaration that are about options
+DECLARED = {"flag", "aliases", "unset", "help"}  # the parts of a declaration that are about options
 
 COMMANDS = {name.split()[-1] for name, _ in commands() if name}
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
