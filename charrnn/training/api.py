@@ -1,4 +1,4 @@
-"""``train``: from the names of texts to a folder of checkpoints. The command line calls this."""
+"""``train``: from texts to a folder of checkpoints. The command line calls this."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from charrnn import interrupts
 from charrnn.checkpoint.file import load
 from charrnn.config import TextConfig, TrainConfig, draw_seed
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.hints import Hint
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
@@ -27,7 +27,7 @@ from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import (
     Hardware,
     choose_hardware,
-    settings_of_torch,
+    restoring_torch_settings,
     training_flops,
 )
 from charrnn.training.loop.checkpointing import restore
@@ -41,7 +41,7 @@ from charrnn.training.loop.resume import (
     warn_of_changes,
 )
 from charrnn.training.loop.trainer import Trainer
-from charrnn.training.recipes import choose, settle
+from charrnn.training.recipes import apply_preset, choose
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.rundir.discovery import check_vacant, old_folder
 from charrnn.training.state import FURTHEST, RunSpec
@@ -57,24 +57,24 @@ def train(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Result:
-    """Train a network on the texts in ``corpus`` (none: the bundled one) and keep it in a folder.
+    """Train a network on the texts in ``corpus`` (none: the bundled one) and save it in a folder.
 
     Args:
-        corpus: paths, one after the other; ``-`` is standard input.
-        out: the folder; by default a new one under ``./checkpoints`` named after the corpus.
-        resume: go on with the run in ``out``, or the newest one of this corpus.
-        start_from: a checkpoint whose weights to begin with.
-        preset: a recipe of ``charrnn.training.recipes``.
-        listener: is told what happens.
+        corpus: paths of texts, read one after the other; ``-`` is standard input.
+        out: the folder; by default a new one under ``./checkpoints``, named after the corpus.
+        resume: continue the run in ``out``, or the newest run on this corpus.
+        start_from: a checkpoint whose weights to start from.
+        preset: one of ``charrnn.training.recipes.PRESETS``.
+        listener: is told what happens during the run.
         **settings: fields of ``TextConfig``, ``ModelConfig`` and ``TrainConfig``. What is omitted
             is chosen to suit the corpus; the seed is random.
 
     Raises:
-        UserError: something asked for cannot be had.
-        TrainingError: the run had to stop.
-        CacheError: the encoded text cannot be kept.
-        BrokenPipeError: the listener writes to a pipe that nobody reads; the run is saved.
-        Interrupted: a signal came; the run is saved.
+        UserError: the request is invalid or cannot be carried out.
+        TrainingError: the run failed.
+        CacheError: the encoded text cannot be saved.
+        BrokenPipeError: the listener's reader went away; the run is saved.
+        Interrupted: a signal arrived; the run is saved.
 
     """
     world = join_world()
@@ -84,7 +84,7 @@ def train(
     settings = {name: value for name, value in settings.items() if value is not None}
     of_text = {o.name for o in declared(TextConfig)} & settings.keys()
     text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text})
-    with interrupts.graceful(), settings_of_torch():
+    with interrupts.graceful(), restoring_torch_settings():
         if resume:
             return _resume(text, out, settings, listener, world)
         settings.setdefault("seed", world.broadcast(draw_seed()))
@@ -94,7 +94,7 @@ def train(
 def _check_arguments(
     out: str | Path | None, resume: bool, start_from: str | Path | None, preset: str | None
 ) -> None:
-    if out is not None and not str(out):  # which would be the current folder
+    if out is not None and not str(out):  # Path("") is the current folder
         raise ConfigError("is empty: name a folder", setting="out")
     check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
     if resume and (start_from is not None or preset is not None):
@@ -111,11 +111,11 @@ def _start(
     listener: Listener,
     world: World,
 ) -> Result:
-    """Begin a run in a folder of its own. Whatever is wrong is found before the text is read."""
+    """Start a new run. Whatever can be checked is checked before the text is read."""
     origin = load(find_checkpoint(start_from)) if start_from is not None else None
     if origin is not None:
         settings, text = keep_shape(origin, settings), text.read_as(origin)
-    settle(settings, preset)
+    apply_preset(settings, preset)
     check_split(**dataclasses.asdict(text.split_spec()))
     hardware = _hardware(_hardware_settings(settings), world)
     if out is not None:
@@ -138,7 +138,7 @@ def _resume(
     listener: Listener,
     world: World,
 ) -> Result:
-    """Go on with the run in ``out``, or with the newest one of that text."""
+    """Continue the run in ``out``, or the newest run on the text."""
     stem = stem_of(names(text.paths)) if text.paths else None
     path = world.decide(lambda: old_folder(stem, out))
     with occupied(path, listener, world) as folder:
@@ -153,8 +153,6 @@ def _resume(
         stepper = _stepper(CharNetwork(spec.model), spec.training, hardware, listener, world)
         progress, state = restore(last, stepper)
         warn_of_changes(last, stepper, listener)
-        if progress.window >= streams.windows:
-            raise CheckpointError("the last checkpoint cannot be resumed: its window is none")
         trainer = _trainer(spec, stepper, streams, folder, listener)
         trainer.continue_from(progress, state)
         renew_patience(trainer, last)
@@ -164,19 +162,19 @@ def _resume(
 
 
 def _hardware_settings(settings: dict[str, Any]) -> TrainConfig:
-    """What ``settings`` say of the hardware, before the rest is chosen."""
+    """What ``settings`` say about the hardware, before the rest is chosen."""
     names = ("device", "precision", "threads")
     return TrainConfig(steps=1, **{n: settings[n] for n in names if n in settings})
 
 
 def _hardware(config: TrainConfig, world: World) -> Hardware:
-    """The hardware for ``config``. Its number format may be measured, so one process decides."""
+    """The hardware for ``config``; one process decides on the number format, which is measured."""
     hardware = choose_hardware(config)
     return dataclasses.replace(hardware, dtype=world.broadcast(hardware.dtype))
 
 
 def _encoded(text: TextChoice, world: World) -> Corpus:
-    """The text as ids. The main process encodes it; the others find it in the cache."""
+    """The text as ids; the main process encodes it, and the others find it in the cache."""
     if world.is_main:
         corpus = text.encode()
         world.broadcast((corpus.sha256, corpus.name, corpus.encoding))
@@ -189,7 +187,7 @@ def _note_surprises(corpus: Corpus, settings: dict[str, Any], listener: Listener
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))
     if settings.get("lines") and corpus.vocab.id_of("\n") is None:
-        listener.on_note(f"{corpus.name} has no line ends: lines changes nothing")
+        listener.on_note(f"{corpus.name} has no line breaks", Hint("{lines} has no effect"))
 
 
 def _new_spec(
@@ -201,7 +199,7 @@ def _new_spec(
     hardware: Hardware,
     world: World,
 ) -> RunSpec:
-    """The specification of a new run: what is not in ``settings`` suits corpus and hardware."""
+    """The specification of a new run; what ``settings`` omit is chosen for corpus and hardware."""
     split_spec = text.split_spec(len(corpus))
     parts = parts_of(corpus, split_spec)
     model, config = choose(
@@ -224,7 +222,7 @@ def _stepper(
     listener: Listener,
     world: World,
 ) -> Stepper:
-    """A stepper whose kernels are ready: the main process compiles them, the others wait."""
+    """A stepper; the main process compiles kernels that it may need, and the others wait."""
     work = network.config.cell, hardware.device, hardware.dtype or torch.float32
     if world.is_main:
         if must_compile(*work):
@@ -240,7 +238,7 @@ def _line_end(corpus: Corpus, lines: bool) -> int | None:
 
 
 def _readable(corpus: Corpus, parts: Parts, lines: bool) -> int:
-    """Characters of the training part that are read: as records, those of whole ones."""
+    """Characters of the training part that are read; in lines mode, those of complete lines."""
     line_end = _line_end(corpus, lines)
     if line_end is None:
         return length(parts.train)
@@ -270,8 +268,8 @@ def _trainer(
 
 
 def _run(trainer: Trainer, adopted: str = "") -> Result:
-    # a run that never saved anything may have left lines, and what was not saved is logged again
-    trainer.folder.cut_metrics(trainer.progress.step if trainer.resumed else -1)
+    # steps after the last save are logged again; a run that never saved may have left lines
+    trainer.folder.drop_metrics_after(trainer.progress.step if trainer.resumed else -1)
     trainer.listener.on_plan(_plan(trainer, adopted))
     return finish(trainer, trainer.train())
 

@@ -1,8 +1,8 @@
-"""The processes that train one network together; today there is one.
+"""The processes that train one network together. Today there is one.
 
-Whatever several processes must agree on goes through ``World``: the seed, when to stop, what time
-it is, who writes and prints, which streams belong to whom, sums over a validation part. There is
-one code path; with one process nothing is sent and nothing waits, as in nanochat's ``common.py``.
+Everything that several processes must agree on goes through ``World``: the seed, the time, when to
+stop, who writes and prints, which streams each of them trains, and sums over the validation part.
+There is one code path; a single process communicates nothing (as in nanochat's ``common.py``).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ P = ParamSpec("P")
 
 
 class World:
-    """The processes that train together, as one of them sees it: number ``rank`` of ``size``.
+    """The processes that train together, as seen by number ``rank`` of ``size``.
 
-    The default is a single process. One of several overrides ``all_reduce``, ``broadcast`` and
-    ``barrier``; every rank must call them, and whatever uses them, in the same order.
+    This class is a single process. A world of several overrides ``all_reduce``, ``broadcast`` and
+    ``barrier``. All ranks must call these, and every method that uses them, in the same order.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -33,7 +33,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process decides, writes and prints."""
+        """Whether this is the process that decides, writes and prints."""
         return self.rank == 0
 
     def all_reduce(self, tensor: Tensor, op: Literal["sum", "mean", "max"] = "sum") -> Tensor:
@@ -41,21 +41,21 @@ class World:
         return tensor
 
     def broadcast(self, value: T) -> T:
-        """The main process's ``value``, which can be anything that pickles."""
+        """The main process's ``value``, which may be anything that can be pickled."""
         return value
 
     def barrier(self) -> None:
-        """Wait until every rank has come here."""
+        """Wait until every rank has called this."""
 
     def rows(self, batch: int) -> slice:
-        """Which streams of a batch this rank trains: a contiguous block, equal among the ranks."""
+        """The streams of a batch that this rank trains: a block, as large as every other rank's."""
         share = batch // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def decide(self, action: Callable[[], T]) -> T:
-        """Run ``action`` on the main process alone; every rank returns or raises what it did.
+        """Run ``action`` on the main process only; what it returns or raises, all ranks do.
 
-        An ``action`` must not call any other method of the world.
+        ``action`` must not call methods that communicate.
         """
         if self.size == 1:
             return action()
@@ -71,7 +71,7 @@ class World:
         return cast(T, value)
 
     def check_signals(self) -> None:
-        """Raise ``Interrupted`` on every rank if a signal has come to any of them."""
+        """Raise ``Interrupted`` on all ranks if any of them has received a signal."""
         signum = interrupts.received()
         if self.size > 1:
             import torch
@@ -85,12 +85,12 @@ ALONE = World()
 
 
 def join_world() -> World:
-    """The world that this process was started into."""
+    """The world that this process belongs to."""
     return ALONE
 
 
 class Member(Protocol):
-    """Whatever belongs to a world."""
+    """An object that belongs to a world."""
 
     world: World
 
@@ -99,7 +99,7 @@ M = TypeVar("M", bound=Member)
 
 
 def on_main(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P], T]:
-    """A method that runs on the main process only: ``World.decide`` for every call of it."""
+    """Run a method on the main process only: ``World.decide`` for every call of it."""
 
     def decided(self: M, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.world.decide(lambda: method(self, *args, **kwargs))

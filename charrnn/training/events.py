@@ -1,4 +1,4 @@
-"""What a run tells whoever listens. The console implements ``Listener``; tests and the API may."""
+"""What a run tells its listener: the console, a test, or a caller of the Python interface."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from charrnn.paths import BEST
 
 @dataclass(frozen=True)
 class Report:
-    """A line of ``metrics.jsonl``; None where a thing was not measured.
+    """A line of ``metrics.jsonl``; None for whatever was not measured.
 
-    ``chars`` trained on so far, ``elapsed_s`` of the whole run, losses in nats a character.
+    ``chars`` and ``elapsed_s`` (seconds) are those of the whole run, losses nats a character.
     """
 
     step: int
@@ -37,7 +37,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is about to be done."""
+    """What a run is about to do."""
 
     folder: Path
     model: ModelConfig
@@ -46,14 +46,15 @@ class Plan:
     chars: dict[str, int]  # of the parts train, val and test
     hardware: str
     resumed_at: int  # step
-    origin: str = ""  # whose weights it begins with, and what became of their characters
+    origin: str = ""  # a line about the weights that it starts from, if any
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended. ``best_val`` and ``test`` are nats a character, None where not measured.
+    """How a run ended.
 
-    ``temperature`` is what the best network's logits were divided by; None: nothing was fitted.
+    Losses are nats a character, None if not measured. ``early`` is whether patience ended the run.
+    The best network's logits were divided by ``temperature`` (None: by nothing).
     """
 
     folder: Path
@@ -69,7 +70,7 @@ class Result:
 
     @property
     def best(self) -> Path:
-        """The checkpoint to use."""
+        """The checkpoint with the best network."""
         return self.folder / BEST
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,25 +93,25 @@ class Result:
 
 
 class Listener(Protocol):
-    """What happens in a run, as it happens."""
+    """Is told what happens in a run, as it happens."""
 
     def on_plan(self, plan: Plan) -> None:
         """Training is about to begin."""
 
     def on_compiling(self) -> None:
-        """Kernels are being compiled, which takes seconds, once on a machine."""
+        """Kernels are being compiled, which takes seconds, the first time on a machine."""
 
     def on_note(self, text: str, hint: Hint | None = None) -> None:
-        """Something worth a line, and what to do about it."""
+        """There is something to note, and perhaps a hint what to do about it."""
 
     def on_step(self, progress: float, chars: int, loss: float | None) -> None:
-        """A step is done; ``loss`` only now and then."""
+        """A step is done, ``progress`` of the budget in [0, 1] used; ``loss`` may be None."""
 
     def on_report(self, report: Report) -> None:
-        """A line went to the metrics."""
+        """A line was added to the metrics."""
 
     def on_sample(self, text: str) -> None:
-        """What the network writes by now."""
+        """The network has written a sample."""
 
 
 class Silence:
@@ -136,5 +137,5 @@ class Silence:
 
 
 def bits(nats: float) -> float:
-    """Nats in bits."""
+    """``nats`` in bits."""
     return nats / math.log(2)

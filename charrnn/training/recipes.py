@@ -1,4 +1,4 @@
-"""Sizes and settings: named presets, and what suits a corpus when nothing is named."""
+"""Sizes and settings: named presets, and defaults that suit the corpus and the time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError, CorpusError, counted
 
 DEFAULT_SECONDS = 600.0
-# Characters that a run can read: of fewer small windows make steps enough, of yet fewer a smaller
-# network learns more. Measured on War and Peace (checkpoints/README.md).
+# A run that can read fewer than FEW_CHARS characters needs small windows to make enough steps; with
+# fewer than FEWER_CHARS a smaller network learns more. Measured on War and Peace
+# (checkpoints/README.md).
 FEW_CHARS, FEWER_CHARS = 8_000_000, 6_000_000
-LEAST_STEPS = 1000  # of a run over a number of epochs, where fewer streams can make as many
+LEAST_STEPS = 1000  # that a run of so many epochs should make; fewer streams make more steps
 _BUDGETS = frozenset({"epochs", "steps", "seconds"})
 
-# Least characters of training text for each hidden size: a network much larger than its text only
-# learns it by heart.
+# The least characters of training text for each hidden size: a network that is much larger than its
+# text only memorizes it.
 _SIZES = ((0, 64), (8_000, 128), (60_000, 256), (600_000, 512))
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -54,36 +55,36 @@ def choose(
     fast: bool,
     flops: float,
 ) -> tuple[ModelConfig, TrainConfig]:
-    """Configurations that keep everything asked for and fill the rest from preset and corpus.
+    """The two configurations of a run: what the user asked for, completed to suit the corpus.
 
     Args:
-        asked: fields of the two configurations that the user named.
-        preset: a key of ``PRESETS``.
+        asked: fields of the two configurations that the user set.
+        preset: a key of ``PRESETS``, which takes precedence over what suits the corpus.
         vocab_size: V.
-        train_chars: how much of the training part there is to read.
-        fast: whether a GPU trains (larger batches pay there).
-        flops: operations a second that training gets done here.
+        train_chars: characters of the training part that are read.
+        fast: whether training runs on a GPU, where larger batches pay.
+        flops: operations a second that training achieves on this hardware.
 
     Raises:
-        ConfigError: a wish is out of range or unknown, or the preset is.
-        CorpusError: the training part is too short to train on.
+        ConfigError: a setting is unknown or out of range, or there is no such preset.
+        CorpusError: the training part is too short.
 
     """
-    settled = settle(asked, preset)
-    model, training = _divided(_defaults(settled, vocab_size, train_chars, fast, flops) | settled)
+    chosen = apply_preset(asked, preset)
+    model, training = _divided(_defaults(chosen, vocab_size, train_chars, fast, flops) | chosen)
     config = ModelConfig.from_dict(model | {"vocab_size": vocab_size})
     fitted = _fit(TrainConfig.from_dict(training), asked, train_chars)
     epochs = _expected_epochs(fitted, config, train_chars, flops)
     rates: dict[str, Any] = dropouts_for(epochs, config.parameters / train_chars)
-    rates = {name: rate for name, rate in rates.items() if name not in settled}
+    rates = {name: rate for name, rate in rates.items() if name not in chosen}
     return config, dataclasses.replace(fitted, **rates)
 
 
-def settle(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
-    """What is ``asked`` for and what the preset adds to it, whatever the corpus.
+def apply_preset(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
+    """What is ``asked`` for, completed by the preset and a budget, and validated.
 
     Raises:
-        ConfigError: a wish is out of range or unknown, or the preset is.
+        ConfigError: a setting is unknown or out of range, or there is no such preset.
 
     """
     if preset is not None and preset not in PRESETS:
@@ -94,43 +95,43 @@ def settle(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
     recipe = dict(PRESETS.get(preset or "", {}))
     if not asked.keys().isdisjoint(_BUDGETS):
         recipe = {name: value for name, value in recipe.items() if name not in _BUDGETS}
-    settled = recipe | asked
-    if settled.keys().isdisjoint(_BUDGETS):
-        settled["seconds"] = DEFAULT_SECONDS
-    model, training = _divided(settled)
+    chosen = recipe | asked
+    if chosen.keys().isdisjoint(_BUDGETS):
+        chosen["seconds"] = DEFAULT_SECONDS
+    model, training = _divided(chosen)
     ModelConfig.from_dict(model | {"vocab_size": 1})
     TrainConfig.from_dict(training)
-    return settled
+    return chosen
 
 
 def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``settings`` of the network, and those of its training."""
+    """The ``settings`` of the network, and those of its training."""
     names = ModelConfig.__dataclass_fields__.keys()
     model = {name: value for name, value in settings.items() if name in names}
     return model, {name: value for name, value in settings.items() if name not in names}
 
 
 def _defaults(
-    settled: dict[str, Any], vocab_size: int, train_chars: int, fast: bool, flops: float
+    chosen: dict[str, Any], vocab_size: int, train_chars: int, fast: bool, flops: float
 ) -> dict[str, Any]:
-    """What suits the corpus and the time: short runs want small networks and many small steps."""
+    """What suits the corpus and the time: short runs need small networks and many small steps."""
 
     def sizes(hidden: int) -> dict[str, Any]:
         embedding = 128 if fast else min(128, max(32, hidden // 4))
         return {"hidden": hidden, "layers": 2, "embedding": embedding, "sum_layers": True}
 
     def readable(hidden: int) -> float:
-        """How many characters a network of that size reads in the time, if that is limited."""
-        model, _ = _divided(sizes(hidden) | settled)
+        """Characters that a network of that size reads in a time budget; without one, infinite."""
+        model, _ = _divided(sizes(hidden) | chosen)
         weights = ModelConfig.from_dict(model | {"vocab_size": vocab_size}).parameters
-        seconds = settled.get("seconds", 0.0)
+        seconds = chosen.get("seconds", 0.0)
         return seconds * flops / (6 * weights) if seconds and not fast else math.inf
 
-    hidden = settled.get("hidden", max(size for least, size in _SIZES if train_chars >= least))
+    hidden = chosen.get("hidden", max(size for least, size in _SIZES if train_chars >= least))
     few = readable(hidden) < FEW_CHARS
-    if "hidden" not in settled and readable(hidden) < FEWER_CHARS:
+    if "hidden" not in chosen and readable(hidden) < FEWER_CHARS:
         hidden = min(hidden, 384)
-    # a GPU's persistent kernels take up to 128 streams, and embeddings of multiples of 128
+    # a GPU's persistent kernels need at most 128 streams, and embeddings of a multiple of 128
     batch, window, lr = (128, 128, 4e-3) if fast else (64, 100, 4e-3)
     if few:
         batch, window, lr = 32, 64, 8e-3 if hidden <= 384 else 6e-3
@@ -138,19 +139,19 @@ def _defaults(
 
 
 def dropouts_for(epochs: float, weights_per_char: float) -> dict[str, Any]:
-    """How much to drop, and of what, when a text is read ``epochs`` times.
+    """Dropout rates for a text that is read ``epochs`` times.
 
-    A text that is read a few times cannot be learned by heart; then every doubling wants a little
-    more, and so does one of the weights there are for each character, of which two are usual.
-    Dropping recurrent weights and inputs costs much in the beginning and pays from about twelve
-    readings on. Fitted by eye to runs on War and Peace and tinyshakespeare
+    A text that is read a few times cannot be memorized. From there, each doubling of the epochs
+    needs a little more dropout, and so does each doubling of the weights for each character (two
+    are usual). Dropping recurrent weights and inputs slows the beginning down, and pays from about
+    twelve epochs on. Fitted by eye to runs on War and Peace and tinyshakespeare
     (checkpoints/README.md).
     """
     doublings = math.log2(max(epochs, 1.0) / 2.5)
-    wealth = max(-4.0, min(1.0, math.log2(weights_per_char / 2)))
-    late = max(0.0, min(0.3, 0.1 * (doublings + min(wealth, 0.0) - 2.0)))
+    excess = max(-4.0, min(1.0, math.log2(weights_per_char / 2)))
+    late = max(0.0, min(0.3, 0.1 * (doublings + min(excess, 0.0) - 2.0)))
     return {
-        "dropout": round(max(0.0, min(0.4, 0.09 * (doublings + wealth))), 2),
+        "dropout": round(max(0.0, min(0.4, 0.09 * (doublings + excess))), 2),
         "input_dropout": round(late / 2, 2),
         "weight_dropout": round(late, 2),
     }
@@ -159,7 +160,7 @@ def dropouts_for(epochs: float, weights_per_char: float) -> dict[str, Any]:
 def _expected_epochs(
     config: TrainConfig, model: ModelConfig, train_chars: int, flops: float
 ) -> float:
-    """How often a run will read its text; for a time budget a rough guess."""
+    """How often a run will read its text; for a time budget, a rough estimate."""
     if config.epochs:
         return config.epochs
     if config.steps:
@@ -168,10 +169,14 @@ def _expected_epochs(
 
 
 def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainConfig:
-    """Shrink what was not asked for until there is enough to learn from.
+    """Shrink batch and window, unless ``asked`` for, until the text makes enough steps.
 
-    A corpus must hold a few windows in every stream, and a few passes over a short one must be
-    steps enough to learn something: fewer streams make more of them.
+    Every stream needs a few windows, and a few epochs of a short text must be enough steps to learn
+    something: fewer streams make more of them.
+
+    Raises:
+        CorpusError: the training part is too short.
+
     """
     batch, window = config.batch, config.window
     if train_chars < 2:
@@ -186,7 +191,8 @@ def _fit(config: TrainConfig, asked: dict[str, Any], train_chars: int) -> TrainC
         batch //= 2
     while "window" not in asked and window > 16 and batch * window * 8 > train_chars:
         window //= 2
-    usable = train_chars - (not config.shuffle_offset)  # the end then has no character after it
+    # without an offset the text does not wrap around: its last character has none after it
+    usable = train_chars - (not config.shuffle_offset)
     if "window" not in asked:
         stretch = usable // batch if "batch" in asked else train_chars - 1
         window = max(1, min(window, stretch))

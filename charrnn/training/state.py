@@ -1,4 +1,4 @@
-"""What a run is: what stays while it lasts, and where it stands."""
+"""What a run is (``RunSpec``), and how far it has come (``TrainingState``)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.splits import Parts
 from charrnn.text.streams import Position
 
-FURTHEST = 2**53  # of steps, characters or windows: no run comes so far
+FURTHEST = 2**53  # steps, characters or windows: more than any run reaches
 
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """How the corpus was split."""
+    """How the corpus is split; both fractions are parts of the whole text."""
 
     kind: Split
     val_frac: float
@@ -25,10 +25,10 @@ class SplitSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What does not change while a run lasts.
+    """What does not change during a run.
 
-    ``max_bytes`` of the text were taken (None: all); ``start_from`` is the checkpoint whose weights
-    it began with, as it was named.
+    ``max_bytes`` of the text were read (None: all); ``start_from`` is the checkpoint whose weights
+    the run started from, as the user named it.
     """
 
     model: ModelConfig
@@ -42,10 +42,10 @@ class RunSpec:
 
 @dataclass
 class TrainingState:
-    """Where a run stands, apart from its tensors; all of it goes into the last checkpoint.
+    """How far a run has come, tensors apart; all of it is saved in the last checkpoint.
 
-    ``loss_sum`` and ``loss_steps`` count since the last report, ``worse`` validations since the
-    best one; losses are nats a character.
+    ``loss_sum`` and ``loss_steps`` are counted from the last report, ``worse`` is the number of
+    validations since the best one. Losses are nats a character.
     """
 
     step: int = 0
@@ -56,13 +56,13 @@ class TrainingState:
     best_val: float | None = None
     worse: int = 0
     validated_step: int = 0
-    validated_s: float = 0.0  # when the last validation ended, and what it took
-    validation_s: float = 0.0
+    validated_s: float = 0.0  # when the last validation ended
+    validation_s: float = 0.0  # how long it took
     loss_sum: float = 0.0
     loss_steps: int = 0
     train_nats: float | None = None
-    lr: float = 0.0  # of the last step, as is the next
-    grad_norm: float | None = None
+    lr: float = 0.0  # of the last step
+    grad_norm: float | None = None  # of the last step
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -74,12 +74,12 @@ class TrainingState:
 
     @property
     def position(self) -> Position:
-        """The next window."""
+        """The next window to train on."""
         return Position(self.epoch, self.window)
 
     @property
     def at(self) -> tuple[int, float]:
-        """Characters and seconds so far."""
+        """Characters and seconds until now."""
         return self.chars, self.elapsed_s
 
     @property
@@ -88,13 +88,13 @@ class TrainingState:
         return self.loss_sum / self.loss_steps if self.loss_steps else None
 
     def advance(self, position: Position, chars: int) -> None:
-        """A step over ``chars`` characters is done; ``position`` comes next."""
+        """Count a step over ``chars`` characters; the next window is at ``position``."""
         self.epoch, self.window = position.epoch, position.window
         self.step += 1
         self.chars += chars
 
     def judge(self, val_nats: float | None) -> bool:
-        """Take note of a validation; whether it is the best so far (without one: always)."""
+        """Record a validation; True if it is the best so far, or if there was none (None)."""
         if val_nats is None or self.best_val is None or val_nats < self.best_val:
             self.best_val, self.worse = val_nats, 0
             return True

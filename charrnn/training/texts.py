@@ -17,20 +17,22 @@ from charrnn.text.splits import Parts, length, split
 from charrnn.training.state import SplitSpec
 
 UTF8, BYTES = "utf-8", "bytes"
-VALIDATED = 500_000  # characters that validate unless another part is asked for, at most
+VALIDATED = 500_000  # characters of the validation part, at most, unless a fraction is given
 
 
 def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
-    """The fields ``is_bytes`` and ``encoding``, however an encoding is spelled; ``bytes`` is none.
+    """The fields ``is_bytes`` and ``encoding``; ``encoding="bytes"`` means ``is_bytes``.
+
+    Encodings have many spellings; the result is the normal one.
 
     Raises:
-        CorpusError: it is no encoding of texts.
+        CorpusError: there is no such text encoding.
 
     """
     if encoding == BYTES:
         return {"is_bytes": True, "encoding": None}
     name = None if encoding is None else find_codec(encoding).name
-    # bytes are in no encoding; that of most texts does no harm to say
+    # bytes have no encoding, but naming the usual one does no harm
     return {"is_bytes": is_bytes, "encoding": None if is_bytes and name == UTF8 else name}
 
 
@@ -55,27 +57,28 @@ class TextChoice(TextConfig):
     def split_spec(self, size: int = 0) -> SplitSpec:
         """How a text of ``size`` characters is split.
 
-        0.1 of it validates, of a long one no more than tells networks apart. An interleaved split,
-        which exists for comparisons, always takes 0.1, and tests on 0.1 too.
+        By default 0.1 of it is for validation; of a long text ``VALIDATED`` characters, which are
+        enough to tell networks apart. An interleaved split, which exists for comparisons with the
+        2015 paper, always takes 0.1, and another 0.1 for testing.
         """
-        compared = self.split == "interleaved"
-        val_frac = 0.1 if compared else min(0.1, VALIDATED / max(size, 1))
+        interleaved = self.split == "interleaved"
+        val_frac = 0.1 if interleaved else min(0.1, VALIDATED / max(size, 1))
         return SplitSpec(
             "contiguous" if self.split is None else self.split,
             val_frac if self.val_frac is None else self.val_frac,
-            (0.1 if compared else 0.0) if self.test_frac is None else self.test_frac,
+            (0.1 if interleaved else 0.0) if self.test_frac is None else self.test_frac,
         )
 
     @property
     def _coded(self) -> bool:
-        """Whether an encoding was asked for that bytes are not in already."""
+        """Whether an encoding was given that contradicts reading bytes."""
         return self.encoding not in (None, UTF8)
 
     def read_as(self, origin: Checkpoint) -> TextChoice:
-        """The same text in bytes or characters, whichever ``origin`` knows.
+        """The same text as bytes or characters, whichever the vocabulary of ``origin`` holds.
 
         Raises:
-            ConfigError: the other one was asked for.
+            ConfigError: the settings ask for the other.
 
         """
         if self.is_bytes and not origin.vocab.is_bytes:
@@ -87,11 +90,11 @@ class TextChoice(TextConfig):
         return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
 
     def encode(self) -> Corpus:
-        """The text as ids; the bundled one where none is named.
+        """The text as ids.
 
         Raises:
-            ConfigError: bytes in an encoding were asked for.
-            CorpusError: it cannot be read.
+            ConfigError: both bytes and an encoding were asked for.
+            CorpusError: the text cannot be read.
 
         """
         if self.is_bytes and self._coded:
@@ -106,22 +109,22 @@ class TextChoice(TextConfig):
 
 
 def parts_of(corpus: Corpus, split_spec: SplitSpec) -> Parts:
-    """``corpus`` split as ``split_spec`` says.
+    """The parts of ``corpus`` for training, validation and testing.
 
     Raises:
-        CorpusError: too little of it is left to train on.
+        CorpusError: the training part is too short.
 
     """
     parts = split(len(corpus), split_spec.kind, split_spec.val_frac, split_spec.test_frac)
     if length(parts.train) < 2:
         raise CorpusError(
             f"{corpus.name} has {counted(len(corpus), 'character')}, "
-            f"{length(parts.train)} of them to train on: at least 2 are needed"
+            f"{length(parts.train)} of them for training: at least 2 are needed"
         )
     return parts
 
 
 def stem_of(name: str) -> str:
-    """What a run's folder is called after the corpus ``name``."""
+    """The name of a run's folder, made from the corpus ``name``."""
     stem = re.sub(r"\.\w{1,5}$", "", name.split(" + ")[0])
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "corpus"

@@ -312,7 +312,7 @@ def test_a_damaged_run_resumes_from_the_previous_checkpoint_and_says_so() -> Non
         done = charrnn("train", *more)
         assert done.returncode == 0, done.stderr
         (line,) = [x for x in done.stderr.splitlines() if b"last.safetensors" in x]
-        assert line.endswith(b"going back to previous.safetensors"), line
+        assert line.endswith(b"resuming from previous.safetensors"), line
         assert load(last, extra=True).meta["progress"]["step"] == 60 + number * 20
 
 

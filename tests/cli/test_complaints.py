@@ -68,7 +68,7 @@ def test_a_resumed_run_names_options_in_its_complaints(call: Call) -> None:
     assert "u.txt is not the text of that run: its sha256 differs (the run in run)" in err
     code, _, err = call("train", "u.txt", "--resume")
     assert (code, err.count("\n")) == (2, 1)
-    assert "no run called u under checkpoints/; set --out to its folder" in err
+    assert "no run named u under checkpoints/; set --out to its folder" in err
     code, _, err = call("train", "--resume", "--out", "run", "--steps", "3")
     assert code == 0
     assert "resuming at step 1, up to 3 steps in total on cpu" in err

@@ -54,7 +54,7 @@ def race(place: Path, launch: Callable[..., Process]) -> tuple[Process, Process]
     assert winner.ended(0.0) is None, [process.stderr for process in pair]
     assert loser.code == 1
     assert loser.lines[-1] == (
-        f"charrnn: run is being trained into by process {winner.pid} on {socket.gethostname()}; "
+        f"charrnn: process {winner.pid} on {socket.gethostname()} is training into run; "
         "wait for it, or choose another --out"
     )
     reached_at = place / f"reached-{loser.pid}"
@@ -134,7 +134,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX)  # somebody who has not written a name yet
-        with pytest.raises(FolderBusyError, match="by process"):
+        with pytest.raises(FolderBusyError, match=r"^process "):
             Lock(tmp_path)
     lock = Lock(tmp_path)
     name = f"process {os.getpid()} on {socket.gethostname()}\n"
@@ -183,7 +183,7 @@ def test_a_removed_folder_is_made_again_and_locked(tmp_path: Path) -> None:
 
     listener = Removing(40)
     result = charrnn.train("novel.txt", out="run", listener=listener, **SETTINGS)
-    assert listener.said == ["run was removed: made again, and saving there"]
+    assert listener.said == ["run was removed, and is created again"]
     assert len(seen) == 1
     assert f"process {os.getpid()} on" in seen[0]
     assert result.folder == RUN
@@ -201,7 +201,7 @@ def test_a_network_is_kept_whenever_its_folder_is_removed(
     charrnn.train("novel.txt", out="run", val_frac=val_frac, listener=listener, **SETTINGS)
     assert step_of(last_of(RUN)) == 40
     charrnn.load(RUN / "best.safetensors")
-    assert listener.said == ["run was removed: made again, and saving there"]
+    assert listener.said == ["run was removed, and is created again"]
 
 
 def test_a_removed_best_checkpoint_is_saved_again(
@@ -269,9 +269,9 @@ def test_another_run_that_took_the_folder_is_left_alone(tmp_path: Path, still_th
     assert result.folder == Path("run-2")
     assert checkpoints(RUN) == theirs
     assert step_of(last_of(Path("run-2"))) == 40
-    reason = "is being trained into by process" if still_there else "holds another run now"
+    reason = "process .* is training into run" if still_there else "run holds another run now"
     assert len(listener.said) == 1
-    assert re.match(f"run {reason}.*; this run goes on in run-2$", listener.said[0])
+    assert re.match(f"{reason}.*; this run continues in run-2$", listener.said[0])
     for lock in locks:
         lock.release()
 
@@ -280,5 +280,5 @@ def test_a_lock_that_is_removed_is_taken_again(tmp_path: Path) -> None:
     corpus_in(tmp_path)
     listener = Notes(25, (RUN / LOCK).unlink)
     charrnn.train("novel.txt", out="run", listener=listener, **SETTINGS)
-    assert listener.said == ["the lock in run was removed: taken again"]
+    assert listener.said == ["the lock in run was removed, and is locked again"]
     assert step_of(last_of(RUN)) == 40

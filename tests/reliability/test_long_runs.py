@@ -105,7 +105,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 def test_a_run_that_has_no_room_does_not_begin(disk: Path, tmp_path: Path) -> None:
     process = trained(tmp_path, "novel.txt", "--size", "128", "--threads", "1", "--out", "disk/run")
     assert process.code == 1
-    assert process.lines[-1].startswith("charrnn: disk/run has room for 1 MiB and the checkpoints ")
+    assert process.lines[-1].startswith("charrnn: disk/run has room for 1 MiB, but ")
     assert "choose an --out on another disk" in process.lines[-1]
     fill(str(disk / "filler"))
     process = tiny_run(tmp_path, "--out", "disk/other")
@@ -129,7 +129,7 @@ def test_a_run_goes_on_through_a_full_disk_loudly(disk: Path, tmp_path: Path) ->
     assert process.code == 0, process.stderr
     saves = [line for line in process.lines if "could not save disk/run/last" in line]
     assert len(saves) == 2
-    assert all(f"{FULL}; training goes on, free some room" in line for line in saves)
+    assert all(f"{FULL}; training continues: free some space" in line for line in saves)
     assert step_of(last_of(disk / "run")) == 10
     assert left_over(disk / "run") == []
     assert metrics(disk / "run")[-1]["final"]
@@ -160,7 +160,7 @@ def test_a_run_whose_last_save_fails_exits_with_1(tmp_path: Path) -> None:
     limited = ["during", VALIDATE, 10, 99, "small_files", "nothing", 1000]
     process = tiny_run(tmp_path, patches=[limited])
     assert process.code == 1
-    assert "the run is over and run/" in process.lines[-1]
+    assert "the run is over, but run/" in process.lines[-1]
     assert step_of(last_of(tmp_path / "run")) == 9
 
 
@@ -230,7 +230,7 @@ def test_a_full_output_is_one_line_and_exit_code_1(args: list[str], tmp_path: Pa
     assert len(lines) == 1
     assert FULL in lines[0]
     if args[0] == "train":
-        assert "stopped and saved at step 1 in run; to go on: charrnn train " in lines[0]
+        assert "stopped and saved at step 1 in run; to continue: charrnn train " in lines[0]
 
 
 # --- a loss that is not finite
@@ -243,9 +243,9 @@ def test_a_loss_that_is_not_finite_ends_the_program(
     process = tiny_run(tmp_path, patches=[["poison", bad]])
     assert process.code == 1
     assert len(process.lines) == 1
-    again = "charrnn train --resume --out run" if kept else "it again with"
+    again = "charrnn train --resume --out run" if kept else "again with"
     assert process.lines[0] == (
-        f"charrnn: the loss is nan near step {bad}: nothing of it was kept; "
+        f"charrnn: the loss is nan near step {bad}: nothing after the last good step is saved; "
         f"try {again} --lr 0.001, or with --precision float32"
     )
     if kept is None:

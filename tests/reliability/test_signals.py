@@ -125,14 +125,14 @@ def check_before(phase: str, signum: int, place: Path) -> None:
 def check_during(phase: str, signum: int, place: Path) -> None:
     said = signalled_in(DURING[phase], signum, place)
     step = step_of(last_of(place / "run"))
-    assert f"stopped and saved at step {step} in run; to go on: charrnn train " in said
+    assert f"stopped and saved at step {step} in run; to continue: charrnn train " in said
     assert step == (1 if phase == "first step" else step)
     assert left_over(place / "run") == []
 
 
 def check_after(phase: str, signum: int, place: Path) -> None:
     said = signalled_in(AFTER[phase], signum, place)
-    wanted = "complete in run" if phase == "last line" else "to go on: charrnn train --resume --"
+    wanted = "complete in run" if phase == "last line" else "to continue: charrnn train --resume --"
     assert said.startswith("charrnn: stopped after the last step")
     assert wanted in said
     assert step_of(last_of(place / "run")) == 12
@@ -275,7 +275,7 @@ def test_a_signal_saves_a_run_that_goes_on_from_there(tmp_path: Path) -> None:
     step = step_of(last_of(tmp_path / "a run"))
     assert said == (
         f"charrnn: stopped and saved at step {step:,} in a run; "
-        "to go on: charrnn train --resume --out 'a run'"
+        "to continue: charrnn train --resume --out 'a run'"
     )
     goes_on(said + f" --steps {step + 3}", tmp_path)
     assert step_of(last_of(tmp_path / "a run")) == step + 3
@@ -332,7 +332,7 @@ def test_control_c_on_a_terminal_saves_and_says_how_to_go_on(tmp_path: Path) -> 
     os.close(terminal.master)
     said = terminal.shown.decode().rstrip().splitlines()[-1]
     step = step_of(last_of(tmp_path / "run"))
-    assert f"charrnn: stopped and saved at step {step:,} in run; to go on: " in said
+    assert f"charrnn: stopped and saved at step {step:,} in run; to continue: " in said
     goes_on(said + f" --steps {step + 3}", tmp_path)
     assert b"Traceback" not in terminal.shown
 

@@ -1,4 +1,4 @@
-"""How well a network predicts a part of a corpus: nats summed in float64, divided once."""
+"""How well a network predicts a part of a corpus: nats are summed in float64, and divided once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from charrnn.training.distributed import ALONE, World
 
 WINDOW = 128
 LANES = 64
-LOGITS = 2**24  # numbers at once, 64 MiB: an alphabet may be 65,535 wide
+LOGITS = 2**24  # numbers at a time, 64 MiB: a vocabulary may have 65,535 characters
 
 
 class Predictor(Protocol):
-    """What can be evaluated: next-character logits and a state that goes in and out."""
+    """Whatever predicts the next character, with a state that is passed in and handed back."""
 
     @property
     def vocab_size(self) -> int:
@@ -51,14 +51,15 @@ def evaluate(
     lanes: int = LANES,
     world: World = ALONE,
 ) -> Score:
-    """Score ``ranges`` of ``ids`` with a state of its own, carried through each range.
+    """Score ``ranges`` of ``ids (N,)``, each with a state that starts from zero.
 
-    Long ranges are cut into warmed-up lanes (``charrnn.text.lanes``); the log-softmax is float32,
-    the sum float64. Nothing of a training run is touched: no gradients, no generator.
-    Each process of ``world`` scores some of the lanes.
+    Long ranges are divided into lanes that are warmed up (``charrnn.text.lanes``), of which each
+    process of ``world`` scores some. The log-softmax is float32, the sum float64. A training run is
+    not affected: there are no gradients and no random numbers.
 
     Raises:
-        ValueError: there is nothing to count.
+        Interrupted: a signal arrived.
+        ValueError: the ranges are empty.
 
     """
     nats, chars = torch.zeros(1, dtype=torch.float64), 0
@@ -73,9 +74,9 @@ def evaluate(
 
 
 def summed(nats: Tensor, chars: int, ranges: tuple[Range, ...], world: World) -> tuple[Tensor, int]:
-    """``nats`` and ``chars`` summed over all processes: every character of ``ranges`` counts once.
+    """``nats`` and ``chars``, summed over all processes.
 
-    The first character of a text does not, as nothing was read before it.
+    Every character of ``ranges`` counts once, but for the first of a text: nothing precedes it.
     """
     chars = int(world.all_reduce(torch.tensor(chars)))
     expected = sum(stop - max(start, 1) for start, stop in ranges)
@@ -94,13 +95,13 @@ def predictions(
     lanes: int = LANES,
     world: World = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Block by block the logits ``(n, V)`` float32 and the characters ``(n,)`` that came.
+    """The logits ``(n, V)`` float32 and the actual characters ``(n,)``, block by block.
 
-    Those of this process: of the lanes, longest first, every ``world.size``-th one is its own.
+    Lanes are sorted by length; this process takes every ``world.size``-th one.
 
     Raises:
-        Interrupted: a signal came.
-        ValueError: there is nothing to predict.
+        Interrupted: a signal arrived.
+        ValueError: the ranges are empty.
 
     """
     layout = lane_layout.lay(ranges, lanes)

@@ -1,8 +1,8 @@
-"""The softmax temperature that predicts a validation part best.
+"""The softmax temperature that predicts the validation part best.
 
-A network that has read its text many times is surer of itself than it has reason to be; dividing
-its logits by a number above 1 mends that (Guo et al. 2017). One pass scores a row of temperatures,
-and a parabola through the best three finds the one between them.
+After many epochs a network is overconfident; dividing its logits by a number above 1 calibrates it
+(Guo et al. 2017). One pass scores a series of temperatures, and a parabola through the best three
+of them gives the result.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.evaluation.loss import Predictor, predictions, summed
 
-# characters that are enough to fit one number on
-FITTING = 100_000
-LEAST_TO_FIT = 500  # fewer fit nothing but themselves
-# temperatures to score, each an eighth of an octave from the next
+FITTING = 100_000  # characters that are enough to fit one number
+LEAST_TO_FIT = 500  # with fewer, the temperature would fit only these
+# of the temperatures to score, 2 ** EXPONENTS
 EXPONENTS = np.arange(-6, 11) / 8
 
 
@@ -37,10 +36,11 @@ def fit_temperature(
     dtype: torch.dtype | None = None,
     world: World = ALONE,
 ) -> float:
-    """The temperature with the least nats a character over the beginnings of ``ranges`` of ``ids``.
+    """The temperature with the least loss over the beginnings of ``ranges`` of ``ids (N,)``.
 
     Raises:
-        ValueError: there is nothing to score.
+        Interrupted: a signal arrived.
+        ValueError: the ranges are empty.
 
     """
     ranges = _beginnings(ranges)
@@ -57,24 +57,24 @@ def fit_temperature(
 
 
 def _beginnings(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
-    """The same part of each range, ``FITTING`` characters or little more in all."""
+    """The same fraction of each range, about ``FITTING`` characters in all."""
     share = min(1.0, FITTING / max(length(ranges), 1))
     return tuple((start, start + math.ceil((stop - start) * share)) for start, stop in ranges)
 
 
 def _lowest(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Where the parabola through the least ``y`` and its neighbours is lowest."""
-    place = int(np.argmin(y))
-    if place in (0, len(y) - 1):
-        return float(x[place])
-    before, here, after = y[place - 1 : place + 2]
+    """The minimum of the parabola through the least ``y`` and its two neighbours."""
+    index = int(np.argmin(y))
+    if index in (0, len(y) - 1):
+        return float(x[index])
+    before, here, after = y[index - 1 : index + 2]
     bend = before - 2 * here + after
-    step = x[place + 1] - x[place]
-    return float(x[place] + step * (before - after) / (2 * bend)) if bend > 0 else float(x[place])
+    step = x[index + 1] - x[index]
+    return float(x[index] + step * (before - after) / (2 * bend)) if bend > 0 else float(x[index])
 
 
 def tempered(weights: dict[str, NDArray[Any]], temperature: float) -> Tensors:
-    """``weights`` whose logits are divided by ``temperature``."""
+    """``weights`` with the head scaled so that logits are divided by ``temperature``."""
     scale = np.float32(1 / temperature)
     return {
         name: value * scale if name.startswith("head.") else value

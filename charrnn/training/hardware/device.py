@@ -13,24 +13,24 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, counted
 from charrnn.training.hardware.throughput import cpu_flags, matmul_throughput
 
-# what a run gets done of the rate of one large product, validations and all: memory holds tiles
-# back more than vectors; a GPU's part is a guess
-PART_OF_TILES, PART_OF_VECTORS, PART_OF_FLOAT32, PART_OF_GPU = 0.27, 0.75, 0.5, 0.1
-VOLTA = 7  # from here on a GPU multiplies float16 in units of its own
+# The throughput of a whole run, validations included, as a part of that of one large product.
+# Memory holds AMX tiles back more than AVX512 vectors. The GPU's number is a guess.
+AMX_UTILIZATION, AVX512_UTILIZATION, FLOAT32_UTILIZATION, GPU_UTILIZATION = 0.27, 0.75, 0.5, 0.1
+VOLTA = 7  # the first compute capability with tensor cores for float16
 
-_PRODUCTS: Any = torch.backends.cudnn.rnn  # torch's own types do not know its attributes
+_CUDNN_RNN: Any = torch.backends.cudnn.rnn  # torch's type stubs lack its attributes
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device and the type of its matrix products (None: float32 throughout)."""
+    """A device, the number format of its matrix products (None: float32) and its CPU threads."""
 
     device: torch.device
     dtype: torch.dtype | None
     threads: int
 
     def describe(self) -> str:
-        """Words for a report: ``cpu, bfloat16, 2 threads``."""
+        """A description for the user: ``cpu, bfloat16, 2 threads``."""
         name = str(self.device)
         if self.device.type == "cuda":
             name = torch.cuda.get_device_name(self.device)
@@ -40,31 +40,31 @@ class Hardware:
 
 
 @contextmanager
-def settings_of_torch() -> Iterator[None]:
-    """What ``choose_hardware`` sets is after the block as it was before: a program may go on."""
-    threads, products = torch.get_num_threads(), _PRODUCTS.fp32_precision
+def restoring_torch_settings() -> Iterator[None]:
+    """After the block, what ``choose_hardware`` sets in torch is as it was before."""
+    threads, products = torch.get_num_threads(), _CUDNN_RNN.fp32_precision
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        _PRODUCTS.fp32_precision = products
+        _CUDNN_RNN.fp32_precision = products
 
 
 def choose_hardware(config: TrainConfig) -> Hardware:
-    """The hardware for ``config``: what it names, or for ``auto`` the best that there is.
+    """The hardware that ``config`` names, or for ``auto`` the best of this machine.
 
-    Tells torch of its threads, and cuDNN how exact float32 is to be.
+    Sets torch's number of threads, and how exact cuDNN's float32 products are.
 
     Raises:
-        ConfigError: the device is not there, or cannot do that precision.
+        ConfigError: the machine lacks the device, or the device cannot use that precision.
 
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     device = _device(config.device)
-    # cuDNN would round float32 products to TF32 unasked
+    # by default cuDNN rounds the factors of float32 products to TF32
     exact = config.precision == "float32"
-    _PRODUCTS.fp32_precision = "ieee" if exact else "tf32"
+    _CUDNN_RNN.fp32_precision = "ieee" if exact else "tf32"
     return Hardware(device, _dtype(config.precision, device), torch.get_num_threads())
 
 
@@ -87,7 +87,7 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
         return None
     if precision == "auto":
         if device.type == "cuda":
-            # cuDNN's persistent recurrent kernels take no other type (torch: cudnn/RNN.cpp)
+            # cuDNN's persistent recurrent kernels accept no other type (torch: cudnn/RNN.cpp)
             return torch.float16 if torch.cuda.get_device_capability(device)[0] >= VOLTA else None
         return torch.bfloat16 if device.type == "cpu" and _bfloat16_pays() else None
     if device.type == "mps":
@@ -100,18 +100,18 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 def training_flops(hardware: Hardware) -> float:
-    """About how many operations a second of its products a training run gets done there."""
+    """An estimate of the operations a second that a training run achieves, products only."""
     dtype = hardware.dtype or torch.float32
     if hardware.device.type != "cpu":
-        return PART_OF_GPU * matmul_throughput(dtype, hardware.device)
-    part = PART_OF_FLOAT32
+        return GPU_UTILIZATION * matmul_throughput(dtype, hardware.device)
+    utilization = FLOAT32_UTILIZATION
     if dtype == torch.bfloat16:
-        part = PART_OF_TILES if "amx_bf16" in cpu_flags() else PART_OF_VECTORS
-    return part * matmul_throughput(dtype)
+        utilization = AMX_UTILIZATION if "amx_bf16" in cpu_flags() else AVX512_UTILIZATION
+    return utilization * matmul_throughput(dtype)
 
 
 def _bfloat16_pays() -> bool:
-    """Whether bfloat16 products are native here and faster: an old kernel may not let them be."""
+    """Whether bfloat16 products are native here, and faster: an old Linux may keep AMX disabled."""
     if not multiplies_bfloat16():
         return False
     return matmul_throughput(torch.bfloat16) > matmul_throughput(torch.float32)

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices: measured, and remembered."""
+"""How fast this machine multiplies matrices: measured, and cached on disk."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from charrnn.atomic_io import write_atomic
 from charrnn.paths import cache_folder
 
 CPU = torch.device("cpu")
-CPU_SIZE, GPU_SIZE = 768, 4096  # a GPU would spend small products on being started
-# the fastest of so many products: whatever else runs only ever makes one slower
+CPU_SIZE, GPU_SIZE = 768, 4096  # on a GPU, small products would measure the time of a launch
+# The fastest of so many products counts: other programs only ever make one slower.
 REPEATS = 6
-BUSY = 0.9  # of a new reading: what is remembered was measured while the machine was at other work
-# what decides how a processor multiplies, of the many flags that Linux tells
+# A cached value below this part of a new one was measured while the machine was busy.
+BUSY = 0.9
+# the CPU flags that decide how fast a processor multiplies
 UNITS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 
 
 def matmul_throughput(dtype: torch.dtype, device: torch.device = CPU) -> float:
-    """Operations a second of products in ``dtype`` on ``device``; a CPU's in torch's threads.
+    """Operations a second of a large product in ``dtype`` on ``device``, with torch's threads.
 
-    Every process measures, some hundredths of a second, but takes what an earlier one left in the
-    cache folder unless that is much less, so that a choice that depends on it stays the same.
+    Every process measures, which takes some hundredths of a second, but returns the value that an
+    earlier one cached unless that is much lower. So a choice that depends on it stays the same.
     """
     return _known_throughput(dtype, device, torch.get_num_threads())
 
@@ -41,15 +42,15 @@ def _known_throughput(dtype: torch.dtype, device: torch.device, threads: int) ->
     found = _measure(dtype, device)
     if known.get(key, 0.0) < BUSY * found:
         known[key] = found
-        with suppress(OSError):  # it will be measured again
+        with suppress(OSError):  # the next process measures again
             write_atomic(path, [json.dumps(known, indent=1).encode()])
     return known[key]
 
 
 def machine(device: torch.device) -> str:
-    """Which GPU or processor that is, and which of ``UNITS`` the system lets programs use.
+    """The name of the GPU or CPU, and which of ``UNITS`` the operating system enables.
 
-    A home folder may be shared by machines, and a new kernel may unlock what an old one did not.
+    Machines may share a home folder, and a newer Linux may enable what an older one did not.
     """
     if device.type != "cpu":
         return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -59,7 +60,7 @@ def machine(device: torch.device) -> str:
 
 
 def cpu_flags() -> frozenset[str]:
-    """What Linux says of this processor; nothing on other systems."""
+    """The flags of this processor that Linux reports; empty on other systems."""
     lines = (line.partition(":")[2] for line in _cpuinfo() if line.startswith("flags"))
     return frozenset(next(lines, "").split())
 
@@ -88,6 +89,6 @@ def _measure(dtype: torch.dtype, device: torch.device) -> float:
     seconds = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
-        (a @ b)[0, 0].item()  # which waits for the device
+        (a @ b)[0, 0].item()  # waits for the device
         seconds.append(time.perf_counter() - began)
     return 2 * size**3 / min(seconds[1:])

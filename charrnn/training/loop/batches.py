@@ -1,4 +1,4 @@
-"""Training windows as tensors, where the network is."""
+"""Training windows as tensors on the network's device."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from charrnn.text.streams import Position, Streams
 
 
 class Windows:
-    """The windows of ``streams``; on another device than the CPU they are cut there.
+    """The windows of ``streams``, on ``device``.
 
-    A window that is copied to a GPU makes the step wait for the copy, so the whole text goes there
-    once, and again each epoch if its lines are drawn anew.
+    If each window were copied to a GPU, every step would wait for its copy. So the whole text is
+    copied once (in lines mode, once an epoch), and windows are gathered there.
     """
 
     def __init__(self, streams: Streams, device: torch.device) -> None:
         self.streams, self.device = streams, device
-        # few operators know the type that a large alphabet's numbers have
+        # uint16, the type of a large vocabulary's ids, is known to few of torch's operators
         self._dtype = torch.uint8 if streams.symbol_bytes == 1 else torch.int32
         self._text = torch.empty(0, dtype=self._dtype, device=device)
         self._epoch: int | None = None
@@ -28,10 +28,10 @@ class Windows:
         if self.device.type == "cpu":
             window = self.streams.at(position)
             return torch.from_numpy(window.x), torch.from_numpy(window.y)
-        return self.cut(position)
+        return self.gather(position)
 
-    def cut(self, position: Position) -> tuple[Tensor, Tensor]:
-        """``at``, from the text on the device."""
+    def gather(self, position: Position) -> tuple[Tensor, Tensor]:
+        """The same as ``at``, from the text on the device."""
         epoch = position.epoch if self.streams.lines else 0
         if epoch != self._epoch:
             self._epoch = None
@@ -42,7 +42,7 @@ class Windows:
         return window[:, :-1].contiguous(), window[:, 1:].contiguous()
 
     def _fill(self, epoch: int) -> None:
-        """Copy an epoch's text block by block: in the computer's memory it never lies whole."""
+        """Copy an epoch's text block by block: it is never in the computer's memory as a whole."""
         if not len(self._text):
             self._text = torch.empty(self.streams.length, dtype=self._dtype, device=self.device)
         place = 0

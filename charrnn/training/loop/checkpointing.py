@@ -1,4 +1,4 @@
-"""A run as checkpoints, and checkpoints as a run again."""
+"""Checkpoints of a run, and runs restored from checkpoints."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir.model_card import card
 from charrnn.training.state import RunSpec, TrainingState
 
-TALLY = "tally"  # the training state's name in the file, from the first version on
+TALLY = "tally"  # the training state's key in the file, since the first version
+
+
+def cannot_resume(reason: str) -> CheckpointError:
+    """The error of a last checkpoint that cannot be resumed."""
+    return CheckpointError(f"the last checkpoint cannot be resumed: {reason}")
 
 
 def environment(stepper: Stepper) -> dict[str, Any]:
-    """What an exact repetition depends on besides the checkpoint."""
+    """What an exact continuation depends on besides the checkpoint."""
     hardware = stepper.hardware
     dtype = hardware.dtype or torch.float32
     return {
@@ -39,7 +44,7 @@ def environment(stepper: Stepper) -> dict[str, Any]:
 
 
 def best_checkpoint(spec: RunSpec, stepper: Stepper, progress: TrainingState) -> Checkpoint:
-    """The file to share: the averaged weights and the card."""
+    """The file to share: the averaged weights and the metadata."""
     with stepper.averaged_weights():
         weights: Tensors = dict(stepper.network.to_numpy())
     return Checkpoint(
@@ -50,7 +55,7 @@ def best_checkpoint(spec: RunSpec, stepper: Stepper, progress: TrainingState) ->
 def last_checkpoint(
     spec: RunSpec, stepper: Stepper, progress: TrainingState, state: State
 ) -> Checkpoint:
-    """All that resuming needs."""
+    """Everything that resuming needs."""
     extra = {
         "optimizer.exp_avg": stepper.exp_avg,
         "optimizer.exp_avg_sq": stepper.exp_avg_sq,
@@ -67,7 +72,7 @@ def last_checkpoint(
 
 
 def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[TrainingState, State]:
-    """Set ``stepper`` to where ``checkpoint`` stands; its training state and recurrent state.
+    """Load ``checkpoint`` into ``stepper``; returns its training state and recurrent state.
 
     Raises:
         CheckpointError: it lacks what resuming needs.
@@ -90,16 +95,16 @@ def restore(checkpoint: Checkpoint, stepper: Stepper) -> tuple[TrainingState, St
     except torch.OutOfMemoryError:
         raise
     except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"the last checkpoint cannot be resumed: it lacks {error}") from None
+        raise cannot_resume(f"it lacks {error}") from None
     except ConfigError as error:
-        raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
+        raise cannot_resume(str(error)) from None
     return progress, state
 
 
 def _stacked(model: ModelConfig, state: State, stepper: Stepper) -> dict[str, torch.Tensor]:
-    """Each part of the recurrent state with all layers in one tensor: ``state.PART (L, B, width)``.
+    """The recurrent state as ``state.PART (L, B, width)``: a tensor for each part, of all layers.
 
-    A checkpoint has room for few tensors.
+    The reader of checkpoints allows few tensors.
     """
     parts = zip(model.state_widths, zip(*state, strict=True), strict=True)
     return {f"state.{name}": _gathered(torch.stack(layers), stepper) for name, layers in parts}
@@ -129,11 +134,9 @@ def _unstacked(checkpoint: Checkpoint, stepper: Stepper) -> State:
 
 
 def _tensor(extra: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """A tensor of a checkpoint, which is anybody's: compiled kernels believe its shape."""
+    """A tensor of a checkpoint from anywhere, validated: compiled kernels trust its shape."""
     value = extra[name]
     if value.shape != tuple(shape) or value.dtype != np.float32:
-        raise CheckpointError(
-            f"the last checkpoint cannot be resumed: {name} is {value.dtype} {value.shape}, "
-            f"not float32 {tuple(shape)}"
-        )
+        found = f"{value.dtype} {value.shape}"
+        raise cannot_resume(f"{name} is {found}, not float32 {tuple(shape)}")
     return torch.from_numpy(value.copy())

@@ -1,4 +1,4 @@
-"""The time of a run, which is not always the wall's."""
+"""The time of a run, which is not always wall time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from charrnn import interrupts
 
 
 class Clock:
-    """Seconds since a run began, ``seconds`` of them before now.
+    """Seconds that a run has been training, starting from ``seconds``.
 
-    The time in which the process was stopped (Ctrl-Z, SIGSTOP) or the machine slept is not the
-    run's: a budget of eight hours is eight hours of training. Of an interval in which it was
-    stopped only what this thread computed counts. Setting the system's clock changes nothing.
+    Time during which the process is stopped (Ctrl-Z, SIGSTOP) or the machine sleeps does not count:
+    a budget of eight hours is eight hours of training. Of an interval in which the process was
+    stopped, only the CPU time of this thread counts. Setting the system's clock has no effect.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:

@@ -1,6 +1,4 @@
-"""What follows a run's last step: the best network's temperature is fitted on the validation part,
-the test part is scored once, and the result is written.
-"""
+"""The end of a run: fit the best network's temperature, score the test part, write the result."""
 
 from __future__ import annotations
 
@@ -13,22 +11,22 @@ from charrnn.text.splits import Range, length
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import LEAST_TO_FIT, fit_temperature, tempered
 from charrnn.training.events import Result
-from charrnn.training.loop.trainer import TO_GO_ON, Trainer
+from charrnn.training.loop.trainer import TO_CONTINUE, Trainer
 from charrnn.training.rundir.directory import UNFITTED
 
 
 def finish(trainer: Trainer, early: bool) -> Result:
-    """Score the test part with the best weights, and write the last line.
+    """Calibrate the best network, score it on the test part once, and write the last line.
 
     Raises:
-        Interrupted: a signal came; training is over and saved.
-        SaveError: the last state could not be saved.
-        TrainingError: the encoded corpus was cut short; training is over and saved.
+        Interrupted: a signal arrived; training is over and saved.
+        SaveError: a checkpoint could not be saved.
+        TrainingError: the encoded corpus was truncated; training is over and saved.
 
     """
     try:
         trainer.keep_missing()
-        trainer.folder.check_saved()  # an older network must not pass for the best
+        trainer.folder.check_saved()  # an older network must not be taken for the best
         temperature, val = _calibrate(trainer)
         result = _result(trainer, early, temperature, val, _score_test(trainer))
         trainer.folder.check_saved()
@@ -40,28 +38,33 @@ def finish(trainer: Trainer, early: bool) -> Result:
         raise Interrupted(stopped.signum, message, hint, **trainer.resuming) from None
     except CorpusError as error:
         reached, hint = _reached(trainer)
-        raise TrainingError(f"{error}; it came after {reached}", hint, **trainer.resuming) from None
+        raise TrainingError(f"{error}; after {reached}", hint, **trainer.resuming) from None
     return result
 
 
 def _reached(trainer: Trainer) -> tuple[str, str]:
-    """How far the run came, and a hint if there is more to do."""
+    """How far the run has come, and a hint if it is not complete."""
     if trainer.folder.has_result(trainer.progress.step):
         return f"the last step; the run is complete in {trainer.folder.path}", ""
-    return "the last step, before the result was written", TO_GO_ON
+    return "the last step, before the result was written", TO_CONTINUE
 
 
 def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
-    """The best network's temperature, made part of its weights, and its validation loss then."""
+    """Fit the best network's temperature on the validation part, and scale its head accordingly.
+
+    Returns:
+        The temperature (None: not fitted), and the network's validation loss.
+
+    """
     spec, folder = trainer.spec, trainer.folder
-    there = folder.best_val()  # which need not be of this run's last bar
-    best_val = trainer.progress.best_val if there is None else there
+    saved = folder.best_val()  # of a better network, if this run was resumed from an older state
+    best_val = trainer.progress.best_val if saved is None else saved
     enough = length(spec.parts.val) >= LEAST_TO_FIT
     if not (spec.training.fit_temperature and enough and folder.has(BEST)):
         return None, best_val
     best = folder.read_best()
     fitted, known = best.meta.get("temperature"), best.about("losses").get("val")
-    if isinstance(fitted, float) and isinstance(known, float):  # and not bettered since
+    if isinstance(fitted, float) and isinstance(known, float):  # fitted before the run was resumed
         return fitted, known
     hardware, network = trainer.stepper.hardware, trainer.stepper.network
     network.load_numpy(best.weights)

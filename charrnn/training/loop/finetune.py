@@ -1,4 +1,4 @@
-"""Starting from a checkpoint: its shape is kept, and its weights are taken over by character."""
+"""Starting from a checkpoint: the network keeps its shape, and characters keep their weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charrnn.text.corpus import Corpus
 
 
 def keep_shape(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
-    """``settings`` with the shape of the network in ``origin``.
+    """``settings`` completed by the shape of the network in ``origin``.
 
     Raises:
         ConfigError: they ask for another shape.
@@ -30,9 +30,14 @@ def keep_shape(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
-    """Copy the weights in ``origin`` into ``network``; a character keeps its rows, not its number.
+    """Copy the weights of ``origin`` into ``network``, whose vocabulary is that of ``corpus``.
 
-    Characters that only ``corpus`` has keep their fresh rows. Returns a line about both kinds.
+    Rows of the embedding and the head follow their characters, whatever their ids. Characters that
+    ``origin`` lacks keep their initial rows.
+
+    Returns:
+        A line for the user: how many characters are known, new and dropped.
+
     """
     rows = origin.vocab.lookup(np.array(corpus.vocab.codes))
     new = torch.from_numpy(np.flatnonzero(rows >= 0))
@@ -47,5 +52,5 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
     return (
         f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
         f"{counted(len(new), 'character')} known, "
-        f"{fresh} new, {len(origin.vocab) - len(new)} left behind"
+        f"{fresh} new, {len(origin.vocab) - len(new)} dropped"
     )

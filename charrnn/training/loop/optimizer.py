@@ -18,16 +18,16 @@ from charrnn.model.torch_private import fused_adamw
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
 
-# float16 loses gradients below 6e-8: they are carried this much larger, and a step whose gradients
-# then overflow is skipped
+# float16 loses gradients below 6e-8, so the loss is scaled up; a step whose gradients then overflow
+# is skipped
 LOSS_SCALE = 4096.0
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """``loss`` mean nats a character (0-dim), ``grad_norm`` before clipping, the detached state.
+    """``loss`` in mean nats a character, ``grad_norm`` before clipping, and the detached state.
 
-    Both numbers stay on the device: reading them is for whoever reports.
+    Both numbers are 0-dim tensors on the device: reading them would wait for it.
     """
 
     loss: Tensor
@@ -36,14 +36,14 @@ class StepResult:
 
 
 class Stepper:
-    """A network with its optimizer and its averaged weights; ``step`` advances all three.
+    """A network with its optimizer and its averaged weights; ``step`` updates all three.
 
-    Every process of ``world`` has the whole network and trains it on its own rows of the batch;
-    loss and gradient are those of the whole batch, so all of them take the same step.
+    Every process of ``world`` has the whole network and its own rows of the batch. Loss and
+    gradient are averaged over the whole batch, so all processes take the same step.
 
-    The average is ``average ← average + (1 − d)(weights − average)`` with the decay ``d`` of
-    ``config.ema``, lower in the beginning so that the first weights do not linger; without
-    averaging ``averaged`` is the weights themselves.
+    The average is ``average ← average + (1 − d)(weights − average)`` with decay ``d``:
+    ``config.ema``, but lower at first so that the initial weights are forgotten. Without averaging,
+    ``averaged`` is the weights themselves.
     """
 
     def __init__(
@@ -69,15 +69,13 @@ class Stepper:
         self.done = 0
 
     def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
-        """Train on ``x, y (B, T)`` from ``state``, which is detached: gradients stay in the window.
+        """Train on ``x, y (B, T)``, this process's rows of a window, from a detached ``state``.
 
-        B are the rows of this process.
-
-        The caller must check that ``loss`` is finite before it keeps anything; a step whose loss
-        or gradient is not finite leaves weights and optimizer as they were, and counts as done.
+        A step whose loss or gradient is not finite changes neither weights nor optimizer, but
+        counts. The caller must check ``loss`` before it saves anything.
         """
         assert self.dropout.generator is not None
-        # dropout follows from seed and step alone, so a resumed run draws the same masks
+        # masks depend on the seed and the step only, so a resumed run draws the same ones
         self.dropout.generator.manual_seed((self.config.seed * 1_000_003 + self.done) % 2**63)
         loss, state = self.loss(x, y, state)
         self.flat.grads.zero_()
@@ -85,7 +83,7 @@ class Stepper:
         self.world.all_reduce(self.flat.grads, "mean")
         if self._loss_scale != 1:
             self.flat.grads.div_(self._loss_scale)
-        # vector_norm reads everything on one core: on some machines the others then wait to write
+        # vector_norm reads everything on one core, and on some machines the other cores then wait
         norm = torch.dot(self.flat.grads, self.flat.grads).sqrt()
         self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
         self._update(lr, norm)
@@ -99,7 +97,7 @@ class Stepper:
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """The network with its averaged weights within the block, and its own again after it."""
+        """Within the block the network has the averaged weights, after it its own again."""
         if not self.config.ema:
             yield
             return
@@ -111,22 +109,22 @@ class Stepper:
             self.flat.values.copy_(own)
 
     def take_skipped(self) -> int:
-        """How many steps were skipped since this was last asked; waits for the device."""
+        """Steps that were skipped since the last call; waits for the device."""
         skipped = int(self._skipped)
         self._skipped.zero_()
         return skipped
 
     @torch.no_grad()
     def _update(self, lr: float, norm: Tensor) -> None:
-        """AdamW on the flat vectors, and the average of the weights."""
+        """Update the weights by AdamW, and then their average."""
         self.done += 1
         config, n = self.config, self.flat.decayed
-        # torch's kernel skips the update where found_inf is not 0: NaN never reaches a weight
+        # torch's kernel skips the update if found_inf is not 0, so NaN never reaches a weight
         skip = (~torch.isfinite(norm)).to(torch.float32)
         self._skipped.add_(skip)
         if norm.device.type == "mps" and bool(skip):
-            return  # its kernel takes found_inf and does not look at it
-        # filled where it is used: a number that is copied to a GPU waits for it
+            return  # its kernel ignores found_inf
+        # filled on the device: copying a number there would wait for it
         done = torch.full((), float(self.done), device=norm.device)
         for piece, decay in ((slice(None, n), config.weight_decay), (slice(n, None), 0.0)):
             fused_adamw(

@@ -1,4 +1,4 @@
-"""A few words from the network as it stands, by the same engine that ``sample`` uses."""
+"""A short sample of the network during training, by the reference engine of ``sample``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LENGTH = 150
 
 
 def preview(spec: RunSpec, stepper: Stepper) -> str:
-    """A short sample at temperature 0.8; its seed is the run's, so nothing else is drawn."""
+    """A short sample at temperature 0.8; its generator is its own, so training is not affected."""
     with stepper.averaged_weights():
         engine = Engine(spec.model, dict(stepper.network.to_numpy()))
     config = SampleConfig(temperature=0.8, length=LENGTH, seed=spec.training.seed)

@@ -1,4 +1,4 @@
-"""A run that goes on: what it was, what of it may change, and what is said of a change."""
+"""Resuming: what the run was, what may change, and what the user is told about a change."""
 
 from __future__ import annotations
 
@@ -7,93 +7,114 @@ from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TextConfig, TrainConfig
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, counted
+from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import omit
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.training.events import Listener
-from charrnn.training.loop.checkpointing import environment
+from charrnn.training.loop.checkpointing import cannot_resume, environment
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.trainer import Trainer
 from charrnn.training.state import RunSpec, SplitSpec
 from charrnn.training.texts import TextChoice, parts_of, reading
 
-# what may change when a run goes on; everything else is part of what the run is
+# what may change when a run is resumed; everything else is part of the run
 CHANGEABLE = frozenset(
     {"epochs", "steps", "seconds", "patience", "lr", "device", "precision", "threads"}
 )
 BUDGETS = ("epochs", "steps", "seconds")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Recorded:
+    """What the last checkpoint's metadata say about the run; they may come from anywhere."""
+
+    name: str  # of the corpus, as are the next two
+    sha256: str
+    encoding: str
+    split: SplitSpec
+    max_bytes: int | None
+    start_from: str | None
+    training: dict[str, Any]
+
+    @classmethod
+    def of(cls, last: Checkpoint) -> _Recorded:
+        """Raises CheckpointError if something is missing."""
+        card = last.meta
+        try:
+            corpus, training, start_from = card["corpus"], card["training"], card.get("start_from")
+            split = SplitSpec(**corpus["split"])
+            texts = corpus["name"], corpus["sha256"], corpus["encoding"]
+            if not isinstance(training, dict) or not all(
+                isinstance(text, str) for text in (*texts, start_from or "")
+            ):
+                raise TypeError("settings and corpus")
+        except (KeyError, TypeError) as error:
+            raise cannot_resume(f"it lacks {error}") from None
+        most = corpus.get("max_bytes")
+        max_bytes = most if type(most) is int and most > 0 else None
+        return cls(*texts, split, max_bytes, start_from, training)
+
+    def text_settings(self) -> dict[str, Any]:
+        """The values of the fields of ``TextConfig``."""
+        fractions = {"val_frac": self.split.val_frac, "test_frac": self.split.test_frac}
+        how = {"split": self.split.kind, "max_bytes": self.max_bytes}
+        return {**reading(self.encoding), **fractions, **how}
+
+
 def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> RunSpec:
-    """The spec of the run in ``last``, with what may change changed.
+    """The specification of the run in ``last``, with the changes that ``settings`` ask for.
 
     Raises:
-        ConfigError: ``settings`` or ``text`` ask for something that the run cannot become.
-        CheckpointError: ``last`` does not say what the run was.
-        CorpusError: its text is not there, or is another one.
+        ConfigError: ``settings`` or ``text`` ask for something that must not change.
+        CheckpointError: ``last`` lacks something, or is inconsistent.
+        CorpusError: the text is missing, or is not that of the run.
 
     """
-    card = last.meta
-    try:
-        named, split_spec = card["corpus"], SplitSpec(**card["corpus"]["split"])
-        config = card["training"]
-        name, digest, encoding = named["name"], named["sha256"], named["encoding"]
-        max_bytes, start_from = named.get("max_bytes"), card.get("start_from")
-        texts = (name, digest, encoding, start_from or "")
-        if not isinstance(config, dict) or not all(isinstance(part, str) for part in texts):
-            raise TypeError("settings and corpus of that run")
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"the last checkpoint cannot be resumed: no {error}") from None
-    _check_unchanged(settings, last.config.to_dict() | config)
-    beginning = max_bytes if type(max_bytes) is int and max_bytes > 0 else None
-    fractions = {"val_frac": split_spec.val_frac, "test_frac": split_spec.test_frac}
-    was = {**reading(encoding), **fractions, "split": split_spec.kind, "max_bytes": beginning}
-    _check_unchanged(_asked(text), was)
+    was = _Recorded.of(last)
+    _check_unchanged(settings, last.config.to_dict() | was.training)
+    _check_unchanged(_asked(text), was.text_settings())
+    corpus = _corpus(last, was, text)
+    training = was.training
     if any(budget in settings for budget in BUDGETS):
-        config = config | dict.fromkeys(BUDGETS, 0)
-    text = dataclasses.replace(text, max_bytes=beginning, **reading(encoding))
-    # the cache knows a text by its encoding as the card spells it
-    found = text.encode() if text.paths else cached_corpus(digest, name, encoding)
-    corpus = _corpus_of(last, found, name, digest)
-    changed = {name: value for name, value in settings.items() if name in CHANGEABLE}
-    config = TrainConfig.from_dict(config | changed)
+        training = training | dict.fromkeys(BUDGETS, 0)
+    changes = {name: value for name, value in settings.items() if name in CHANGEABLE}
+    config = TrainConfig.from_dict(training | changes)
     try:
-        parts = parts_of(corpus, split_spec)
+        parts = parts_of(corpus, was.split)
     except ConfigError as error:
-        raise CheckpointError(f"the last checkpoint cannot be resumed: {error}") from None
-    return RunSpec(last.config, config, corpus, split_spec, parts, beginning, start_from)
+        raise cannot_resume(str(error)) from None
+    return RunSpec(last.config, config, corpus, was.split, parts, was.max_bytes, was.start_from)
 
 
 def _asked(text: TextChoice) -> dict[str, Any]:
-    """The settings of ``text`` that were asked for."""
+    """The settings of ``text`` that the user gave."""
     options = declared(TextConfig)
     return {o.name: value for o in options if (value := getattr(text, o.name)) != o.default}
 
 
 def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
-    """See to it that what is ``asked`` for and cannot change is what the run ``was``.
-
-    Raises:
-        ConfigError: it is not.
-
-    """
+    """Raise ConfigError if a setting that must not change is ``asked`` to be another."""
     other = sorted(name for name in asked.keys() - CHANGEABLE if asked[name] != was.get(name))
     if other:
         raise ConfigError("a resumed run keeps its settings", f"{omit(other)}, or start a new run")
 
 
-def _corpus_of(last: Checkpoint, corpus: Corpus | None, name: str, digest: str) -> Corpus:
-    """``corpus``, if it is the text of the run in ``last``."""
+def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
+    """The run's corpus: from the files that ``text`` names, or from the cache."""
+    corpus: Corpus | None
+    if text.paths:
+        read = reading(was.encoding)
+        corpus = dataclasses.replace(text, max_bytes=was.max_bytes, **read).encode()
+    else:
+        corpus = cached_corpus(was.sha256, was.name, was.encoding)
     if corpus is None:
-        raise CorpusError(f"the encoded {name} is no longer in the cache: name the corpus again")
-    if corpus.sha256 != digest:
+        raise CorpusError(f"the encoded {was.name} is no longer in the cache: name the text again")
+    if corpus.sha256 != was.sha256:
         raise CorpusError(f"{corpus.name} is not the text of that run: its sha256 differs")
-    alphabets = [(vocab.is_bytes, vocab.codes) for vocab in (corpus.vocab, last.vocab)]
-    if alphabets[0] != alphabets[1]:  # compiled kernels believe that ids are within it
-        raise CheckpointError(
-            f"the last checkpoint cannot be resumed: its alphabet is not that of {corpus.name}"
-        )
+    one, other = ((vocab.is_bytes, vocab.codes) for vocab in (corpus.vocab, last.vocab))
+    if one != other:  # compiled kernels look ids up unchecked
+        raise cannot_resume(f"its vocabulary is not that of {corpus.name}")
     return corpus
 
 
@@ -103,20 +124,20 @@ def _same_budget(trainer: Trainer, last: Checkpoint) -> bool:
 
 
 def renew_patience(trainer: Trainer, last: Checkpoint) -> None:
-    """Count worse validations anew in a run that got another budget: its rate rises again."""
+    """Reset the count of worse validations if the budget changed: the learning rate rises again."""
     if not _same_budget(trainer, last):
         trainer.progress.worse = 0
 
 
 def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
-    """See to it that there is something to go on with.
+    """Check that there is something left to do.
 
     Raises:
-        ConfigError: the budget is spent, or is what it was, and the result is written.
+        ConfigError: the result is written, and the budget is spent or was not changed.
 
     """
     progress, patience = trainer.progress, last.about("training").get("patience")
-    # the clock may stand a little before the budget's end, which is no reason to train on
+    # the clock may be a little short of the budget, but that is no reason to train more
     same = _same_budget(trainer, last) and trainer.config.patience == patience
     if (same or trainer.complete) and trainer.folder.has_result(progress.step):
         more = "{patience}, " if trainer.out_of_patience else ""
@@ -128,10 +149,10 @@ def check_incomplete(trainer: Trainer, last: Checkpoint) -> None:
 
 
 def warn_of_changes(last: Checkpoint, stepper: Stepper, listener: Listener) -> None:
-    """One warning that names whatever keeps the continuation from being exact."""
+    """Note, in one line, every change that keeps the continuation from being exact."""
     before, now = last.about("resume").get("environment"), environment(stepper)
     before = before if isinstance(before, dict) else {}
-    # an older charrnn may not have noted everything
+    # an older version of charrnn may not have recorded everything
     changes = [
         f"{k} {before.get(k)} → {v}"
         for k, v in now.items()

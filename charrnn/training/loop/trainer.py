@@ -1,4 +1,4 @@
-"""The loop around the step: windows, schedule, reports, validation, saving, leaving."""
+"""The loop around the step: windows, schedule, reports, validation, saving, stopping."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from charrnn.text.streams import Streams
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
 from charrnn.training.loop.batches import Windows
-from charrnn.training.loop.checkpointing import best_checkpoint, last_checkpoint
+from charrnn.training.loop.checkpointing import best_checkpoint, cannot_resume, last_checkpoint
 from charrnn.training.loop.clock import Clock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
@@ -35,17 +35,18 @@ from charrnn.training.loop.schedule import Budget, learning_rate
 from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.state import RunSpec, TrainingState
 
-TO_GO_ON = "to go on: {train(resume, out)}"
+TO_CONTINUE = "to continue: {train(resume, out)}"
+IF_SKIPPED = "if this continues, try {precision} or a smaller {lr}"
 REPORT_EVERY = 50  # steps
-VALIDATIONS = 20  # a run, about
-EVALUATION_SHARE = 0.04  # of the time that a run with a time limit may spend on validating
+VALIDATIONS = 20  # in a run, about
+EVALUATION_SHARE = 0.04  # of a time budget that may be spent on validation
 
 
 class Trainer:
-    """A run from its beginning, or from where ``continue_from`` puts it, to its budget's end.
+    """Trains from the beginning, or from where ``continue_from`` puts it, to the budget's end.
 
-    ``state`` is the carried recurrent state; everything else that a run is lies in ``progress``
-    (plain numbers), in ``stepper`` (tensors) and in ``spec`` (what never changes).
+    ``state`` is the carried recurrent state. The rest of a run is in ``progress`` (plain numbers),
+    ``stepper`` (tensors) and ``spec`` (what does not change).
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Trainer:
         self.config = spec.training
         self.budget = Budget.of(self.config, streams.windows)
         self.state = self._zero_state()
-        self._losses: list[Tensor] = []  # of steps not yet looked at
+        self._losses: list[Tensor] = []  # of steps, not read from the device yet
         self._norm: Tensor | None = None
         self._clock = Clock()
         self._reported = self.progress.at
@@ -73,35 +74,42 @@ class Trainer:
         return self.stepper.network.zero_state(self.streams.rows)
 
     def continue_from(self, progress: TrainingState, state: State) -> None:
-        """Go on from a restored checkpoint."""
+        """Continue from a restored checkpoint.
+
+        Raises:
+            CheckpointError: its position is beyond the end of the text.
+
+        """
+        if progress.window >= self.streams.windows:
+            raise cannot_resume("its position is beyond the end of the text")
         self.progress, self.state, self.resumed = progress, state, True
         self._clock = Clock(progress.elapsed_s)
         self._reported = progress.at
 
     @property
     def complete(self) -> bool:
-        """Whether patience is at its end, or the budget is spent and what it bought validated."""
+        """Whether patience has run out, or the budget is spent and its last step was validated."""
         progress = self.progress
         spent = self.budget.spent(progress.step, progress.elapsed_s + progress.validation_s)
         return self.out_of_patience or (spent and progress.validated_step == progress.step)
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether the last validations, of which nothing was trained since, were all worse."""
+        """Whether the last ``patience`` validations, up to this step, were all worse."""
         progress = self.progress
         return (
             0 < self.config.patience <= progress.worse and progress.validated_step == progress.step
         )
 
     def train(self) -> bool:
-        """Train until the budget is spent; True if patience ended it before.
+        """Train until the budget is spent; True if patience ran out before.
 
         Raises:
-            Interrupted: a signal came; the run is saved.
-            NonFiniteLossError: nothing of the bad step was kept.
-            SaveError: checkpoints cannot be written any more.
-            TrainingError: the corpus or the metrics' reader failed; the run is saved.
-            BrokenPipeError: the metrics' reader went away; the run is saved.
+            Interrupted: a signal arrived; the run is saved.
+            NonFiniteLossError: nothing after the last good step was saved.
+            SaveError: checkpoints can no longer be written.
+            TrainingError: the corpus or the listener failed; the run is saved.
+            BrokenPipeError: the listener's reader went away; the run is saved.
 
         """
         try:
@@ -114,35 +122,35 @@ class Trainer:
             if self.progress.validated_step != self.progress.step or self.progress.step == 0:
                 self._validate()
         except (OSError, CacheError, CorpusError, Interrupted) as error:
-            raise self._parting(error) from None
+            raise self._stopped(error) from None
         return self.out_of_patience and not self._spent()
 
     def keep_missing(self) -> None:
-        """Save once more what somebody has removed since it was saved, or what could not be."""
+        """Save again whatever could not be saved, or has been removed since."""
         if self.folder.owes(BEST):
             evaluation = self._evaluate()
             self._judge(None if evaluation is None else evaluation.nats_per_char)
         if not self.folder.has(BEST):
-            if self.progress.worse:  # the bar is that of the network that is gone
+            if self.progress.worse:  # best_val belongs to the network that was removed
                 evaluation = self._evaluate()
                 self.progress.best_val = None if evaluation is None else evaluation.nats_per_char
             self._save_best()
         if not self.folder.has(LAST) or self.folder.owes(LAST):
             self._save_last()
 
-    def _parting(self, error: Exception) -> Exception:
-        """Save the run; what is then to be raised for ``error``. A signal comes first."""
+    def _stopped(self, error: Exception) -> Exception:
+        """Save the run; returns what to raise for ``error``. A signal takes precedence."""
         kept, hint = self._keep()
         signum = interrupts.received() or getattr(error, "signum", 0)
         if signum:
             return Interrupted(signum, kept, hint, **self.resuming)
-        if isinstance(error, BrokenPipeError):  # whoever read the metrics went away
+        if isinstance(error, BrokenPipeError):  # the listener's reader went away
             return error
         reason = os_message(error) if isinstance(error, OSError) else error
         return TrainingError(f"{reason}; {kept}", hint, **self.resuming)
 
     def _keep(self) -> tuple[str, str]:
-        """Save where the run stands; what happened, and the hint that belongs to it."""
+        """Save the run as it is; returns what happened, and a hint how to continue."""
         step, saved = f"{self.progress.step:,}", False
         try:
             self._settle()
@@ -152,29 +160,29 @@ class Trainer:
         if not saved:
             lost = f"stopped at step {step}, which could not be saved"
             return f"{lost}: the last checkpoint is older", ""
-        return f"stopped and saved at step {step} in {self.folder.path}", TO_GO_ON
+        return f"stopped and saved at step {step} in {self.folder.path}", TO_CONTINUE
 
     @property
     def resuming(self) -> dict[str, Any]:
-        """The values of the hint ``TO_GO_ON``."""
+        """The values of the hint ``TO_CONTINUE``."""
         return {"resume": True, "out": self.folder.path}
 
     def _now(self) -> float:
-        """Seconds that the run has been training, by the clock of one process for all."""
+        """Seconds that the run has been training, by the main process's clock."""
         return self.world.broadcast(self._clock.now())
 
     def _spent(self) -> bool:
         self.progress.elapsed_s = self._now()
-        # the last validation belongs to the time that was asked for
+        # a time budget includes the last validation
         return self.budget.spent(self.progress.step, self.progress.elapsed_s + self._validation_s)
 
     @property
     def _validation_s(self) -> float:
-        """What a validation takes: as long as the last one, and before it as is to be expected."""
+        """How long a validation takes: as long as the last one; before the first, an estimate."""
         progress = self.progress
         if progress.validation_s or not progress.chars:
             return progress.validation_s
-        read = length(self.spec.parts.val) / 3  # without learning, three times as fast
+        read = length(self.spec.parts.val) / 3  # reading is three times as fast as training
         return min(read * progress.elapsed_s / progress.chars, self.budget.seconds / 4)
 
     def _step(self) -> None:
@@ -187,13 +195,13 @@ class Trainer:
         result = self.stepper.step(x, y, self.state, progress.lr)
         self._losses.append(result.loss)
         self._norm = result.grad_norm
-        # reading a number waits for a GPU, so there it is done once a report
+        # reading a number waits for a GPU, so there it is done only for a report
         if self.windows.device.type == "cpu" or len(self._losses) >= REPORT_EVERY:
             self._settle()
         self.state = result.state
         progress.advance(self.streams.after(progress.position), self.streams.chars)
         self.listener.on_step(fraction, progress.chars, progress.mean_loss)
-        # a validation reports too, and with the same losses
+        # a validation at this step will report the same losses
         if progress.step % REPORT_EVERY == 0 and not self._due() and not self._spent():
             self._tell(self._report(None))
 
@@ -213,9 +221,9 @@ class Trainer:
 
     def _not_finite(self, what: str) -> NonFiniteLossError:
         again = "try {train(resume, out, lr)}, or with {precision}"
-        anew = "try it again with {lr}, or with {precision}"
+        anew = "try again with {lr}, or with {precision}"
         return NonFiniteLossError(
-            f"{what}: nothing of it was kept",
+            f"{what}: nothing after the last good step is saved",
             again if self.folder.has(LAST) else anew,
             lr=float(f"{self.config.lr / 3:.1g}"),
             precision="float32",
@@ -223,14 +231,12 @@ class Trainer:
         )
 
     def _report(self, val_nats: float | None, until: float | None = None) -> Report:
-        """Write a line of metrics; ``until`` then (default: now) the run has been training."""
+        """Write a line of metrics; the speed is that until ``until`` (None: now)."""
         self._settle()
         if skipped := self.stepper.take_skipped():
             self.listener.on_note(
-                f"{skipped} of the last steps changed nothing: their gradients were not finite",
-                Hint(
-                    "if that goes on, try {precision} or a smaller {lr}", {"precision": "float32"}
-                ),
+                f"{skipped} of the last steps were skipped: their gradients were not finite",
+                Hint(IF_SKIPPED, {"precision": "float32"}),
             )
         progress = self.progress
         progress.elapsed_s = self._now()
@@ -254,18 +260,18 @@ class Trainer:
         return report
 
     def _tell(self, report: Report) -> None:
-        # a reader that went away ends the run, in every process
+        # if the main process's listener fails, all processes stop
         self.world.decide(lambda: self.listener.on_report(report))
 
     def _grad_norm(self) -> float | None:
-        """The last step's, read from the device; None where it is not finite (JSON has no inf)."""
+        """That of the last step, read from the device; None if not finite (JSON has no inf)."""
         if self._norm is not None:
             norm = float(self._norm)
             self.progress.grad_norm = norm if math.isfinite(norm) else None
         return self.progress.grad_norm
 
     def _due(self) -> bool:
-        """Whether to validate now: by steps, which a resumed run repeats, or by the clock."""
+        """Whether to validate now: by steps, so that a resumed run repeats it, or by the clock."""
         if self.progress.validated_step == self.progress.step:
             return False
         if self.config.eval_every:
@@ -274,12 +280,12 @@ class Trainer:
             return self.progress.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
         cost, seconds = self._validation_s / EVALUATION_SHARE, self.budget.seconds
         if not self.progress.validation_s and cost < seconds:
-            cost = 0.0  # the first look comes early
+            cost = 0.0  # the first validation comes early
         pause = max(seconds / VALIDATIONS, cost)
         return self._now() - self.progress.validated_s >= pause
 
     def _validate(self) -> None:
-        """Evaluate, keep the best, save, show a sample."""
+        """Evaluate, save, and show a sample."""
         self._settle()
         progress, began = self.progress, self._now()
         evaluation = self._evaluate()
@@ -287,8 +293,8 @@ class Trainer:
             raise self._not_finite(f"the validation loss is not finite at step {progress.step}")
         progress.validated_step = progress.step
         val_nats = None if evaluation is None else evaluation.nats_per_char
-        told = evaluation is not None or progress.loss_steps > 0
-        report = self._report(val_nats, began) if told else None
+        measured = evaluation is not None or progress.loss_steps > 0
+        report = self._report(val_nats, began) if measured else None
         self._judge(val_nats)
         progress.validated_s = self._now()
         progress.validation_s = progress.validated_s - began
@@ -298,26 +304,27 @@ class Trainer:
         if self.world.is_main:
             self.listener.on_sample(preview(self.spec, self.stepper))
         progress.elapsed_s = self._now()
-        progress.validation_s = progress.elapsed_s - began  # with saving and sample
+        progress.validation_s = progress.elapsed_s - began  # now including saving and the sample
         self._reported = progress.at
 
     def _judge(self, val_nats: float | None) -> None:
-        """Keep the network if it is the best so far; one that is not there sets no bar."""
-        if not self.folder.has(BEST):  # somebody removed it
+        """Save the network if it is the best so far; a best one that was removed does not count."""
+        if not self.folder.has(BEST):
             self.progress.best_val = None
         before = self.progress.best_val, self.progress.worse
-        if self.progress.judge(val_nats) and not self._bettered(val_nats) and not self._save_best():
+        is_best = self.progress.judge(val_nats)
+        if is_best and not self._has_better(val_nats) and not self._save_best():
             self.progress.best_val, self.progress.worse = before
 
-    def _bettered(self, val_nats: float | None) -> bool:
-        """Whether the file holds a better network than one of ``val_nats``.
+    def _has_better(self, val_nats: float | None) -> bool:
+        """Whether the folder has a better network than one with a loss of ``val_nats``.
 
-        A run that goes on from an older last checkpoint had come further than it knows.
+        That is so if a run was resumed from the last checkpoint but one.
         """
         if not self.resumed or val_nats is None:
             return False
-        there = self.folder.best_val()
-        return there is not None and there < val_nats
+        saved = self.folder.best_val()
+        return saved is not None and saved < val_nats
 
     def _save_best(self) -> bool:
         return self.folder.save(BEST, best_checkpoint(self.spec, self.stepper, self.progress))

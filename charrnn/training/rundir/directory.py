@@ -1,4 +1,4 @@
-"""A run's folder: one trainer at a time, checkpoints, the metrics file."""
+"""A run's folder, while it is trained into: its checkpoints and its metrics file."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from charrnn.training.rundir.metrics import METRICS
 from charrnn.training.rundir.rotation import Identity, identity, replace
 
 DAMAGED = "best.damaged"
-UNFITTED = "unfitted_val"  # among the losses in a card: that on validation before the fit
-FAILED_SAVES = 3
+UNFITTED = "unfitted_val"  # the metadata's key of the validation loss before calibration
+FAILED_SAVES = 3  # in a row, after which training stops
 
 
 class RunFolder:
-    """``path`` while this process trains into it.
+    """The folder ``path``, which no other process can train into.
 
-    If the folder is taken away in the middle of a run it is made again; if somebody else has put
-    a run there meanwhile, ``path`` becomes a free one beside it.
+    If the folder is removed during the run, it is created again. If another run has taken its place
+    by then, ``path`` changes to a free folder beside it.
 
-    In a world of several processes the main one alone touches the disk: every rank calls the same
-    methods, and all of them return or raise what the main process's call did.
+    Of several processes only the main one uses the disk: all ranks call the same methods, which
+    return or raise on all of them what they do on the main process.
     """
 
     def __init__(self, path: Path, listener: Listener, world: World = ALONE) -> None:
         self.path, self.world = path, world
         self._listener = listener
-        self._lock: Lock | None = None  # the main process's
+        self._lock: Lock | None = None  # held by the main process
         self._failed: Counter[str] = Counter()
         self._known: dict[str, Identity | None] = {}
         self._distrusted: Identity | None = None
 
     def hold(self, or_beside: bool = False) -> None:
-        """Make the folder if need be, and keep other trainers out until ``release``.
+        """Create the folder if necessary, and lock it until ``release``.
 
-        ``or_beside``: rather than be refused, take the first free folder beside it.
+        ``or_beside``: if it is not free, lock the first free folder beside it instead.
 
         Raises:
-            FolderBusyError: another trainer holds it; names its host and process.
-            SaveError: it cannot be made or written.
+            FolderBusyError: another process is training into it; names its host and process.
+            SaveError: the folder cannot be created or written.
 
         """
         self.path = self._hold(or_beside)
@@ -73,7 +73,7 @@ class RunFolder:
         return self.path
 
     def release(self) -> None:
-        """Let other trainers in."""
+        """Unlock the folder."""
         if self._lock is not None:
             self._lock.release()
 
@@ -84,14 +84,15 @@ class RunFolder:
 
     @on_main
     def has(self, file: str) -> bool:
-        """Whether ``best`` or ``last`` is there."""
+        """Whether there is a file ``BEST`` or ``LAST``."""
         return (self.path / file).exists()
 
     @on_main
     def best_val(self) -> float | None:
-        """Nats a character on the validation part of the best network there; None if unknown.
+        """The validation loss of the best network in the folder; None if unknown.
 
-        Those before its temperature was fitted, as a run that goes on has not fitted its own yet.
+        In nats a character, before calibration: a resumed run compares networks that are not
+        calibrated yet.
         """
         try:
             losses = load(self.path / BEST).about("losses")
@@ -102,32 +103,32 @@ class RunFolder:
 
     @on_main
     def read_best(self) -> Checkpoint:
-        """The best network there.
+        """The checkpoint with the best network.
 
         Raises:
-            CheckpointError: there is none, or it is damaged.
+            CheckpointError: it is missing or damaged.
 
         """
         return load(self.path / BEST)
 
     @on_main
     def check_best(self) -> None:
-        """Move a best network that cannot be read aside: it would stand in a better one's way."""
+        """Rename a best network that is damaged: no other would replace it."""
         best = self.path / BEST
         try:
             if best.exists():
                 load(best)
         except CheckpointError as error:
-            self._listener.on_note(f"{error.message}; moved to {DAMAGED}")
+            self._listener.on_note(f"{error.message}; renamed to {DAMAGED}")
             with suppress(OSError):
                 os.replace(best, self.path / DAMAGED)
 
     @on_main
     def read_last(self) -> Checkpoint:
-        """What resuming starts from: the last checkpoint, or the one before if it is damaged.
+        """The checkpoint to resume from: the last one, or the one before if that is damaged.
 
         Raises:
-            CheckpointError: neither is whole.
+            CheckpointError: both are missing or damaged.
 
         """
         try:
@@ -135,31 +136,32 @@ class RunFolder:
         except CheckpointError as error:
             if not (self.path / PREVIOUS).exists():
                 raise
-            self._listener.on_note(f"{error.message}; going back to {PREVIOUS}")
+            self._listener.on_note(f"{error.message}; resuming from {PREVIOUS}")
             good = load(self.path / PREVIOUS, extra=True)
             self._distrusted = identity(self.path / LAST)
             return good
 
     @on_main
     def check_room(self, parameters: int) -> None:
-        """See to it that the disk holds what a run of so many weights keeps and rewrites.
+        """Check that the disk has room for the checkpoints of a network of so many parameters.
 
         Raises:
-            SaveError: it does not.
+            SaveError: it has not.
+
         """
-        # weights, average and two moments, float32: the old file, the previous one and the new;
-        # the weights of the best network; a MiB for the rest
+        # weights, average and two moments in float32, in the last file, the one before and the one
+        # being written; the weights of the best network; a MiB for the rest
         needed = 4 * parameters * (4 * 3 + 1) + (1 << 20)
         disk, there = shutil.disk_usage(self.path), self._size()
-        if disk.total and disk.free + there < needed:  # some file systems do not say
+        if disk.total and disk.free + there < needed:  # some file systems report 0
             raise SaveError(
-                f"{self.path} has room for {disk.free >> 20} MiB and the checkpoints need about "
+                f"{self.path} has room for {disk.free >> 20} MiB, but the checkpoints need about "
                 f"{((needed - there) >> 20) + 1}",
                 "free some space, or choose an {out} on another disk",
             )
 
     def _size(self) -> int:
-        """Bytes of the checkpoints that are there; one with two names counts once."""
+        """Bytes of the checkpoints in the folder; a file with two names counts once."""
         sizes = {}
         for file in (BEST, LAST, PREVIOUS):
             with suppress(OSError):
@@ -169,10 +171,10 @@ class RunFolder:
 
     @on_main
     def save(self, file: str, checkpoint: Checkpoint) -> bool:
-        """Write ``best`` or ``last``; a failure is said aloud and survived twice in a row.
+        """Write the file ``BEST`` or ``LAST``; False if that failed, which is noted.
 
         Raises:
-            SaveError: the third failure in a row.
+            SaveError: it failed for the third time in a row.
 
         """
         try:
@@ -183,7 +185,7 @@ class RunFolder:
             reason = f"could not save {self.path / file}: {_why(error)}"
             if self._failed[file] >= FAILED_SAVES:
                 raise SaveError(f"{reason}; {FAILED_SAVES} in a row, so training stops") from None
-            self._listener.on_note(f"{reason}; training goes on, free some room")
+            self._listener.on_note(f"{reason}; training continues: free some space")
             return False
         self._failed[file] = 0
         self._known[file] = identity(self.path / file)
@@ -191,29 +193,29 @@ class RunFolder:
 
     @on_main
     def owes(self, file: str) -> bool:
-        """Whether the newest ``best`` or ``last`` could not be saved."""
+        """Whether the newest ``BEST`` or ``LAST`` could not be saved."""
         return self._failed[file] > 0
 
     @on_main
     def check_saved(self) -> None:
-        """At the end of a run: see to it that no save stands out.
+        """Check at the end of a run that the newest checkpoints are saved.
 
         Raises:
-            SaveError: one does.
+            SaveError: one of them is not.
 
         """
         for file in (BEST, LAST):
             if self._failed[file]:
                 raise SaveError(
-                    f"the run is over and {self.path / file} could not be saved: what is there is "
-                    "older"
+                    f"the run is over, but {self.path / file} could not be saved: the file there "
+                    "is older"
                 )
 
     def _come_back(self) -> None:
-        """See to it that the folder is there and ours: people remove folders, and move them.
+        """Make sure that the folder exists and is ours: it may have been removed or moved.
 
         Raises:
-            OSError: it cannot be made again.
+            OSError: it cannot be created again.
 
         """
         if self._lock is not None and self._lock.held():
@@ -222,14 +224,14 @@ class RunFolder:
         try:
             self._take(self.path)
         except FolderBusyError as error:
-            self._move(str(error))
+            self._move(error.message)
             return
         if any(identity(self.path / file) not in (None, self._known[file]) for file in self._known):
             self._move(f"{self.path} holds another run now")
         elif there:
-            self._listener.on_note(f"the lock in {self.path} was removed: taken again")
+            self._listener.on_note(f"the lock in {self.path} was removed, and is locked again")
         else:
-            self._listener.on_note(f"{self.path} was removed: made again, and saving there")
+            self._listener.on_note(f"{self.path} was removed, and is created again")
 
     def _take(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -239,21 +241,21 @@ class RunFolder:
 
     def _take_first_free(self, paths: Iterator[Path]) -> None:
         for path in filterfalse(holds_run, paths):
-            with suppress(FolderBusyError):  # another trainer, which has saved nothing yet
+            with suppress(FolderBusyError):  # another process that has saved nothing yet
                 self._take(path)
                 self.path = path
                 return
 
     def _move(self, why: str) -> None:
-        """Go on in the first free folder beside the one that is lost."""
+        """Continue in the first free folder beside the one that is lost."""
         lost = self.path.absolute() if self.path.name in ("", "..") else self.path
         self._take_first_free(islice(numbered(lost), 1, None))
         self._known = dict.fromkeys(self._known)
-        self._listener.on_note(f"{why}; this run goes on in {self.path}")
+        self._listener.on_note(f"{why}; this run continues in {self.path}")
 
     @on_main
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """A line more in ``metrics.jsonl``; a full disk costs the line, not the run."""
+        """Add a line to ``metrics.jsonl``; if that fails, the line is lost; the run continues."""
         try:
             self._come_back()
             metrics.append(self.path / METRICS, values)
@@ -265,21 +267,21 @@ class RunFolder:
         self._failed[METRICS] = 0
 
     @on_main
-    def cut_metrics(self, step: int) -> None:
-        """Drop what was logged after ``step``: a resumed run logs it again.
+    def drop_metrics_after(self, step: int) -> None:
+        """Remove what was logged after ``step``: a resumed run logs it again.
 
         Raises:
-            SaveError: the disk does not let us.
+            SaveError: the file cannot be written.
 
         """
         try:
-            metrics.cut(self.path / METRICS, step)
+            metrics.drop_after(self.path / METRICS, step)
         except OSError as error:
             raise SaveError(f"cannot write {self.path / METRICS}: {_why(error)}") from None
 
     @on_main
     def has_result(self, step: int) -> bool:
-        """Whether a run that ended after ``step`` is finished in every respect."""
+        """Whether the result of a run that ended after ``step`` is written."""
         return metrics.has_result(self.path / METRICS, step)
 
 
@@ -291,7 +293,7 @@ def _why(error: Exception) -> str:
 def occupied(
     path: Path, listener: Listener, world: World = ALONE, *, or_beside: bool = False
 ) -> Iterator[RunFolder]:
-    """The run folder at ``path``, made if need be, held against other trainers within the block.
+    """The run folder at ``path``, created if necessary, and locked within the block.
 
     Raises:
         FolderBusyError, SaveError: as ``RunFolder.hold``.
@@ -309,7 +311,7 @@ def occupied(
 def new_folder(
     name: str, out: Path | None, listener: Listener, world: World = ALONE
 ) -> Iterator[RunFolder]:
-    """Where a new run goes: ``out``, else a name under ``./checkpoints`` that nobody uses yet.
+    """The folder of a new run: ``out``, or a free one under ``./checkpoints``.
 
     Raises:
         ConfigError: ``out`` holds a run already.
@@ -318,5 +320,5 @@ def new_folder(
     """
     path = CHECKPOINTS / name if out is None else out
     with occupied(path, listener, world, or_beside=out is None) as folder:
-        folder.check_free()  # another trainer may have come and gone meanwhile
+        folder.check_free()  # another run may have ended there in the meantime
         yield folder

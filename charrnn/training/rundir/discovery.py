@@ -1,4 +1,4 @@
-"""Which folder a run is in, or can go into; nothing here makes one."""
+"""Which folder holds a run, and which a new one can use; nothing here creates a folder."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ PREVIOUS = "previous.safetensors"
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has saved something there."""
+    """Whether a run has saved a checkpoint in ``folder``."""
     return any((folder / file).exists() for file in (BEST, LAST))
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """``path``, and then those beside it with numbers, without end."""
+    """``path``, then ``path-2``, ``path-3`` and so on, without end."""
     yield path
     for number in itertools.count(2):
         yield path.with_name(f"{path.name}-{number}")
 
 
 def check_free(folder: Path) -> None:
-    """See to it that a new run in ``folder`` writes over no other.
+    """Check that a new run in ``folder`` would overwrite no other.
 
     Raises:
         ConfigError: it would.
@@ -49,23 +49,23 @@ def _resumable(folder: Path) -> bool:
 
 
 def check_vacant(folder: Path) -> None:
-    """``check_free``, and that nobody trains into it now.
+    """Check that ``folder`` is free, and that no other process is training into it.
 
     Raises:
         ConfigError: it holds a run, or is a file.
-        FolderBusyError: another trainer holds it.
+        FolderBusyError: another process is training into it.
 
     """
     check_free(folder)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder", "choose another {out}")
-    with suppress(OSError):  # what cannot be written is said when it is written
+    with suppress(OSError):  # the run will report a folder that cannot be written
         if (folder / LOCK).exists():
             Lock(folder).release()
 
 
 def old_folder(name: str | None, out: Path | None) -> Path:
-    """The run to resume: ``out``, else the newest under ``./checkpoints`` (called ``name``).
+    """The run to resume: ``out``, or the newest one (named ``name``) under ``./checkpoints``.
 
     Raises:
         CheckpointError: there is none.
@@ -86,6 +86,6 @@ def old_folder(name: str | None, out: Path | None) -> Path:
         if pattern.fullmatch(path.parent.name)
     ]
     if not runs:
-        which = "run to resume" if name is None else f"run called {name}"
+        which = "run to resume" if name is None else f"run named {name}"
         raise CheckpointError(f"no {which} under {CHECKPOINTS}/", "set {out} to its folder")
     return max(runs, key=lambda path: path.stat().st_mtime_ns).parent

@@ -1,4 +1,4 @@
-"""The right to train into a folder: the operating system's lock on a file in it."""
+"""One training process a folder: the operating system's lock on a file in it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from charrnn.atomic_io import process_lives
 from charrnn.errors import FolderBusyError
 
 LOCK = ".lock"
-OWNER_WAIT_S = 0.5  # for a holder that has not written its name yet
+OWNER_WAIT_S = 0.5  # how long to wait for the owner to write its name
 OWNER_BYTES = 1000
 _OWNER = re.compile(r"process (\d+) on (.+)\n")
 
 
 class Lock:
-    """Held from ``Lock(folder)`` to ``release``, or to the end of the process however that comes.
+    """A lock that is held from ``Lock(folder)`` to ``release``, or until the process ends.
 
     Raises:
-        FolderBusyError: another process holds it; names it and its host.
-        OSError: the file cannot be made.
+        FolderBusyError: another process holds it; names the process and its host.
+        OSError: the file cannot be created.
 
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK
-        # a process may hold several folders: the second line tells its locks apart
+        # one process may lock several folders: the second line tells its locks apart
         self._signature = (
             f"process {os.getpid()} on {socket.gethostname()}\n{os.urandom(8).hex()}\n"
         )
@@ -44,30 +44,30 @@ class Lock:
                 if _is_at(file, self.path) or time.monotonic() > tried_until:
                     self._sign(file)
                     return file
-                file.close()  # it was removed before it was locked: that lock keeps nobody away
+                file.close()  # removed before it was locked, so that lock protects nothing
                 continue
             with file:
                 owner = _read(file)
             if _is_living(owner) or time.monotonic() > tried_until:
-                message = f"{folder} is being trained into by {_name(owner)}"
+                message = f"{_name(owner)} is training into {folder}"
                 raise FolderBusyError(message, "wait for it, or choose another {out}")
             time.sleep(0.01)
 
     def held(self) -> bool:
-        """Whether the lock still keeps others away: its file can be removed, or its folder."""
+        """Whether the lock still works: its file, or the folder, may have been removed."""
         if _is_at(self._file, self.path):
             return True
         with suppress(OSError), open(self.path, "rb") as file:
-            return _read(file) == self._signature  # a file system that gives it ever new numbers
+            return _read(file) == self._signature  # some file systems change inode numbers
         return False
 
     def _sign(self, file: IO[bytes]) -> None:
-        with suppress(OSError):  # a full disk; the lock holds without a name
+        with suppress(OSError):  # the disk is full; the lock works without a name
             file.truncate(0)
             file.write(self._signature.encode())
 
     def release(self) -> None:
-        """Let others in."""
+        """Give the lock up."""
         with suppress(OSError):
             self._file.truncate(0)
         self._file.close()
@@ -76,7 +76,7 @@ class Lock:
 def _locked(file: IO[bytes]) -> bool:
     try:
         import fcntl
-    except ImportError:  # no such locks on Windows: two trainers there are the user's to avoid
+    except ImportError:  # Windows has no such locks: there, users must avoid two runs in one folder
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,9 +104,9 @@ def _name(owner: str) -> str:
 
 
 def _is_living(owner: str) -> bool:
-    """Whether ``owner`` names somebody; a dead process's name is there until the next is written.
+    """Whether ``owner`` names a living process; the name of a dead one stays in the file.
 
-    Of another machine's processes nothing is known.
+    Processes of other machines count as living.
     """
     named = _OWNER.match(owner)
     if named is None:

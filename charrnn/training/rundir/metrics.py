@@ -1,4 +1,4 @@
-"""The file ``metrics.jsonl``: a line of JSON a report, and a last one for the result."""
+"""The file ``metrics.jsonl``: a line of JSON for each report, and a last one for the result."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from charrnn.atomic_io import write_atomic
 
 METRICS = "metrics.jsonl"
-# what a log can say
+# the largest file and values that are read
 MOST_BYTES, MOST_CHARS, MOST_NATS = 64 << 20, 2**53, 1e6
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
-    """Write a line more, all of it or nothing: a part of one would spoil the next too.
+    """Add a line, or nothing: part of a line would make the next one invalid too.
 
     Raises:
-        OSError: the line is not there.
+        OSError: the line could not be added.
 
     """
     line = json.dumps(values).encode() + b"\n"
@@ -35,11 +35,11 @@ def append(path: Path, values: dict[str, Any]) -> None:
             raise
 
 
-def cut(path: Path, step: int) -> None:
-    """Drop the lines from after ``step``, the result's and those that a crash has cut short.
+def drop_after(path: Path, step: int) -> None:
+    """Remove the lines after ``step``, that of the result, and those that a crash left incomplete.
 
     Raises:
-        OSError: the file is as it was.
+        OSError: the file could not be written, and is unchanged.
 
     """
     if not path.exists():
@@ -60,10 +60,9 @@ def has_result(path: Path, step: int) -> bool:
 
 
 def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """``(chars, nats a character)`` of the reports, under ``train_nats`` and ``val_nats``.
+    """``(chars, nats a character)`` of all reports, under ``train_nats`` and ``val_nats``.
 
-    The file may be anybody's: what is none of ours is passed over, and what lies beyond its first
-    64 MiB.
+    The file may come from anywhere: other lines are ignored, and so is everything after 64 MiB.
     """
     found: dict[str, list[tuple[int, float]]] = {"train_nats": [], "val_nats": []}
     if not path.is_file():
@@ -72,7 +71,7 @@ def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
         for line in file.read(MOST_BYTES).splitlines():
             with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 values = json.loads(line)
-                if values.get("final"):  # the best, not the last
+                if values.get("final"):  # that is the best loss, not the last
                     continue
                 for name, points in found.items():
                     chars, nats = values["chars"], values.get(name)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and the command that would make it again."""
+"""The metadata of a checkpoint, and the command that would train it again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LICENCE = "The weights were learned from the corpus named here; its terms may ap
 
 
 def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str, Any]:
-    """Corpus, losses (nats a character), recipe and origin, as plain values for JSON."""
+    """The metadata: corpus, losses (nats a character), recipe and origin, ready for JSON."""
     corpus = spec.corpus
     return {
         "corpus": {
@@ -55,7 +55,7 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
 
 
 def command(spec: RunSpec) -> str:
-    """The command line that trains such a network, everything that was chosen spelled out.
+    """The command line that trains this network, with every setting that was chosen.
 
     Settings that describe the machine (device, threads) are omitted.
     """
@@ -82,14 +82,14 @@ def _text_config(spec: RunSpec) -> TextConfig:
 
 
 def _as_argument(text: str) -> str:
-    """How a text that is called so was named, as far as its name tells."""
+    """The command line's word for the text with that name."""
     if text == "standard input":
         return "-"
     return f"./{text}" if text.startswith("-") else text
 
 
 def _is_bundled(corpus: Corpus) -> bool:
-    """Whether that is what ``train`` takes unasked."""
+    """Whether ``train`` uses this corpus by default."""
     if corpus.name != CORPUS_NAME:
         return False
     with suppress(CorpusError, OSError):

@@ -75,7 +75,7 @@ def test_a_failed_save_of_the_last_network_is_repeated_at_the_end(
     assert run(corpus, tmp_path / "once", eval_every=20).best_val == wanted.best_val
     assert same(*(tensors(tmp_path / name, "best.safetensors") for name in ("quiet", "once")))
     failures, failing = 2, []
-    with pytest.raises(SaveError, match="what is there is older"):
+    with pytest.raises(SaveError, match="the file there is older"):
         run(corpus, tmp_path / "twice", eval_every=20)
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_best_network_is_moved_aside(corpus: Path, tmp_path: Path) -> 
     best.write_bytes(damaged)
     notes = Notes()
     charrnn.train(out=tmp_path / "run", resume=True, steps=21, lr=1e-9, listener=notes)
-    assert any(note.endswith("moved to best.damaged") for note in notes.said)
+    assert any(note.endswith("renamed to best.damaged") for note in notes.said)
     assert (tmp_path / "run" / "best.damaged").read_bytes() == damaged
     assert checkpoint.load(best).about("progress")["step"] == 21
 

@@ -50,7 +50,7 @@ def test_a_checkpoint_with_another_vocabulary_is_not_resumed(
     )
     forged.save(tmp_path / "run" / "last.safetensors")
     (tmp_path / "run" / "previous.safetensors").unlink(missing_ok=True)
-    with pytest.raises(CheckpointError, match=r"its alphabet is not that of novel\.txt"):
+    with pytest.raises(CheckpointError, match=r"its vocabulary is not that of novel\.txt"):
         charrnn.train(out=tmp_path / "run", resume=True, steps=20)
 
 

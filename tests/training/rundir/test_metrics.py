@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from charrnn.checkpoint import file as checkpoint
-from charrnn.training.rundir.metrics import append, cut, losses
+from charrnn.training.rundir.metrics import append, drop_after, losses
 from tests.support.runs import run
 
 
@@ -28,7 +28,7 @@ def test_metrics_have_the_promised_fields(corpus: Path, tmp_path: Path) -> None:
 def test_a_truncated_metrics_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2}')
-    cut(path, 5)
+    drop_after(path, 5)
     append(path, {"step": 2})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2]
 
