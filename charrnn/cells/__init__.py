@@ -1,4 +1,4 @@
-"""Recurrent cells, one file each, which holds everything that charrnn knows about the cell.
+"""Recurrent cells: one file per cell, with everything that charrnn knows about it.
 
 To add a cell, put a file here that ends in ``register(Cell(...))``: ``--cell`` then offers it, and
 training, resuming, sampling and scoring work with its readable ``step``. Each fast path (oneDNN and

@@ -107,8 +107,8 @@ class Generator:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")
         self._prime = vocab.encode(prime, config.unknown).astype(np.intp)
-        # all that is read before the first draw
-        self._read = self._prime if len(self._prime) else np.array([first_id(vocab)])
+        # all that the network reads before the first draw; the last of it starts the draws
+        self._lead = self._prime if len(self._prime) else np.array([first_id(vocab)])
 
     @property
     def endless(self) -> bool:
@@ -118,10 +118,10 @@ class Generator:
     def pieces(self) -> Iterator[Piece]:
         """All samples in order, each in one or more pieces; sample 0 is yielded as it is drawn."""
         self._engine.reset()
-        for begin in range(0, len(self._read) - 1, FEED):
+        for begin in range(0, len(self._lead) - 1, FEED):
             interrupts.check()
-            with _overflowing():
-                self._engine.feed(self._read[:-1][begin : begin + FEED])
+            with _overflow_ignored():
+                self._engine.feed(self._lead[:-1][begin : begin + FEED])
         start = self._engine.state
         for first in range(0, self.config.count, GROUP):
             yield from self._group(first, min(GROUP, self.config.count - first), start)
@@ -141,42 +141,42 @@ class Generator:
 
     def _group(self, first: int, N: int, start: State) -> Iterator[Piece]:
         engine = self._engine if N == 1 else self._engine.sibling(N)
-        with _overflowing():
+        with _overflow_ignored():
             engine.state = tuple(
                 tuple(np.repeat(part, N, axis=0) for part in layer) for layer in start
             )
         samples = [_Sample(StopFilter(self._stops), self.config.length) for _ in range(N)]
-        head = 0
+        unfinished = 0  # index of the first sample that has not been yielded completely
         for rows in self._rows(engine, first, N):
             for sample, column in zip(samples, rows, strict=True):
-                sample.take(column)
+                sample.add(column)
             # yield the first unfinished sample as it is drawn; those after it wait
-            while head < N:
-                ids, last = samples[head].give()
-                yield Piece(first + head, ids, last)
+            while unfinished < N:
+                ids, last = samples[unfinished].pop()
+                yield Piece(first + unfinished, ids, last)
                 if not last:
                     break
-                head += 1
+                unfinished += 1
             if all(sample.done for sample in samples):
                 return
 
     def _rows(self, engine: Stepper, first: int, N: int) -> Iterator[list[list[int]]]:
         """Yield the ids that each of the N streams draws, chunk after chunk."""
         rngs = [np.random.default_rng([self.config.seed, first + i]) for i in range(N)]
-        pending: Ids = np.full(N, self._read[-1])
+        pending: Ids = np.full(N, self._lead[-1])
         context = None if self.config.compiled else Context(self.vocab, self._prime, N)
         made = 0
         for T in _chunks():
             interrupts.check()
             T = min(T, self.config.length - made) if self.config.length else T
             uniforms = np.stack([rng.random(T) for rng in rngs], axis=1)  # (T, N)
-            with _overflowing():
+            with _overflow_ignored():
                 ids = engine.generate(pending, uniforms, self.config, context)
             pending, made = ids[-1], made + T
             yield ids.T.tolist()
 
 
-def _overflowing() -> np.errstate:
+def _overflow_ignored() -> np.errstate:
     """Let untrusted weights overflow without a warning: the worst result is a bad text."""
     return np.errstate(all="ignore")
 
@@ -195,7 +195,7 @@ class _Sample:
         self._ready: list[int] = []
         self.done = False
 
-    def take(self, ids: list[int]) -> None:
+    def add(self, ids: list[int]) -> None:
         """Add drawn ids; those after the sample's end are dropped."""
         if self.done:
             return
@@ -206,7 +206,7 @@ class _Sample:
         if self.done:
             self._ready += self._filter.finish()
 
-    def give(self) -> tuple[list[int], bool]:
+    def pop(self) -> tuple[list[int], bool]:
         """Return the ids not yet yielded, and whether they are the last."""
         ready, self._ready = self._ready, []
         return ready, self.done

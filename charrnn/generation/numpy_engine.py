@@ -1,4 +1,4 @@
-"""The reference engine: one character a step for N streams, in NumPy and float32.
+"""The reference engine: one character per step for N streams, in NumPy and float32.
 
 It runs every cell's readable step. The first layer's projected input is computed once, as a table
 with a row for each character (``Weights``).

@@ -80,7 +80,7 @@ def _panel(p, n, k, pairs, first, end, b):
 
 
 @cfunc(_SIGNATURE, cache=True, nopython=True)
-def columns(p: Any) -> None:
+def transposed_product(p: Any) -> None:
     """out (M, N) float32 = A (K, M)^T @ B (K, N) bfloat16; M and N are multiples of 32.
 
     A thread owns a range of A's columns; LDA, LDB and LDO are in bytes.

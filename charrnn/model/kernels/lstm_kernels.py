@@ -22,7 +22,7 @@ from charrnn.model.kernels.simd import (
     store_f32,
     tanh,
 )
-from charrnn.model.kernels.team import HEADER, SIZE, join, meet
+from charrnn.model.kernels.team import HEADER, SIZE, barrier, join
 from charrnn.model.kernels.units import matrix_unit
 
 enter, leave = matrix_unit().enter, matrix_unit().leave
@@ -148,7 +148,7 @@ def forward(p: Any) -> None:
     _pack_start(p, b0, b1, u0, u1, block)
     for t in range(peek(p, T_)):
         if peek(p, SPLIT) != 0:
-            meet(p, size * (t + 1))
+            barrier(p, size * (t + 1))
         _forward_step(p, t, b0, b1, u0, u1, block, c)
     leave()
 
@@ -266,6 +266,6 @@ def backward(p: Any) -> None:
     T = peek(p, T_)
     for step in range(T + 1):
         if peek(p, SPLIT) != 0 and step > 0:
-            meet(p, size * step)
+            barrier(p, size * step)
         _backward_step(p, T - 1 - step, b0, b1, u0, u1, block, c, dbias)
     leave()

@@ -27,10 +27,10 @@ COMPLETE = "complete"  # an empty file; it exists once all code is in the cache
 
 @contextmanager
 def numba_cache(unit: str, *, private: bool = False) -> Iterator[Path]:
-    """Let numba cache what it compiles in the block, in a folder named by all that it depends on.
+    """Let numba cache what it compiles in the block, in a folder named by a hash of its sources.
 
-    ``unit`` names what multiplies: the same sources give different code for different units. With
-    ``private`` the folder is a temporary one of this process.
+    ``unit`` is the unit that multiplies; the code depends on it, too. With ``private`` the folder
+    is a temporary one of this process.
 
     Raises:
         OSError: the disk is full.

@@ -17,7 +17,7 @@ from charrnn.model.kernels.team import HEADER, join
 
 
 @cfunc(types.void(types.int64), cache=True, nopython=True)
-def by_symbol(p: Any) -> None:
+def sum_by_symbol(p: Any) -> None:
     """Add A's rows to OUT, zero on entry; N is a multiple of 16, ROWS (K,) int64.
 
     A thread owns a range of columns.

@@ -35,7 +35,7 @@ def join(p):
 
 
 @njit
-def meet(p, arrivals):
+def barrier(p, arrivals):
     """Wait until this was called ``arrivals`` times since the start, counting all threads."""
     counter = peek(p, COUNTER)
     atomic_add(counter, 1)

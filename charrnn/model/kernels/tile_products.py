@@ -7,11 +7,11 @@ from torch import Tensor
 
 from charrnn.model.kernels import gemm_kernels as kernels
 from charrnn.model.kernels.amx import tile_config
-from charrnn.model.kernels.symbol_kernels import by_symbol
+from charrnn.model.kernels.symbol_kernels import sum_by_symbol
 from charrnn.model.kernels.team import team
 
 
-def gram(a: Tensor, b: Tensor) -> Tensor:
+def transposed_product(a: Tensor, b: Tensor) -> Tensor:
     """a (K, M)^T @ b (K, N) in bfloat16, summed in float32: (M, N) float32.
 
     M and N are multiples of 32, K is any number; rows are contiguous.
@@ -22,7 +22,7 @@ def gram(a: Tensor, b: Tensor) -> Tensor:
     work = torch.empty(size * kernels.SCRATCH_BYTES, dtype=torch.uint8)
     matrices = [a.data_ptr(), a.stride(0) * 2, b.data_ptr(), b.stride(0) * 2, out.data_ptr(), N * 4]
     sizes = [M, N, K, tile_config().data_ptr(), work.data_ptr()]
-    team.run(kernels.columns.address, [*sizes, *matrices], size)
+    team.run(kernels.transposed_product.address, [*sizes, *matrices], size)
     return out
 
 
@@ -40,7 +40,7 @@ def weight_gradient(dgates: Tensor, x: Tensor) -> Tensor:
     """dgates (N, 4H)^T @ x (N, I) as float32; rounded to bfloat16 unless 32 divides I."""
     if x.shape[1] % 32 or x.stride(1) != 1:
         return torch.mm(dgates.t(), x).float()
-    return gram(dgates, x)
+    return transposed_product(dgates, x)
 
 
 def sums_by_symbol(dgates: Tensor, rows: Tensor, symbols: int) -> Tensor:
@@ -52,5 +52,5 @@ def sums_by_symbol(dgates: Tensor, rows: Tensor, symbols: int) -> Tensor:
     N, width = dgates.shape
     out = torch.zeros(symbols, width)
     values = [width, N, dgates.data_ptr(), rows.data_ptr(), out.data_ptr()]
-    team.run(by_symbol.address, values, max(1, min(torch.get_num_threads(), width // 16)))
+    team.run(sum_by_symbol.address, values, max(1, min(torch.get_num_threads(), width // 16)))
     return out

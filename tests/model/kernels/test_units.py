@@ -43,7 +43,7 @@ from charrnn.model.kernels import {unit}, units
 units.matrix_unit = lambda: {unit}
 from charrnn.model.kernels import gemm_kernels, lstm_kernels, symbol_kernels
 assert lstm_kernels.forward.address and lstm_kernels.backward.address
-assert gemm_kernels.columns.address and symbol_kernels.by_symbol.address
+assert gemm_kernels.transposed_product.address and symbol_kernels.sum_by_symbol.address
 """
     python(
         program,
