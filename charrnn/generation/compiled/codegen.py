@@ -1,9 +1,8 @@
-"""A small vocabulary for writing vector code in LLVM's language. Needs llvmlite.
+"""Builds vector code in LLVM's intermediate representation. Needs llvmlite.
 
-A ``Writer`` builds one function of LLVM's intermediate representation. Its numbers are
-``ir.Value``s: ``i64`` for sizes and offsets, ``float`` and vectors of ``lanes`` floats for
-arithmetic. Sums are never reassociated, so a kernel's result does not depend on how it is unrolled
-or blocked.
+A ``Writer`` builds one function. Its numbers are ``ir.Value``s: ``i64`` for sizes and offsets,
+``float`` and vectors of ``lanes`` floats for arithmetic. Sums are never reassociated, so a kernel's
+result does not depend on how it is unrolled or blocked.
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ class Writer:
     def __init__(
         self, module: ir.Module, name: str, arguments: Sequence[Any], lanes: int, public: bool
     ) -> None:
-        kind = ir.FunctionType(ir.VoidType(), arguments)
-        self.function = ir.Function(module, kind, name)
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
         self.function.linkage = "" if public else "internal"
         self.arguments = self.function.args
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
@@ -97,10 +95,10 @@ class Writer:
         self.b.store(value, self.at(base, index), align=4)
 
     def splat(self, value: Value) -> Value:
-        """The float ``value`` in every lane."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        """The ``float`` or ``i32`` ``value`` in every lane."""
+        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
         single = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
-        mask = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        mask = ir.Constant(self.i32_vector, [0] * self.lanes)
         return self.b.shuffle_vector(single, undefined, mask)
 
     def read_pairs(self, base: Value, index: Value) -> Value:
@@ -110,10 +108,7 @@ class Writer:
 
     def splat_pair(self, value: Value) -> Value:
         """The two int16 of the ``i32`` ``value`` in every lane."""
-        undefined = ir.Constant(self.i32_vector, ir.Undefined)
-        single = self.b.insert_element(undefined, value, ir.Constant(I32, 0))
-        mask = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return self.b.bitcast(self.b.shuffle_vector(single, undefined, mask), self.i16_pairs)
+        return self.b.bitcast(self.splat(value), self.i16_pairs)
 
     def add_products(self, a: Value, b: Value, c: Value, x86: bool) -> Value:
         """c + a₀ · b₀ + a₁ · b₁ for int16 pairs ``a``, ``b`` and int32 sums ``c``."""

@@ -17,7 +17,16 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.model.kernels.simd import HOST_FEATURES, I32, I64, V16F, V16I, BFloat, extern, pointer
+from charrnn.model.kernels.simd import (
+    HOST_FEATURES,
+    I32,
+    I64,
+    V16F,
+    BFloat,
+    broadcast,
+    extern,
+    pointer,
+)
 
 # vectors are so slow that the third-level cache supplies W_hh to every core in time, and threads
 # that never wait for each other lose little time to other programs
@@ -44,9 +53,7 @@ def leave():
 def _pair(builder: Any, address: Any) -> Any:
     """The pair of bfloat16 at ``address`` in every lane."""
     pair = builder.load(pointer(builder, address, I32), align=4)
-    low = builder.insert_element(ir.Constant(V16I, ir.Undefined), pair, I32(0))
-    lanes = builder.shuffle_vector(low, low, ir.Constant(V16I, [I32(0)] * 16))
-    return builder.bitcast(lanes, _V32B)
+    return builder.bitcast(broadcast(builder, pair), _V32B)
 
 
 def _add_tiles(builder: Any, a: Any, b: Any, sums: list[list[Any]]) -> None:

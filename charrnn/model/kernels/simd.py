@@ -96,14 +96,19 @@ def extern(builder: Any, name: str, result: Any, argtypes: list[Any]) -> Any:
     return found or ir.Function(builder.module, ir.FunctionType(result, argtypes), name)
 
 
+def broadcast(builder: Any, value: Any) -> Any:
+    """A vector with the 32-bit number ``value`` in all 16 lanes."""
+    undefined = ir.Constant(ir.VectorType(value.type, 16), ir.Undefined)
+    low = builder.insert_element(undefined, value, I32(0))
+    return builder.shuffle_vector(low, low, ir.Constant(V16I, [I32(0)] * 16))
+
+
 @intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
     """``value`` in every lane."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        single = context.cast(builder, args[0], sig.args[0], types.float32)
-        low = builder.insert_element(ir.Constant(V16F, ir.Undefined), single, I32(0))
-        return builder.shuffle_vector(low, low, ir.Constant(V16I, [I32(0)] * 16))
+        return broadcast(builder, context.cast(builder, args[0], sig.args[0], types.float32))
 
     return F16(value), codegen
 
