@@ -1,4 +1,4 @@
-"""The budget of a run, in steps or in seconds, and the learning rate over it."""
+"""The budget of a run, in steps or seconds, and over it the learning rate and validations."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 
 from charrnn.config import TrainConfig
+from charrnn.training.state import TrainingState
 
 WARMUP_AT_MOST = 0.1  # of the budget
+VALIDATIONS = 20  # in a run, about
+VALIDATION_SHARE = 0.04  # of a time budget, at most
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,32 @@ class Budget:
     def spent(self, step: int, elapsed_s: float) -> bool:
         """Whether the budget leaves no time for another step."""
         return step >= self.total_steps if self.total_steps else elapsed_s >= self.seconds
+
+    @property
+    def validation_steps(self) -> int:
+        """How many steps lie between two validations; 0 for a time budget."""
+        return max(1, self.total_steps // VALIDATIONS) if self.total_steps else 0
+
+    def validation_pause_s(self, validation_s: float, is_first: bool) -> float:
+        """How many seconds of a time budget lie between two validations of ``validation_s``.
+
+        The first one comes early, unless it would take too much of the budget.
+        """
+        pause = validation_s / VALIDATION_SHARE
+        if is_first and pause < self.seconds:
+            pause = 0.0
+        return max(self.seconds / VALIDATIONS, pause)
+
+
+def expected_validation_s(budget: Budget, progress: TrainingState, val_chars: int) -> float:
+    """How long the next validation takes: as long as the last one; before the first, an estimate.
+
+    Reading is about three times as fast as training.
+    """
+    if progress.validation_s or not progress.chars:
+        return progress.validation_s
+    training_s = val_chars * progress.elapsed_s / progress.chars
+    return min(training_s / 3, budget.seconds / 4)
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:

@@ -31,15 +31,13 @@ from charrnn.training.loop.checkpointing import best_checkpoint, cannot_resume, 
 from charrnn.training.loop.clock import Clock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
-from charrnn.training.loop.schedule import Budget, learning_rate
+from charrnn.training.loop.schedule import Budget, expected_validation_s, learning_rate
 from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.state import RunSpec, TrainingState
 
 TO_CONTINUE = "to continue: {train(resume, out)}"
 IF_SKIPPED = "if this continues, try {precision} or a smaller {lr}"
 REPORT_EVERY = 50  # steps
-VALIDATIONS = 20  # in a run, about
-EVALUATION_SHARE = 0.04  # of a time budget that may be spent on validation
 
 
 class Trainer:
@@ -179,11 +177,7 @@ class Trainer:
     @property
     def _validation_s(self) -> float:
         """How long a validation takes: as long as the last one; before the first, an estimate."""
-        progress = self.progress
-        if progress.validation_s or not progress.chars:
-            return progress.validation_s
-        read = length(self.spec.parts.val) / 3  # reading is three times as fast as training
-        return min(read * progress.elapsed_s / progress.chars, self.budget.seconds / 4)
+        return expected_validation_s(self.budget, self.progress, length(self.spec.parts.val))
 
     def _step(self) -> None:
         progress = self.progress
@@ -274,14 +268,10 @@ class Trainer:
         """Whether to validate now: by steps, so that a resumed run repeats it, or by the clock."""
         if self.progress.validated_step == self.progress.step:
             return False
-        if self.config.eval_every:
-            return self.progress.step % self.config.eval_every == 0
-        if self.budget.total_steps:
-            return self.progress.step % max(1, self.budget.total_steps // VALIDATIONS) == 0
-        cost, seconds = self._validation_s / EVALUATION_SHARE, self.budget.seconds
-        if not self.progress.validation_s and cost < seconds:
-            cost = 0.0  # the first validation comes early
-        pause = max(seconds / VALIDATIONS, cost)
+        if steps := self.config.eval_every or self.budget.validation_steps:
+            return self.progress.step % steps == 0
+        is_first = not self.progress.validation_s
+        pause = self.budget.validation_pause_s(self._validation_s, is_first)
         return self._now() - self.progress.validated_s >= pause
 
     def _validate(self) -> None:
