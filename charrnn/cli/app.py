@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 import charrnn
 from charrnn.atomic_io import FULL
-from charrnn.cli import bench, data, info, insight, ls, sample, score, train
 from charrnn.cli.command import Command, is_from_environment
 from charrnn.errors import CharRNNError, os_message
 from charrnn.interrupts import SIGNALS
@@ -21,26 +24,69 @@ SIGINT_EXIT, PIPE_EXIT = 130, 141
 _VARIABLE = r" \(env var: '\w+'\)"  # typer adds it even where a flag is at fault
 STOPPED = {128 + signum for signum in SIGNALS}
 
+# each with a summary short enough for a terminal of 60 columns
+COMMANDS = {
+    "train": "Train on a text and keep the best network.",
+    "sample": "Generate text in the style of a corpus.",
+    "score": "Score how well a checkpoint predicts a text.",
+    "info": "Describe a checkpoint.",
+    "ls": "List all checkpoints.",
+    "insight": "Make a page of what a network learned.",
+    "bench": "Measure the speed of this machine.",
+    "data": "Download corpora to train on.",
+}
+
+
+class Loader(Mapping[str, Any]):
+    """The commands by name. Each is imported when it is looked up: none waits for the others.
+
+    The command NAME is the function NAME of ``charrnn.cli.NAME``, a group of commands its ``app``.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        return _load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@cache
+def _load(name: str) -> Any:
+    module = importlib.import_module(f"charrnn.cli.{name}")
+    group: typer.Typer | None = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name, cls=Command)(getattr(module, name))
+    return typer.main.get_command(group)
+
+
+class Program(TyperGroup):
+    """``charrnn`` itself, whose commands are loaded one by one."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = Loader()  # type: ignore[assignment]  # nobody adds to it
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands without loading any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
 app = typer.Typer(
     name="charrnn",
+    cls=Program,
     help="Train a character-level recurrent network on a text, and generate more of it.",
     rich_markup_mode=None,  # rich would double the time to --help
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
-# a summary of each, short enough for a terminal of 60 columns
-for name, run, gist in (
-    ("train", train.train, "Train on a text and keep the best network."),
-    ("sample", sample.sample, "Generate text in the style of a corpus."),
-    ("score", score.score, "Score how well a checkpoint predicts a text."),
-    ("info", info.info, "Describe a checkpoint."),
-    ("ls", ls.ls, "List all checkpoints."),
-    ("insight", insight.insight, "Make a page of what a network learned."),
-):
-    app.command(name, cls=Command, short_help=gist)(run)
-app.add_typer(bench.app, name="bench")
-app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

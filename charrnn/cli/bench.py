@@ -16,7 +16,10 @@ from charrnn.settings import Option, declared
 MAX_STREAMS = 1 << 16
 
 app = typer.Typer(
-    help="Measure the speed of this machine.", no_args_is_help=True, rich_markup_mode=None
+    help="Measure the speed of this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
 )
 
 SIZE, LAYERS = (option.replace(unset="") for option in declared(ModelConfig, "hidden", "layers"))

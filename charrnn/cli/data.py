@@ -14,7 +14,12 @@ from charrnn.settings import Option
 
 Known = Literal["war-and-peace", "tinyshakespeare"]
 
-app = typer.Typer(help="Download corpora to train on.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Download corpora to train on.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
 NAME = typer.Argument(..., help="Corpus: war-and-peace or tinyshakespeare.", metavar="NAME")
 OUT = Option(
