@@ -17,7 +17,7 @@ from charrnn.checkpoint import file as checkpoint
 from charrnn.errors import Interrupted
 from charrnn.generation.scoring import Score
 from charrnn.hints import Hint
-from charrnn.training.events import Silence
+from charrnn.training.events import Result, Silence
 
 SMALL: dict[str, Any] = {
     "hidden": 8, "embedding": 6, "layers": 2, "batch": 4, "window": 10, "lr": 0.01, "seed": 7,
@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def run(corpus: Path, out: Path | None, **settings: Any) -> charrnn.Result:
+def run(corpus: Path, out: Path | None, **settings: Any) -> Result:
     """A small run of 60 steps, except where ``settings`` say otherwise."""
     return charrnn.train(corpus, out=out, **({"steps": 60} | SMALL | settings))
 
