@@ -21,6 +21,8 @@ def test_the_best_network_s_temperature_is_fitted_in_the_end(corpus: Path, tmp_p
     fitted = run(corpus, tmp_path / "fitted", **settings)
     assert plain.temperature is None
     assert fitted.temperature is not None
+    assert plain.best_val is not None
+    assert fitted.best_val is not None
     assert fitted.best_val < plain.best_val
     before, after = (checkpoint.load(result.best) for result in (plain, fitted))
     assert after.meta["temperature"] == fitted.temperature
