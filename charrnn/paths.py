@@ -59,17 +59,18 @@ def bundled_checkpoints() -> list[Path]:
     return sorted(_bundled("checkpoints").glob(f"*/{BEST}"))
 
 
-def own_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
+def own_checkpoints(folder: str | Path = CHECKPOINTS) -> list[Path]:
     """The checkpoint to use of each run in ``folder`` and its subfolders, newest first.
 
     It is the run's best checkpoint, or its last one if the run was stopped before it had a best.
     """
+    folder = Path(folder)
     found = [*_files(folder, BEST)]
     found += [path for path in _files(folder, LAST) if path.with_name(BEST) not in found]
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
-def list_checkpoints(folder: Path = CHECKPOINTS) -> list[Path]:
+def list_checkpoints(folder: str | Path = CHECKPOINTS) -> list[Path]:
     """The checkpoints of the runs in ``folder``, newest first, followed by the bundled ones."""
     own = own_checkpoints(folder)
     seen = {path.resolve() for path in own}

@@ -300,12 +300,13 @@ class Settings:
         required = {field.name for field in fields if field.default is dataclasses.MISSING}
         unknown, missing = sorted(set(values) - names), sorted(required - set(values))
         if unknown or missing:
-            wrong = ", ".join([f"unknown {n!r}" for n in unknown] + [f"no {n!r}" for n in missing])
-            raise ConfigError(f"{cls.__name__} does not fit: {wrong}")
+            wrong = [f"unknown setting {name!r}" for name in unknown]
+            wrong += [f"missing setting {name!r}" for name in missing]
+            raise ConfigError(f"{cls.__name__}: {', '.join(wrong)}")
         try:
             return cls(**values)
         except (TypeError, ValueError, OverflowError) as error:
-            raise ConfigError(f"{cls.__name__} does not fit: {error}") from None
+            raise ConfigError(f"{cls.__name__} is invalid: {error}") from None
 
 
 def _implied_by(hint: Any) -> dict[str, Any]:

@@ -182,7 +182,8 @@ def _layouts(table: dict[str, Any], room: int) -> dict[str, Layout]:
         (dtype, shape), (start, stop) = _layout(entry), _offsets(entry)
         size = math.prod(shape) * dtype.itemsize
         if start != end or stop - start != size or stop > room:
-            raise Damage(f"has tensors that do not match its data, first {ascii(name)[:80]}")
+            shown = ascii(name)[:80]
+            raise Damage(f"is damaged or cut short: tensor {shown} does not fit its data")
         layouts[name] = dtype, shape
         end = stop
     if end != room:

@@ -22,6 +22,7 @@ from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 _VARIABLE = r" \(env var: '\w+'\)"  # typer adds it even where a flag is at fault
+_SUGGESTION = r"(?:\. Did you mean | \(Possible options: )(.*)[?)]$"  # typer's two ways to help
 STOPPED = {128 + signum for signum in SIGNALS}
 
 # each with a summary short enough for a terminal of 60 columns
@@ -168,6 +169,7 @@ def _usage(error: typer.TyperException) -> int:
     param = getattr(error, "param", None)
     if param is None or not is_from_environment(context, param):
         text = re.sub(_VARIABLE, "", text)
+    text = re.sub(_SUGGESTION, r" (did you mean \1?)", text)
     text = text.replace("\n\t", " ").rstrip(".?")  # choices come on lines of their own
     return _fail(f"{text}; {context.command_path} -h shows the usage", error.exit_code)
 

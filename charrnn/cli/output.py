@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 from charrnn import interrupts
 from charrnn.atomic_io import write_atomic
 from charrnn.console import harmless, one_line
+from charrnn.errors import CharRNNError, os_message
 
 Escape = Literal["auto", "always", "never"]
 
@@ -101,7 +102,7 @@ def check_writable(path: Path) -> None:
     """Check before any work that a file can be written to ``path``; ``-`` is standard output.
 
     Raises:
-        OSError: it cannot; names ``path``.
+        CharRNNError: it cannot.
 
     """
     if str(path) == "-" or (path.exists() and not path.is_file()):
@@ -116,7 +117,8 @@ def write_file(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically and print the path; ``-`` is standard output.
 
     Raises:
-        OSError: it cannot be written; names ``path``.
+        CharRNNError: it cannot be written.
+        OSError: standard output cannot be written.
 
     """
     if str(path) == "-":
@@ -138,4 +140,5 @@ def _at(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         error.filename = str(path)
-        raise
+        message = f"cannot write to {os_message(error)}"
+        raise CharRNNError(message, "choose another {out}") from error

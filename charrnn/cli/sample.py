@@ -106,7 +106,7 @@ def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
     """The text to continue, and its name; typed text has none."""
     if file is not None:
         if prime:
-            raise ConfigError("--prime and --prime-file: give one of them")
+            raise ConfigError("more than one prime; set only one of --prime and --prime-file")
         return read_text(file), "standard input" if str(file) == "-" else str(file)
     if prime == "-":
         return read_text(prime), "standard input"

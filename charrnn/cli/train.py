@@ -33,7 +33,7 @@ PRESET = Option(
     name="preset",
     kind=str,
     choices=tuple(PRESETS),
-    help="Use a named recipe; options that are given win over it.",
+    help="Use a named recipe; options given with it override it.",
 )
 QUIET = Option(name="quiet", kind=bool, aliases=("-q",), help="Print only warnings and errors.")
 JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on stdout.")

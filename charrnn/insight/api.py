@@ -94,7 +94,7 @@ def _read(
             on_note(titled(source, omissions))
         ids = model.vocab.encode(text, unknown)
         if len(ids) < 2:
-            raise CorpusError("there are fewer than two characters to read")
+            raise CorpusError("the text to read needs at least two characters")
     return ids
 
 

@@ -193,7 +193,7 @@ class Vocab:
         self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
     ) -> UnknownCharacterError:
         first = self._first(start, codes, missing)
-        return UnknownCharacterError(first, "set {unknown} to skip or replace to continue")
+        return UnknownCharacterError(first, "set {unknown} to 'skip' or 'replace'")
 
     def _first(self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]) -> str:
         place = int(np.argmax(missing))
@@ -202,7 +202,8 @@ class Vocab:
             named = f"byte 0x{code:02X}"
         else:
             named = f"character {_quoted(code)} (U+{code:04X})"
-        return f"{named} at {start + place} is not in the vocabulary of {len(self)} {self._kind}"
+        known = f"vocabulary of {len(self)} {self._kind}"
+        return f"{named} at position {start + place} is not in the {known}"
 
     def _brief(self, code: int) -> str:
         return f"0x{code:02X}" if self.is_bytes else f"{_quoted(code)} U+{code:04X}"

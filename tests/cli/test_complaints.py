@@ -43,6 +43,9 @@ pytestmark = pytest.mark.usefixtures("a_run")
         ),
         ("train t.txt --preset nonsense", "--preset is 'nonsense': it must be one of "),
         ("sample novel --length 1e6", "--length is '1e6': it must be a whole number of at least 0"),
+        ("trian", "No such command 'trian' (did you mean 'train'?); charrnn -h shows the usage"),
+        ("ls --jso", "No such option: --jso (did you mean --json?); charrnn ls -h shows the usage"),
+        ("sample novel --prime a --prime-file t.txt", "set only one of --prime and --prime-file"),
         ("data get", "Missing argument 'NAME'. Choose from: war-and-peace, tinyshakespeare; "),
     ],
 )

@@ -84,7 +84,7 @@ def test_the_command_finds_what_was_copied(
     (["--corpus", "odd.txt"], 2, "its sha256 differs; name the text that the model was trained on"),
     (["--corpus", "-", "--text", "-"], 2, "--text and --corpus cannot both be standard input"),
     (["--text", "none.txt"], 2, "cannot read none.txt"),
-    (["--text", "empty.txt"], 2, "empty.txt: there are fewer than two characters"),
+    (["--text", "empty.txt"], 2, "empty.txt: the text to read needs at least two characters"),
     (["--text", "odd.txt"], 2, "odd.txt: character"),
     (["--out", "/proc/x/page.html"], 1, "/proc/x"),
     (["--out", "."], 2, "--out is ., a folder"),
@@ -103,5 +103,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(folder: Path)
     Path("file").write_text("")
     done = charrnn("insight", "novel", "--out", "file/page.html", "--text", "missing.txt")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"charrnn: file/page.html: Not a directory\n"
+    assert (
+        done.stderr
+        == b"charrnn: cannot write to file/page.html: Not a directory; choose another --out\n"
+    )
     assert not list(Path().glob(".*tmp*"))

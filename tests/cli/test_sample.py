@@ -50,7 +50,9 @@ def test_an_unknown_character_in_a_prime(call: Call) -> None:
     args = ["sample", "novel", "--seed", "1", "--length", "5", "--prime", "the €nd"]
     code, out, err = call(*args)
     assert (code, out) == (2, "")
-    assert err.startswith("charrnn: character '€' (U+20AC) at 4 is not in the vocabulary of ")
+    assert err.startswith(
+        "charrnn: character '€' (U+20AC) at position 4 is not in the vocabulary of "
+    )
     assert call(*args, "--unknown", "skip")[0] == 0
     assert call(*args, "--unknown", "replace")[0] == 0
 

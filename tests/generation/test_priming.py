@@ -117,7 +117,7 @@ def test_vocabularies_without_a_line_end_or_a_space(call: Call) -> None:
         assert set(left.out.decode()) <= set(text)
         left = call(*SAMPLE, "--prime", text[0] + " ")
         assert (left.code, left.out) == (2, b"")
-        assert "' ' (U+0020) at 1 " in left.err
+        assert "' ' (U+0020) at position 1 " in left.err
 
 
 # --- with one
@@ -197,7 +197,8 @@ def test_an_unknown_character_is_named_with_its_place(call: Call, prime: str) ->
     place, shown = UNKNOWN[prime]
     Path("prime").write_bytes(prime.encode())
     message = (
-        f"character {shown} at {place} is not in the vocabulary of 30 characters; set --unknown"
+        f"character {shown} at position {place} is not in the vocabulary of 30 characters; "
+        "set --unknown"
     )
     for name, args in (
         ("", ["--prime", prime]),
@@ -280,7 +281,7 @@ def test_byte_vocabularies(call: Call) -> None:
     assert (left.code, left.out[:4]) == (0, raw)
     left = call(*SAMPLE, "--prime", "abä")  # C3 is there, A4 is not
     assert (left.code, left.out) == (2, b"")
-    assert "byte 0xA4 at 3 is not in the vocabulary" in left.err
+    assert "byte 0xA4 at position 3 is not in the vocabulary" in left.err
     assert call(*SAMPLE, "--prime", "abä", "--unknown", "skip").code == 0
 
 
@@ -360,7 +361,7 @@ def test_a_byte_order_mark_outside_the_vocabulary_is_left_out(call: Call) -> Non
     assert call(*SAMPLE, "--prime", "-", stdin=Path("text").read_bytes()) == plain
     assert call(*score) == scored
     Path("text").write_bytes("\ufeff\ufeffthe".encode())
-    assert "'\\ufeff' (U+FEFF) at 0 " in call(*score).err
+    assert "'\\ufeff' (U+FEFF) at position 0 " in call(*score).err
     # one that it has is a character like others
     keep(letters("\ufeff\n thend"))
     Path("text").write_text("the end", "utf-8-sig")
@@ -384,9 +385,9 @@ def test_a_text_to_score_is_named_too(call: Call) -> None:
     for args in ([], ["--per-line"], ["--color"], ["--json"]):
         left = call("score", "text", "--model", "model", *args)
         assert (left.code, left.out) == (2, b"")
-        assert left.err.startswith("charrnn: text: character '€' (U+20AC) at 4 ")
+        assert left.err.startswith("charrnn: text: character '€' (U+20AC) at position 4 ")
         left = call("score", "-", "--model", "model", *args, stdin="€".encode())
-        assert left.err.startswith("charrnn: standard input: character '€' (U+20AC) at 0 ")
+        assert left.err.startswith("charrnn: standard input: character '€' (U+20AC) at position 0 ")
     skipped = call("score", "text", "--model", "model", "--unknown", "skip", "--json").out
     assert json.loads(skipped)["chars"] == 5
 

@@ -53,7 +53,7 @@ def test_what_is_not_read_is_noted(model: charrnn.TextModel) -> None:
 def test_what_is_wrong_with_a_text_names_it(model: charrnn.TextModel) -> None:
     with pytest.raises(UnknownCharacterError, match=r"^text: character '§' "):
         charrnn.insight_page(model, "the §", source="text")
-    with pytest.raises(CorpusError, match=r"^there are fewer than two characters"):
+    with pytest.raises(CorpusError, match=r"^the text to read needs at least two characters"):
         charrnn.insight_page(model, "t")
     with pytest.raises(CorpusError, match="cannot read none"):
         charrnn.insight_page(model, "the old", corpus="none")

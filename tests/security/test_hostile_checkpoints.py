@@ -156,7 +156,7 @@ def add_tensors(count: int) -> Callable[[dict[str, Any]], None]:
         (change_tensor(data_offsets=[0, 2**63]), "without a position"),
         (change_tensor(data_offsets=[-4, 0]), "without a position"),
         (change_tensor(data_offsets=[0]), "without a position"),
-        (change_tensor(data_offsets=[0, 4]), "do not match"),  # lies over another one
+        (change_tensor(data_offsets=[0, 4]), "does not fit its data"),  # lies over another one
         (lambda header: header.update(x=1), "without a position"),
         (lambda header: header.update(x={}), "without a position"),
         (change_tensor(more=1), "a tensor of type"),
@@ -281,8 +281,8 @@ def vocabulary(size: int) -> dict[str, Any]:
         ({"format": 3}, "format 3 is not 2 or lower"),
         ({"format": "x" * 100_000}, "is not usable"),
         ({"config": None}, "no config"),
-        ({"config": {}}, "no 'vocab_size'"),
-        ({"config": {"evil": 1}}, "unknown 'evil'"),
+        ({"config": {}}, "missing setting 'vocab_size'"),
+        ({"config": {"evil": 1}}, "unknown setting 'evil'"),
         ({"config": {"hidden": 2**40}}, "hidden is"),
         ({"config": {"hidden": 10**4000}}, "more than 20 digits"),
         ({"config": {"layers": True}}, "layers is True"),

@@ -54,8 +54,8 @@ def test_an_unknown_character_is_named_with_its_code_and_place() -> None:
     with pytest.raises(UnknownCharacterError) as caught:
         letters("abc ").encode("ab😀c")
     assert str(caught.value) == (
-        "character '😀' (U+1F600) at 2 is not in the vocabulary of 4 characters; "
-        "set unknown to skip or replace to continue"
+        "character '😀' (U+1F600) at position 2 is not in the vocabulary of 4 characters; "
+        "set unknown to 'skip' or 'replace'"
     )
 
 
@@ -92,12 +92,14 @@ def test_encoding_a_text_takes_few_bytes_a_character(is_bytes: bool) -> None:
 
 
 def test_an_unprintable_unknown_is_written_out() -> None:
-    with pytest.raises(UnknownCharacterError, match=r"character '\\x1b' \(U\+001B\) at 0 "):
+    with pytest.raises(UnknownCharacterError, match=r"'\\x1b' \(U\+001B\) at position 0 "):
         letters("a").encode("\x1b")
 
 
 def test_an_unknown_byte_is_named() -> None:
-    with pytest.raises(UnknownCharacterError, match="byte 0xFF at 1 is not in the vocabulary"):
+    with pytest.raises(
+        UnknownCharacterError, match="byte 0xFF at position 1 is not in the vocabulary"
+    ):
         Vocab((97,), (1,), is_bytes=True).encode(b"a\xff")
 
 
