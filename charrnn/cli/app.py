@@ -161,7 +161,7 @@ def _usage(error: typer.TyperException) -> int:
     describe = getattr(error, "format_message", error.__str__)  # it names option and variable
     text, context = describe(), getattr(error, "ctx", None)
     if context is None:
-        return _fail(text, error.exit_code)
+        return _fail(text.rstrip("."), error.exit_code)
     if text.startswith("Usage: "):  # a group without a command
         with suppress(OSError):
             sys.stderr.write(text + "\n")
