@@ -28,7 +28,7 @@ class Finding:
     r: float
 
 
-def find(units: NDArray[Any], traits: dict[str, Array], hidden: int) -> list[Finding]:
+def find(units: NDArray[Any], traits: dict[str, Array], width: int) -> list[Finding]:
     """For each trait the unit that follows it best, in descending order of correlation.
 
     Among thousands of units one always fits by chance, so units are chosen in the first half of
@@ -36,9 +36,9 @@ def find(units: NDArray[Any], traits: dict[str, Array], hidden: int) -> list[Fin
     correlation are omitted.
 
     Args:
-        units: the values of the units, ``(N, L·H)``.
+        units: the values of the units, ``(N, L·width)``.
         traits: the traits by name, ``(N,)`` each.
-        hidden: H.
+        width: the units of one layer.
 
     """
     half = len(units) // 2
@@ -50,7 +50,7 @@ def find(units: NDArray[Any], traits: dict[str, Array], hidden: int) -> list[Fin
         best = int(np.argmax(np.abs(correlations(units[:half], first))))
         r = float(correlations(units[half:, best : best + 1], second)[0])
         if abs(r) >= LEAST:
-            found.append(Finding(name, best // hidden, best % hidden, r))
+            found.append(Finding(name, best // width, best % width, r))
     return sorted(found, key=lambda finding: -abs(finding.r))
 
 

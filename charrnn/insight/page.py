@@ -89,7 +89,7 @@ def page(
     parts += _learning(history)
     parts += _surprises(text, trace, source)
     parts += _copying(text, copied)
-    parts += _units(text, trace, checkpoint.config.hidden)
+    parts += _units(text, trace)
     parts += _characters(checkpoint, symbols, trace.ids)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -162,9 +162,9 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def _units(text: Sequence[str], trace: Trace, hidden: int) -> list[str]:
+def _units(text: Sequence[str], trace: Trace) -> list[str]:
     known = traits(text)
-    found = find(trace.units, known, hidden)
+    found = find(trace.units, known, trace.width)
     parts = [
         "<h2>What single units follow</h2>",
         '<p class="about">Each unit was chosen because it correlates with a trait in the first '
@@ -175,13 +175,11 @@ def _units(text: Sequence[str], trace: Trace, hidden: int) -> list[str]:
         parts.append(f"<p>The text is too short: {2 * SHORTEST} characters are needed.</p>")
     elif not found:
         parts.append("<p>No unit follows any of the traits.</p>")
-    return parts + [_unit(text, trace, finding, known[finding.trait], hidden) for finding in found]
+    return parts + [_unit(text, trace, finding, known[finding.trait]) for finding in found]
 
 
-def _unit(
-    text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[Any], hidden: int
-) -> str:
-    values = trace.units[:, finding.layer * hidden + finding.unit].astype(np.float32)
+def _unit(text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[Any]) -> str:
+    values = trace.units[:, finding.layer * trace.width + finding.unit].astype(np.float32)
     half = len(text) // 2
     start = half + excerpt(trait[half:], text[half:])
     shown = values[start : start + EXCERPT]

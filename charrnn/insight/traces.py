@@ -31,57 +31,64 @@ class Trace:
     Attributes:
         ids: the text ``(N,)``.
         nats: the loss of each character ``(N,)``; NaN for the first.
-        units: the value of each unit after each character, ``(N, L·H)``, within ±1: for cells with
-            a part ``c`` its tanh, for others ``h`` (divided by its largest value if that is above
-            1, as with ReLU).
+        units: the value of each unit after each character, ``(N, L·width)``, within ±1: for cells
+            with a part ``c`` its tanh, for others the first part of the state (divided by its
+            largest value if that is above 1, as with ReLU).
+        width: the units of one layer.
 
     """
 
     ids: Ids
     nats: Array
     units: NDArray[np.float16]
+    width: int
+
+
+def _traced(config: ModelConfig) -> tuple[str, int]:
+    """Name and width of the part of the state whose units are traced."""
+    widths = config.state_widths
+    name = "c" if "c" in widths else next(iter(widths))
+    return name, widths[name]
 
 
 def longest(config: ModelConfig) -> int:
     """The most characters of a text that are traced: fewer for a network of very many units."""
-    return min(LENGTH, VALUES // (config.layers * config.hidden))
+    return min(LENGTH, VALUES // (config.layers * _traced(config)[1]))
 
 
 def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
     """Trace the network in ``checkpoint`` while it reads ``ids (N,)``.
 
-    Needs memory for N · L · H float16.
+    Needs memory for N · L · width float16.
 
     Raises:
         CorpusError: there are fewer than two characters.
         CheckpointError: the network's numbers overflow.
 
     """
-    config = checkpoint.config
+    config, (part, width) = checkpoint.config, _traced(checkpoint.config)
     with np.errstate(all="ignore"):  # untrusted weights may overflow, which is checked below
         nats = position_nats(config, checkpoint.weights, ids)
         # lanes end at a target, so another character makes them reach the last state
         read = np.append(ids, ids[-1:])
         layout = lanes.lay(((0, len(read)),), LANES)
         engine = open_engine(config, checkpoint.weights, len(layout), batched=True)
-        units = np.zeros((len(ids), config.layers * config.hidden), np.float16)
+        units = np.zeros((len(ids), config.layers * width), np.float16)
         for block in lanes.blocks(read, layout, WINDOW):
             interrupts.check()
             for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
                 engine.step(x)
-                units[places[counts] - 1] = _held(engine)[counts]
+                units[places[counts] - 1] = _held(engine, part)[counts]
         largest = np.abs(units).max(initial=1)
         if not np.isfinite(largest):
             raise CheckpointError("the network's numbers overflow: use another checkpoint")
         if largest > 1:
             units /= largest
-        return Trace(ids, nats, units)
+        return Trace(ids, nats, units, width)
 
 
-def _held(engine: AnyEngine) -> NDArray[Any]:
-    """The value of each unit of each stream, ``(N, L·H)``."""
-    names = list(engine.config.state_widths)
-    layers = (dict(zip(names, parts, strict=True)) for parts in engine.state)
-    return np.concatenate(
-        [np.tanh(parts["c"]) if "c" in parts else parts["h"] for parts in layers], axis=1
-    )
+def _held(engine: AnyEngine, part: str) -> NDArray[Any]:
+    """The value of each unit of ``part`` in each stream, ``(N, L·width)``."""
+    index = list(engine.config.state_widths).index(part)
+    values = np.concatenate([parts[index] for parts in engine.state], axis=1)
+    return np.tanh(values) if part == "c" else values

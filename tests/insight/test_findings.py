@@ -44,7 +44,7 @@ def test_the_unit_that_follows_a_trait_is_found() -> None:
     units = rng.uniform(-1, 1, (2000, 40)).astype(np.float16)
     trait = (rng.uniform(size=2000) < 0.3).astype(np.float32)
     units[:, 27] = 0.5 - trait + units[:, 27] / 5
-    (found,) = find(units, {"a trait": trait, "never": np.zeros(2000, np.float32)}, hidden=20)
+    (found,) = find(units, {"a trait": trait, "never": np.zeros(2000, np.float32)}, width=20)
     assert (found.trait, found.layer, found.unit) == ("a trait", 1, 7)
     assert found.r < -0.9
 
@@ -55,4 +55,4 @@ def test_chance_is_no_finding() -> None:
     units = rng.uniform(-1, 1, (60, 4000)).astype(np.float16)
     trait = (rng.uniform(size=60) < 0.5).astype(np.float32)
     assert np.abs(correlations(units[:30], trait[:30])).max() > 0.6
-    assert not find(units, {"a trait": trait}, hidden=4000)
+    assert not find(units, {"a trait": trait}, width=4000)

@@ -53,7 +53,8 @@ class Tags(HTMLParser):
 def drawn(checkpoint: Checkpoint, text: str, **parts: object) -> str:
     """The page of a trace that is all zeros but for ``parts``."""
     ids = checkpoint.vocab.encode(text)
-    zeros = {"nats": np.zeros(len(ids)), "units": np.zeros((len(ids), 32), np.float16)}
+    units = np.zeros((len(ids), 32), np.float16)
+    zeros = {"nats": np.zeros(len(ids)), "units": units, "width": 16}
     traced = Trace(**({"ids": ids} | zeros | parts))  # type: ignore[arg-type]
     return page("a name", checkpoint, traced, History(), {}, "a text")
 
@@ -118,7 +119,7 @@ def test_what_was_copied_is_said_beside_what_its_author_repeats() -> None:
     text = "abcdefgh" * 25
     checkpoint, nothing = tiny(), dict.fromkeys(LENGTHS, 0.0)
     ids = checkpoint.vocab.encode(text)
-    traced = Trace(ids, np.zeros(len(ids), np.float32), np.zeros((len(ids), 32), np.float16))
+    traced = Trace(ids, np.zeros(len(ids), np.float32), np.zeros((len(ids), 32), np.float16), 16)
     copied = {"this text": Copies(shares, 3, 12), "another": Copies(nothing, 0, 1)}
     made = page("a name", checkpoint, traced, History(), copied, "a text")
     assert "<pre>defghabcdefg</pre>" in made

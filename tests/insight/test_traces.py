@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,9 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.scoring import position_nats
+from charrnn.insight.api import insight_page
 from charrnn.insight.traces import longest, trace
+from charrnn.textmodel import TextModel
 from tests.support.checkpoints import META
 from tests.support.networks import letters, random_weights
 
@@ -45,6 +49,41 @@ def test_fewer_characters_are_traced_of_a_very_wide_network() -> None:
     assert longest(ModelConfig(5, hidden=512, layers=3)) == 20_000
     widest = ModelConfig(5, hidden=16_384, layers=8)
     assert longest(widest) * widest.hidden * widest.layers <= 10**8
+
+
+def test_a_state_of_another_name_and_width_is_traced() -> None:
+    """A registered cell need have neither a part ``h`` nor one as wide as the hidden size."""
+
+    def step(xp: cells.Namespace, z: Any, state: Any, w: cells.Weights) -> Any:
+        (slow,) = state
+        slow = 0.9 * slow + 0.1 * xp.tanh(z + xp.linear(slow, w.weight_ss))
+        return slow, (slow,)
+
+    def parameters(inputs: int, hidden: int) -> cells.Shapes:
+        return {"weight_ih": (8, inputs), "bias_ih": (8,), "weight_ss": (8, 8)}
+
+    cell = cells.Cell(
+        "slow",
+        step,
+        parameters=parameters,
+        state_widths=lambda hidden: {"slow": 8},
+        output_width=lambda hidden: 8,
+        recurrent=("weight_ss",),
+    )
+    cells.register(cell)
+    try:
+        checkpoint, ids = network("slow"), np.arange(300) % 5
+        found = trace(checkpoint, ids)
+        engine = Engine(checkpoint.config, checkpoint.weights)
+        engine.feed(ids)
+        last = np.concatenate([slow for (slow,) in engine.state], axis=1)
+        assert (found.units.shape, found.width) == ((300, 16), 8)
+        assert np.abs(found.units[-1] - last).max() < 1e-3
+        assert "<h2>What single units follow</h2>" in insight_page(
+            TextModel(checkpoint), "abc " * 99
+        )
+    finally:
+        cells.unregister("slow")
 
 
 def test_a_text_of_one_character_has_no_trace() -> None:
