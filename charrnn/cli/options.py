@@ -8,7 +8,9 @@ import os
 import re
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, get_args
 
@@ -34,7 +36,12 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
     returned has a signature with all of them. It calls ``command`` with the values that were given
     on the command line or in the environment, by their Python names. For everything else the
     defaults of ``command`` hold; the help page shows them.
+
+    Raises:
+        ValueError: two options have the same name, flag or variable.
+
     """
+    _check_distinct(options)
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command).parameters
@@ -53,6 +60,14 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
         return run
 
     return decorate
+
+
+def _check_distinct(options: Iterable[Option]) -> None:
+    """Otherwise the last of two equal options would silently replace the first."""
+    words = [{o.name, o.variable, *o.flag.split("/"), *o.aliases} for o in options]
+    twice = [word for word, count in Counter(chain.from_iterable(words)).items() if count > 1]
+    if twice:
+        raise ValueError(f"two options are called {', '.join(sorted(twice))}")
 
 
 def _signature(command: Callable[..., None], options: Iterable[Option]) -> inspect.Signature:

@@ -24,7 +24,7 @@ functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -102,6 +102,23 @@ class Filter:
 
 # in the order in which they apply
 FILTERS: dict[str, Filter] = {}
+_reserved: set[str] = set()
+
+
+def reserve(names: Iterable[str]) -> None:
+    """Allow no filter that is called like an attribute of ``SampleConfig``.
+
+    Raises:
+        ValueError: one is registered already.
+    """
+    _reserved.update(names)
+    for name in FILTERS:
+        _check_free(name)
+
+
+def _check_free(name: str) -> None:
+    if name in _reserved:
+        raise ValueError(f"a sampling filter cannot be called {name!r}: SampleConfig has that name")
 
 
 def sampling_filter(
@@ -132,13 +149,14 @@ def sampling_filter(
             ``high``, ``above``, ``below``, ``choices`` and ``metavar``.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is taken, by a filter or by an attribute of ``SampleConfig``.
     """
 
     def register(function: Function) -> Function:
         name = function.__name__
         if name in FILTERS:
             raise ValueError(f"a sampling filter called {name!r} is registered already")
+        _check_free(name)
         repeated = isinstance(off, tuple)
         kind = str if repeated else type(off)
         option = Option(

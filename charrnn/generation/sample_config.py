@@ -8,7 +8,7 @@ from typing import Any
 
 from charrnn.config import RANDOM_SEED, Unknown
 from charrnn.errors import ConfigError
-from charrnn.generation.filters import FILTERS, Filter
+from charrnn.generation.filters import FILTERS, Filter, reserve
 from charrnn.settings import MAX_INT64, check_declared, declared, setting
 
 
@@ -75,6 +75,9 @@ class SampleConfig:
     def compiled(self) -> bool:
         """Whether the compiled draw knows every active filter."""
         return all(FILTERS[name].compiled for name, _ in self.filters)
+
+
+reserve(dir(SampleConfig))
 
 
 def _active(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -338,5 +338,30 @@ def test_a_name_is_taken_once() -> None:
         register_no_vowels()
 
 
+@pytest.mark.parametrize("name", ["temperature", "seed", "filters", "chain"])
+def test_a_filter_cannot_be_called_like_a_setting(name: str) -> None:
+    """It would be silently ignored, or replace the setting's option."""
+
+    def nothing(p: Array, value: bool, context: Context) -> Array:
+        return p
+
+    nothing.__name__ = name
+    with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
+        sampling_filter(off=False, help="Do nothing.")(nothing)
+    assert name not in FILTERS
+
+
+def test_a_filter_cannot_have_the_flag_of_another_option() -> None:
+    from charrnn.cli.options import takes
+    from charrnn.cli.sample import PRIME
+
+    @sampling_filter(off=False, help="Do nothing.")
+    def prime(p: Array, value: bool, context: Context) -> Array:
+        return p
+
+    with pytest.raises(ValueError, match="--prime"):
+        takes(PRIME, FILTERS["prime"].option)
+
+
 def test_a_name_registered_here_is_gone_in_the_next_test() -> None:
     assert "no_vowels" not in FILTERS
