@@ -77,7 +77,7 @@ class Option:
         default: the value if none is given.
         unset: a phrase that replaces ``default`` in help texts, if the program chooses the value.
         flag: its flag (default: ``--`` and the name); ``--on/--off`` for a pair of flags.
-        aliases: further names of the flag.
+        aliases: further names of the flag; each long one has its own variable, too.
         variable: its environment variable (default: ``CHARRNN_`` and the flag).
         metavar: the placeholder for the value in help texts.
         low: the smallest allowed value; for a text, the smallest length.
@@ -122,14 +122,17 @@ class Option:
 
     def __post_init__(self) -> None:
         flag = self.flag or "--" + self.name.replace("_", "-")
-        first = flag.split("/")[0].removeprefix("--")
-        variable = self.variable or "CHARRNN_" + first.upper().replace("-", "_")
         object.__setattr__(self, "flag", flag)  # the dataclass is frozen
-        object.__setattr__(self, "variable", variable)
+        object.__setattr__(self, "variable", self.variable or _variable_of(flag.split("/")[0]))
 
     def replace(self, **changes: Any) -> Option:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Its environment variables; the first that is set counts."""
+        return self.variable, *(_variable_of(a) for a in self.aliases if a.startswith("--"))
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -307,6 +310,10 @@ class Settings:
             return cls(**values)
         except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"{cls.__name__} is invalid: {error}") from None
+
+
+def _variable_of(flag: str) -> str:  # CHARRNN_TOP_K of --top-k
+    return "CHARRNN_" + flag.removeprefix("--").upper().replace("-", "_")
 
 
 def _implied_by(hint: Any) -> dict[str, Any]:

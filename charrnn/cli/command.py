@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,7 @@ class Command(TyperCommand):
         except CharRNNError as error:
             error.style = OptionStyle(self.options)
             given = [p for p in self.params if is_from_environment(ctx, p)]
-            variables = [str(p.envvar) for p in given if p.name not in overruled]
+            variables = [variable_of(p) for p in given if p.name not in overruled]
             if variables and isinstance(error, UserError):
                 error.add_note(f"set in the environment: {', '.join(variables)}")
             raise
@@ -106,6 +107,12 @@ def is_from_environment(ctx: typer.Context, param: Any) -> bool:
     """Whether an environment variable set ``param``."""
     source = ctx.get_parameter_source(param.name)
     return source is not None and source.name == "ENVIRONMENT"
+
+
+def variable_of(param: Any) -> str:
+    """The environment variable that sets ``param``: of several the first that is not empty."""
+    names = [param.envvar] if isinstance(param.envvar, str) else param.envvar
+    return next(str(name) for name in names if os.environ.get(name))
 
 
 def _is_typed(ctx: typer.Context, param: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import IO, Any, get_args
 
 import typer
 
-from charrnn.cli.command import is_from_environment
+from charrnn.cli.command import is_from_environment, variable_of
 from charrnn.config import TextConfig, TrainConfig, WeightDtype
 from charrnn.errors import CorpusError
 from charrnn.generation.sample_config import SampleConfig
@@ -64,7 +64,7 @@ def takes(*options: Option) -> Callable[[Callable[..., None]], Callable[..., Non
 
 def _check_distinct(options: Iterable[Option]) -> None:
     """Otherwise the last of two equal options would silently replace the first."""
-    words = [{o.name, o.variable, *o.flag.split("/"), *o.aliases} for o in options]
+    words = [{o.name, *o.variables, *o.flag.split("/"), *o.aliases} for o in options]
     twice = [word for word, count in Counter(chain.from_iterable(words)).items() if count > 1]
     if twice:
         raise ValueError(f"two options are called {', '.join(sorted(twice))}")
@@ -112,7 +112,7 @@ def _typer_option(option: Option) -> Any:
         option.flag,
         *option.aliases,
         help=f"{option.help} Default: {default}." if default else option.help,
-        envvar=option.variable,
+        envvar=option.variable if len(option.variables) == 1 else list(option.variables),
         metavar=option.placeholder or None,
         autocompletion=option.complete or (_choices_of(option) if option.choices else None),
         callback=whole_variable if option.repeated else None,
@@ -125,8 +125,7 @@ def _choices_of(option: Option) -> Callable[[str], list[str]]:
 
 def whole_variable(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     """One text, spaces included, from the variable of an option that may be repeated."""
-    variable = str(param.envvar)
-    return [os.environ[variable]] if is_from_environment(ctx, param) else value
+    return [os.environ[variable_of(param)]] if is_from_environment(ctx, param) else value
 
 
 def path(text: str) -> Path:

@@ -60,7 +60,7 @@ def _row(option: Option, others: dict[str, Option]) -> str:
         ", ".join(f"`{name}`" for name in names),
         " ".join(meaning),
         option.default_text,
-        f"`{option.variable}`",
+        ", ".join(f"`{name}`" for name in option.variables),
     )
     return f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |"
 

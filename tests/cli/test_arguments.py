@@ -20,7 +20,7 @@ import typer.main
 
 from charrnn.cli.app import app
 from tests.support.checkpoints import charrnn, tiny
-from tests.support.command_line import commands, leave
+from tests.support.command_line import commands, leave, variables
 from tests.support.terminal import UNWANTED
 
 CONTROL = "\x1b]0;x\x07\x9b31m\u202e\r\n"
@@ -134,7 +134,8 @@ def parameters() -> Iterator[Parameter]:
             else:  # an argument
                 hint = hints[param.name]
                 kind = get_args(hint)[0] if get_origin(hint) is list else get_origin(hint) or hint
-            yield Parameter(command, name, param.envvar, kind)
+            for variable in variables(param) or [None]:
+                yield Parameter(command, name, variable, kind)
 
 
 def sensible(command: str, without: str = "") -> list[str]:

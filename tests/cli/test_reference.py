@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from charrnn.cli.reference import reference
 from tests.support.checkpoints import ROOT
-from tests.support.command_line import commands
+from tests.support.command_line import commands, variables
 
 
 def test_the_reference_is_current() -> None:
@@ -23,7 +23,7 @@ def test_the_reference_has_every_command_and_every_option_of_it() -> None:
                 for word in [*param.opts, *param.secondary_opts]:
                     shown = word if word.startswith("-") else param.metavar
                     assert f"`{shown}" in section, f"{name} {word}"
-                assert not param.envvar or f"`{param.envvar}`" in section
+                assert all(f"`{variable}`" in section for variable in variables(param))
 
 
 def test_a_bar_does_not_end_a_cell() -> None:

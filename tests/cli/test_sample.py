@@ -73,6 +73,20 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_default(
     assert "CHARRNN_SEED" in err
 
 
+def test_the_older_name_of_a_flag_is_that_of_a_variable_too(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ["sample", "novel", "--length", "5", "--seed", "1"]
+    monkeypatch.setenv("CHARRNN_FORM", "int4")
+    code, _, err = call(*args)
+    assert code == 2
+    assert "--weight-dtype is 'int4'" in err
+    assert "(set in the environment: CHARRNN_FORM)" in err
+    assert call(*args, "--form", "int8")[0] == 0
+    monkeypatch.setenv("CHARRNN_WEIGHT_DTYPE", "int8")
+    assert call(*args)[0] == 0
+
+
 def test_a_run_that_was_stopped_before_its_first_validation_can_be_used(call: Call) -> None:
     BEST.rename(RUN / "last.safetensors")
     for which in ("novel", str(RUN)):

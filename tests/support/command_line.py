@@ -51,3 +51,9 @@ def options() -> Iterator[tuple[str, str, str]]:
             for option in param.opts:
                 if option.startswith("--"):
                     yield name, option, getattr(param, "help", None) or ""
+
+
+def variables(param: Any) -> tuple[str, ...]:
+    """The environment variables that set a parameter of a command; most have one."""
+    found = param.envvar or ()
+    return (found,) if isinstance(found, str) else tuple(found)
