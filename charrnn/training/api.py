@@ -175,11 +175,15 @@ def _hardware(config: TrainConfig, world: World) -> Hardware:
 
 def _encoded(text: TextChoice, world: World) -> Corpus:
     """The text as ids; the main process encodes it, and the others find it in the cache."""
-    if world.is_main:
+    encoded: list[Corpus] = []  # too large to send to the other processes
+
+    def encode() -> tuple[str, str, str]:
         corpus = text.encode()
-        world.broadcast((corpus.sha256, corpus.name, corpus.encoding))
-        return corpus
-    return cached_corpus(*world.broadcast(("", "", ""))) or text.encode()
+        encoded.append(corpus)
+        return corpus.sha256, corpus.name, corpus.encoding
+
+    key = world.decide(encode)
+    return encoded[0] if encoded else cached_corpus(*key) or text.encode()
 
 
 def _note_surprises(corpus: Corpus, settings: dict[str, Any], listener: Listener) -> None:

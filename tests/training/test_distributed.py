@@ -13,7 +13,7 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
-from charrnn.errors import ConfigError, FolderBusyError, Interrupted
+from charrnn.errors import ConfigError, CorpusError, FolderBusyError, Interrupted
 from charrnn.training import api
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Plan, Report, Result, Silence
@@ -203,6 +203,15 @@ def test_a_folder_that_is_taken_is_refused_everywhere(train: Train, tmp_path: Pa
     with occupied(tmp_path / "run", Silence()):
         outcomes = train(tmp_path / "run")
     assert [type(outcome) for outcome in outcomes] == [FolderBusyError] * 2
+
+
+def test_a_text_that_cannot_be_read_is_refused_everywhere(
+    train: Train, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.worlds.PATIENCE_S", 5.0)
+    corpus.unlink()
+    outcomes = train(tmp_path / "run")
+    assert [type(outcome) for outcome in outcomes] == [CorpusError] * 2
 
 
 @pytest.mark.parametrize("told", [0, 1])
