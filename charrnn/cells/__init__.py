@@ -12,7 +12,9 @@ must not wait for NumPy or torch.
 from __future__ import annotations
 
 from charrnn.cells.base import Cell, Namespace, Shapes, Weights, gated
-from charrnn.cells.registry import get, names, register, unregister
+from charrnn.cells.registry import get, import_all, names, register, unregister
 
 __all__ = ["Cell", "Namespace", "Shapes", "Weights", "gated", "get", "names", "register",
            "unregister"]  # fmt: skip
+
+import_all()  # now, so that a program cannot take the name of one of these

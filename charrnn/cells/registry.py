@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from functools import cache
 from pathlib import Path
 
 from charrnn.cells.base import Cell
@@ -36,18 +35,16 @@ def get(name: str) -> Cell:
         KeyError: no cell has this name.
 
     """
-    _import_all()
     return _cells[name]
 
 
 def names() -> tuple[str, ...]:
     """The names of all cells, sorted."""
-    _import_all()
     return tuple(sorted(_cells))
 
 
-@cache
-def _import_all() -> None:
+def import_all() -> None:
+    """Import every file of this folder that defines a cell, which registers it."""
     for path in Path(__file__).parent.glob("[a-z]*.py"):
         if path.stem not in _NOT_CELLS:
             importlib.import_module(f"charrnn.cells.{path.stem}")

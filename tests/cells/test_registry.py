@@ -105,6 +105,18 @@ def test_two_cells_cannot_have_one_name(toy: cells.Cell) -> None:
     assert "softsign" in cells.names()
 
 
+def test_a_program_cannot_take_the_name_of_a_cell_that_is_not_used_yet() -> None:
+    """It once could, and then no checkpoint could be loaded."""
+    program = (
+        "import charrnn.cells as c\n"
+        "try: c.register(c.Cell('gru', print))\n"
+        "except ValueError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "a cell called 'gru' is registered already\n"
+
+
 @pytest.mark.parametrize("name", cells.names())
 def test_every_cell_says_what_it_is(name: str) -> None:
     cell = cells.get(name)
