@@ -202,11 +202,21 @@ def test_texts_are_kept_only_for_filters_that_see_them(monkeypatch: pytest.Monke
 
 
 def test_what_is_declared_compiled_is_what_the_compiled_draw_knows() -> None:
-    from charrnn.generation.compiled.layout import FIELDS
+    from charrnn.generation.compiled.engine import DRAW_FILTERS
 
     # the order of compiled/draw.py
     assert [f.name for f in FILTERS.values() if f.compiled] == ["top_k", "top_p", "min_p"]
-    assert {"top_k", "top_p", "min_p"} <= set(FIELDS)
+    assert {"top_k", "top_p", "min_p"} == DRAW_FILTERS
+
+
+def test_a_filter_is_not_taken_for_a_field_of_the_plan_of_that_name() -> None:
+    @sampling_filter(off=False, help="Write the second symbol.", compiled=True)
+    def scale(p: Array, value: bool, context: Context) -> Array:
+        p[:] = np.arange(p.shape[1]) == 1
+        return p
+
+    second = letters().decode([1])
+    assert texts("compiled", scale=True) == texts("numpy", scale=True) == [second * 60]
 
 
 def test_every_filter_is_compared_in_both_engines() -> None:

@@ -27,6 +27,8 @@ from charrnn.text.vocab import Ids
 # with fewer bytes of weights per step, times streams, a second thread costs more than it gains
 THREAD_BYTES = 1 << 20
 
+DRAW_FILTERS = frozenset({"top_k", "top_p", "min_p"})  # those of the compiled draw
+
 
 class CompiledEngine:
     """``Engine`` as compiled code; its methods are documented there.
@@ -157,7 +159,7 @@ class CompiledEngine:
 
         If ``config`` has a filter that is not compiled, NumPy filters and draws.
         """
-        if not all(f.compiled and f.name in _INDEX for f, _ in config.chain):
+        if not all(f.compiled and f.name in DRAW_FILTERS for f, _ in config.chain):
             return write(self.step, ids, uniforms, config, context)
         rows = np.empty((len(uniforms) + 1, self.streams), np.int32)
         rows[0] = ids
