@@ -138,7 +138,7 @@ def test_stop_filter(ids: list[int], stops: list[tuple[int, ...]], cuts: Sequenc
 
 def test_stop_texts_that_can_never_be_written_are_refused() -> None:
     assert stop_ids(VOCAB, ["ab"]) == [tuple(VOCAB.encode("ab"))]
-    with pytest.raises(UnknownCharacterError, match=r"stop 'aÄ' .*'Ä' \(U\+00C4\) at 1 "):
+    with pytest.raises(UnknownCharacterError, match=r"stop 'aÄ' .*'Ä' \(U\+00C4\) at position 1 "):
         stop_ids(VOCAB, ["ab", "aÄ"])
 
 
