@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from charrnn.config import RANDOM_SEED, Unknown
 from charrnn.errors import ConfigError
@@ -65,6 +65,21 @@ class SampleConfig:
         if name in FILTERS:
             return dict(self.filters).get(name, FILTERS[name].off)
         raise AttributeError(f"SampleConfig has no setting {name!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold; every filter is there, also those that are off."""
+        own = {option.name: getattr(self, option.name) for option in declared(SampleConfig)}
+        return own | {name: getattr(self, name) for name in FILTERS}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The configuration with the settings and filters in ``values``.
+
+        Raises:
+            ConfigError: a name is unknown or a value is out of range.
+
+        """
+        return cls(**values)
 
     @property
     def chain(self) -> tuple[tuple[Filter, Any], ...]:
