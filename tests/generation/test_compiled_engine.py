@@ -196,7 +196,7 @@ def test_code_is_kept_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert machine_code.load(plain("lstm")) is not None
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system knows no owners")
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owners on this system")
 def test_code_that_others_can_have_written_is_not_run() -> None:
     config, weights = prepared("gru")
     open_engine(config, weights)

@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_is_refused(disk: Path, tmp_path: Path) 
     ]
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="nothing is forbidden to root")
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write to any folder")
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o500)
     process = tiny_run(tmp_path, "--out", "mine/run")

@@ -146,7 +146,7 @@ class RunFolder:
         """Check that the disk has room for the checkpoints of a network of so many parameters.
 
         Raises:
-            SaveError: it has not.
+            SaveError: the disk has less room than that.
 
         """
         # weights, average and two moments in float32, in the last file, the one before and the one

@@ -68,7 +68,7 @@ def old_folder(name: str | None, out: Path | None) -> Path:
     """The run to resume: ``out``, or the newest one (named ``name``) under ``./checkpoints``.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: no run was found.
 
     """
     if out is not None:

@@ -28,7 +28,7 @@ def dtype(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> to
         monkeypatch.setattr(fused_lstm, "_window", lambda: torch_window)
         return torch.float32 if request.param == "float32" else torch.bfloat16
     if compiled_window() is None:
-        pytest.skip("this processor has neither AMX nor AVX512-BF16, which the loops are made of")
+        pytest.skip("needs a processor with AMX or AVX512-BF16")
     return torch.bfloat16
 
 
@@ -61,7 +61,7 @@ def test_symbols(size: tuple[int, int, int, int], dtype: torch.dtype) -> None:
 def test_sums_by_symbol(rows: int, width: int, symbols: int) -> None:
     window = compiled_window()
     if window is None:
-        pytest.skip("this processor has neither AMX nor AVX512-BF16: nothing is compiled")
+        pytest.skip("needs a processor with AMX or AVX512-BF16: on others, nothing is compiled")
     rng = torch.Generator().manual_seed(5)
     dgates = torch.randn(rows, width, generator=rng).bfloat16()
     symbol = torch.randint(symbols, (rows,), generator=rng)
@@ -114,7 +114,7 @@ def test_one_thread(dtype: torch.dtype) -> None:
 def test_more_threads_than_there_was_work_space_for() -> None:
     """Every thread has whole blocks of rows for its own; too few of them end the process."""
     if compiled_window() is None:
-        pytest.skip("this processor has neither AMX nor AVX512-BF16, which the loops are made of")
+        pytest.skip("needs a processor with AMX or AVX512-BF16")
     program = """
 import torch
 from charrnn.model.kernels.fused_lstm import lstm_layer
@@ -134,7 +134,7 @@ def test_vector_kernels_pass_where_tiles_are_preferred(tmp_path: Path) -> None:
     from charrnn.model.kernels.amx import amx_available
 
     if not amx_available():
-        pytest.skip("this processor has no tiles: the tests above ran with vectors if at all")
+        pytest.skip("needs AMX; without it, the tests above use vectors already")
     program = f"""
 import pytest
 from charrnn.model.kernels import amx
@@ -148,7 +148,7 @@ def test_tile_kernels_pass_with_imitated_instructions(tmp_path: Path) -> None:
     """The tests above once more with the tile kernels, each instruction in NumPy."""
     window = compiled_window()
     if window is None or window.UNIT == "amx":
-        pytest.skip("this processor has tiles, or none of the vectors that go with them")
+        pytest.skip("needs AVX512-BF16 without AMX; with AMX, the tests above use real tiles")
     program = f"""
 import warnings
 import pytest

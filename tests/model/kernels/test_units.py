@@ -37,7 +37,7 @@ def test_the_code_compiles_for_a_processor_with_that_unit(
     """Where it cannot run, LLVM must at least be able to make it."""
     pytest.importorskip("numba", reason="numba is not installed")
     if platform.machine() != "x86_64":
-        pytest.skip("this processor is of another kind")
+        pytest.skip("needs an x86-64 processor: LLVM here compiles for no other")
     program = f"""
 from charrnn.model.kernels import {unit}, units
 units.matrix_unit = lambda: {unit}
