@@ -138,6 +138,16 @@ class Interrupted(CharRNNError):
         return 128 + self.signum
 
 
+# the words of torch, and of NVIDIA's libraries
+_OUT_OF_MEMORY = "can't allocate memory", "out of memory", "alloc_failed"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch or a GPU's library says with ``error`` that memory ran out."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in words for sign in _OUT_OF_MEMORY)
+
+
 def counted(number: int, noun: str) -> str:
     """A number and what it counts: ``1 step``, ``2,000 steps``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

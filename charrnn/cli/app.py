@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 import charrnn
 from charrnn.atomic_io import FULL
 from charrnn.cli.command import Command, is_from_environment
-from charrnn.errors import CharRNNError, os_message
+from charrnn.errors import CharRNNError, is_out_of_memory, os_message
 from charrnn.interrupts import SIGNALS
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
@@ -183,10 +183,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError):
         full = "cannot write to standard output" if error.errno in FULL else ""
         return _fail(os_message(error, full), 1)
-    words = str(error).lower()
-    # the words of torch, and of NVIDIA's libraries
-    signs = "can't allocate memory", "out of memory", "alloc_failed"
-    if isinstance(error, MemoryError) or any(sign in words for sign in signs):
+    if is_out_of_memory(error):
         return _fail("out of memory: train with a smaller --size, --batch or --window", 1)
     kind = type(error).__name__
     return _fail(f"{kind}: {error} (a bug: CHARRNN_DEBUG=1 shows where)", 1)

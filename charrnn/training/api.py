@@ -30,6 +30,7 @@ from charrnn.training.hardware.device import (
     restoring_torch_settings,
     training_flops,
 )
+from charrnn.training.hardware.memory import naming_what_is_too_large
 from charrnn.training.loop.checkpointing import restore
 from charrnn.training.loop.finalize import finish
 from charrnn.training.loop.finetune import adopt, keep_shape
@@ -123,12 +124,13 @@ def _start(
     corpus = _encoded(text, world)
     _note_surprises(corpus, settings, listener)
     spec = _new_spec(text, corpus, start_from, preset, settings, hardware, world)
-    network = CharNetwork(spec.model, spec.training.seed)
-    adopted = "" if origin is None else adopt(network, origin, corpus)
-    streams = _streams(spec, world)
-    stepper = _stepper(network, spec.training, hardware, listener, world)
-    with new_folder(stem_of(corpus.name), out, listener, world) as folder:
-        return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
+    with naming_what_is_too_large(spec.model, spec.training, hardware.device):
+        network = CharNetwork(spec.model, spec.training.seed)
+        adopted = "" if origin is None else adopt(network, origin, corpus)
+        streams = _streams(spec, world)
+        stepper = _stepper(network, spec.training, hardware, listener, world)
+        with new_folder(stem_of(corpus.name), out, listener, world) as folder:
+            return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
 
 
 def _resume(
@@ -150,15 +152,16 @@ def _resume(
             raise
         streams = _streams(spec, world)
         hardware = _hardware(spec.training, world)
-        stepper = _stepper(CharNetwork(spec.model), spec.training, hardware, listener, world)
-        progress, state = restore(last, stepper)
-        warn_of_changes(last, stepper, listener)
-        trainer = _trainer(spec, stepper, streams, folder, listener)
-        trainer.continue_from(progress, state)
-        renew_patience(trainer, last)
-        check_incomplete(trainer, last)
-        folder.check_best()
-        return _run(trainer)
+        with naming_what_is_too_large(spec.model, spec.training, hardware.device):
+            stepper = _stepper(CharNetwork(spec.model), spec.training, hardware, listener, world)
+            progress, state = restore(last, stepper)
+            warn_of_changes(last, stepper, listener)
+            trainer = _trainer(spec, stepper, streams, folder, listener)
+            trainer.continue_from(progress, state)
+            renew_patience(trainer, last)
+            check_incomplete(trainer, last)
+            folder.check_best()
+            return _run(trainer)
 
 
 def _hardware_settings(settings: dict[str, Any]) -> TrainConfig:

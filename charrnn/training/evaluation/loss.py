@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +19,7 @@ from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
 
 WINDOW = 128
-LANES = 64
+LANES, GPU_LANES = 64, 128  # cuDNN's persistent kernels read at most 128 lanes
 LOGITS = 2**24  # numbers at a time, 64 MiB: a vocabulary may have 65,535 characters
 
 
@@ -48,7 +49,7 @@ def evaluate(
     *,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
-    lanes: int = LANES,
+    lanes: int | None = None,
     world: World = ALONE,
 ) -> Score:
     """Score ``ranges`` of ``ids (N,)``, each with a state that starts from zero.
@@ -62,26 +63,37 @@ def evaluate(
         ValueError: the ranges are empty.
 
     """
-    nats, chars = torch.zeros(1, dtype=torch.float64), 0
+    nats, chars = zeros(1, device), 0
     for logits, targets in predictions(
         predictor, ids, ranges, device=device, dtype=dtype, lanes=lanes, world=world
     ):
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        nats += losses.cpu().sum(dtype=torch.float64)
+        nats += total(F.cross_entropy(logits, targets, reduction="none"))
         chars += len(targets)
     nats, chars = summed(nats, chars, ranges, world)
     return Score(float(nats), chars)
 
 
+def zeros(count: int, device: torch.device | None) -> Tensor:
+    """``count`` sums to begin with, float64, where ``total`` leaves its result."""
+    on_gpu = device is not None and device.type == "cuda"
+    return torch.zeros(count, dtype=torch.float64, device=device if on_gpu else None)
+
+
+def total(losses: Tensor) -> Tensor:
+    """The sum of ``losses`` in float64: on a GPU it stays there, since reading it would wait."""
+    # mps has no float64
+    return (losses if losses.is_cuda else losses.cpu()).sum(dtype=torch.float64)
+
+
 def summed(nats: Tensor, chars: int, ranges: tuple[Range, ...], world: World) -> tuple[Tensor, int]:
-    """``nats`` and ``chars``, summed over all processes.
+    """``nats`` and ``chars``, summed over all processes, on the CPU.
 
     Every character of ``ranges`` counts once, but for the first of a text: nothing precedes it.
     """
     chars = int(world.all_reduce(torch.tensor(chars)))
     expected = sum(stop - max(start, 1) for start, stop in ranges)
     assert chars == expected, f"counted {chars} of {expected} characters"
-    return world.all_reduce(nats), chars
+    return world.all_reduce(nats.cpu()), chars
 
 
 @torch.no_grad()
@@ -92,19 +104,21 @@ def predictions(
     *,
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
-    lanes: int = LANES,
+    lanes: int | None = None,
     world: World = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The logits ``(n, V)`` float32 and the actual characters ``(n,)``, block by block.
 
-    Lanes are sorted by length; this process takes every ``world.size``-th one.
+    Lanes (None: as many as suit the device) are sorted by length; this process takes every
+    ``world.size``-th one.
 
     Raises:
         Interrupted: a signal arrived.
         ValueError: the ranges are empty.
 
     """
-    layout = lane_layout.lay(ranges, lanes)
+    on_gpu = device is not None and device.type == "cuda"
+    layout = lane_layout.lay(ranges, lanes or (GPU_LANES if on_gpu else LANES))
     if not layout:
         raise ValueError("nothing to evaluate: the ranges are empty")
     mine = slice(world.rank, None, world.size)
@@ -114,7 +128,15 @@ def predictions(
         world.check_signals()
         if not layout[mine]:
             continue
-        x, y = (torch.from_numpy(a[mine]).to(device) for a in (block.x, block.y))
+        x, y = (_sent(values[mine], device) for values in (block.x, block.y))
         logits, state = predictor(x, state, dtype=dtype)
-        kept = torch.from_numpy(np.flatnonzero(block.mask[mine])).to(device)
+        kept = _sent(np.flatnonzero(block.mask[mine]), device)
         yield logits.float().flatten(0, 1)[kept], y.flatten()[kept]
+
+
+def _sent(values: NDArray[np.int64], device: torch.device | None) -> Tensor:
+    """``values`` as a tensor on ``device``; a GPU is not waited for."""
+    tensor = torch.from_numpy(values)
+    if device is not None and device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

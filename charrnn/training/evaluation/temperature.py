@@ -19,7 +19,7 @@ from charrnn.checkpoint.file import Tensors
 from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
-from charrnn.training.evaluation.loss import Predictor, predictions, summed
+from charrnn.training.evaluation.loss import Predictor, predictions, summed, total, zeros
 
 FITTING = 100_000  # characters that are enough to fit one number
 LEAST_TO_FIT = 500  # with fewer, the temperature would fit only these
@@ -44,13 +44,13 @@ def fit_temperature(
 
     """
     ranges = _beginnings(ranges)
-    nats, chars = torch.zeros(len(EXPONENTS), dtype=torch.float64), 0
+    nats, chars = zeros(len(EXPONENTS), device), 0
     for logits, targets in predictions(
         predictor, ids, ranges, device=device, dtype=dtype, world=world
     ):
         for index, exponent in enumerate(EXPONENTS):
             losses = F.cross_entropy(logits * 2.0**-exponent, targets, reduction="none")
-            nats[index] += losses.cpu().sum(dtype=torch.float64)
+            nats[index] += total(losses)
         chars += len(targets)
     nats, chars = summed(nats, chars, ranges, world)
     return float(2.0 ** _lowest(EXPONENTS, nats.numpy() / chars))

@@ -81,11 +81,7 @@ class Stepper:
         self.flat.grads.zero_()
         torch.autograd.backward(loss * self._loss_scale)
         self.world.all_reduce(self.flat.grads, "mean")
-        if self._loss_scale != 1:
-            self.flat.grads.div_(self._loss_scale)
-        # vector_norm reads everything on one core, and on some machines the other cores then wait
-        norm = torch.dot(self.flat.grads, self.flat.grads).sqrt()
-        self.flat.grads.mul_((self.config.clip / (norm + 1e-6)).clamp(max=1.0))
+        norm = self._clip()
         self._update(lr, norm)
         loss = self.world.all_reduce(loss.detach(), "mean")
         return StepResult(loss, norm, detached(state))
@@ -113,6 +109,14 @@ class Stepper:
         skipped = int(self._skipped)
         self._skipped.zero_()
         return skipped
+
+    def _clip(self) -> Tensor:
+        """Undo the loss scale and clip the gradient, in one pass; returns its norm before that."""
+        # vector_norm reads everything on one core, and on some machines the other cores then wait
+        norm = torch.dot(self.flat.grads, self.flat.grads).sqrt() / self._loss_scale
+        kept = (self.config.clip / (norm + 1e-6)).clamp(max=1.0)
+        self.flat.grads.mul_(kept / self._loss_scale)
+        return norm
 
     @torch.no_grad()
     def _update(self, lr: float, norm: Tensor) -> None:

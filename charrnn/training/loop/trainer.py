@@ -26,6 +26,7 @@ from charrnn.text.splits import length
 from charrnn.text.streams import Streams
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
+from charrnn.training.hardware.memory import out_of_memory
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.checkpointing import best_checkpoint, cannot_resume, last_checkpoint
 from charrnn.training.loop.clock import Clock
@@ -106,7 +107,7 @@ class Trainer:
             Interrupted: a signal arrived; the run is saved.
             NonFiniteLossError: nothing after the last good step was saved.
             SaveError: checkpoints can no longer be written.
-            TrainingError: the corpus or the listener failed; the run is saved.
+            TrainingError: the corpus, the listener or memory failed; the run is saved.
             BrokenPipeError: the listener's reader went away; the run is saved.
 
         """
@@ -121,6 +122,9 @@ class Trainer:
                 self._validate()
         except (OSError, CacheError, CorpusError, Interrupted) as error:
             raise self._stopped(error) from None
+        except (MemoryError, RuntimeError) as error:
+            failure = out_of_memory(error, self.spec.model, self.config, self.windows.device)
+            raise (self._stopped(failure) if self.progress.step else failure) from error
         return self.out_of_patience and not self._spent()
 
     def keep_missing(self) -> None:
@@ -155,6 +159,8 @@ class Trainer:
             saved = self._save_last()
         except (SaveError, NonFiniteLossError) as error:
             self.listener.on_note(error.message, error.hint)
+        except (MemoryError, torch.OutOfMemoryError):
+            pass  # as before the step that there was no memory for
         if not saved:
             lost = f"stopped at step {step}, which could not be saved"
             return f"{lost}: the last checkpoint is older", ""

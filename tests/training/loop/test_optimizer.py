@@ -11,7 +11,7 @@ from torch import Tensor
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.network import CharNetwork, State
 from charrnn.training.hardware.device import choose_hardware
-from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.loop.optimizer import LOSS_SCALE, Stepper
 from tests.support.runs import Notes, run
 
 
@@ -45,3 +45,22 @@ def test_steps_whose_gradients_overflow_are_skipped_and_counted(
     assert [note.split(" of the last")[0] for note in notes.said] == ["2", "1"]
     still = [k for k in range(1, 60) if torch.equal(seen[k], seen[k - 1])]
     assert still == [7, 8, 30]  # nothing but those three changed nothing
+
+
+def test_the_loss_scale_changes_no_bit_where_nothing_underflows() -> None:
+    """It is a power of two, and is undone before the norm is told and the weights are updated."""
+    config = TrainConfig(steps=3, batch=2, window=3, precision="float32", clip=0.1)
+    ends, norms = [], []
+    for scale in (1.0, LOSS_SCALE):
+        stepper = Stepper(CharNetwork(ModelConfig(5, hidden=4, embedding=3)), config,
+                          choose_hardware(config))  # fmt: skip
+        stepper._loss_scale = scale
+        x = torch.tensor([[0, 1, 2], [3, 4, 0]])
+        state = stepper.network.zero_state(2)
+        for _ in range(3):
+            result = stepper.step(x, x, state, 0.1)
+            state = result.state
+        ends.append(stepper.flat.values)
+        norms.append(float(result.grad_norm))
+    assert torch.equal(*ends)
+    assert norms[0] == norms[1] > config.clip

@@ -1,0 +1,57 @@
+"""Memory that runs out, said in terms of what to make smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import TrainingError, is_out_of_memory
+
+# numbers kept for each weight: itself, its gradient, two moments and the average
+PER_WEIGHT = 5
+# and, roughly, for each unit at each position: gates, their gradients, states and outputs
+PER_UNIT = 12
+
+
+@contextmanager
+def naming_what_is_too_large(
+    model: ModelConfig, config: TrainConfig, device: torch.device
+) -> Iterator[None]:
+    """Raise ``out_of_memory`` in place of torch's own errors of a block that runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        raise out_of_memory(error, model, config, device) from error
+
+
+def out_of_memory(
+    error: Exception, model: ModelConfig, config: TrainConfig, device: torch.device
+) -> TrainingError:
+    """What to raise for ``error``: its hint lowers what takes the most memory.
+
+    Frees what the failed step held, so that the run can still be saved.
+
+    Raises:
+        Exception: ``error`` itself, if it is about something else.
+
+    """
+    if not is_out_of_memory(error):
+        raise error
+    error.__traceback__ = None  # its frames hold the step's tensors
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    full = "out of memory" if device.type == "cpu" else "out of GPU memory"
+    units = model.embedding + model.layers * model.hidden + model.vocab_size
+    if PER_WEIGHT * model.parameters > PER_UNIT * units * config.batch * config.window:
+        network = f"a network of {model.parameters / 1e6:,.1f} M weights does not fit"
+        hint = "try {hidden}, or fewer {layers}"
+        return TrainingError(f"{full}: {network}", hint, hidden=max(1, model.hidden // 2))
+    step = f"{full}: a step of {config.batch:,} x {config.window:,} characters does not fit"
+    if config.batch > 1:
+        hint = "try {batch}, or a smaller {window} or {hidden}"
+        return TrainingError(step, hint, batch=config.batch // 2)
+    hint = "try {window}, or a smaller {hidden}"
+    return TrainingError(step, hint, window=max(1, config.window // 2))
