@@ -1,4 +1,4 @@
-"""Everything that charrnn raises on purpose, in one tree.
+"""Everything that charrnn raises on purpose: errors in one tree, and signals beside it.
 
     CharRNNError                 exit 1   anything below
     ├── UserError                exit 2   the request is invalid or cannot be carried out
@@ -12,8 +12,14 @@
     │   ├── SaveError                     checkpoints can no longer be written
     │   └── FolderBusyError               another process is training into the output folder
     ├── CacheError               exit 1   an encoded text could not be written to the cache
-    ├── DownloadError            exit 1   a corpus could not be downloaded completely
-    └── Interrupted              exit 128 + signal number
+    └── DownloadError            exit 1   a corpus could not be downloaded completely
+
+    Interrupted                           a signal stopped the work; what could be saved is saved
+    ├── Cancelled                exit 130 Ctrl-C (SIGINT): a KeyboardInterrupt
+    └── Terminated               exit 143 SIGTERM, or 129 for SIGHUP: a SystemExit
+
+A signal is no ``Exception``: it passes through ``except Exception: continue`` and through event
+loops, as the KeyboardInterrupt or SystemExit that it is.
 
 An error is one line: what is wrong, where, and what to do. The command line prints it after
 ``charrnn: `` on stderr, and a traceback only if ``CHARRNN_DEBUG=1``. What to do is a hint
@@ -33,8 +39,8 @@ from typing import Any
 from charrnn.hints import PYTHON, Hint, Style
 
 
-class CharRNNError(Exception):
-    """Base of everything that charrnn raises on purpose.
+class Told(BaseException):
+    """Base of ``CharRNNError`` and ``Interrupted``: a message, and a hint what to do.
 
     Args:
         message: what is wrong, and where; data may be part of it.
@@ -44,7 +50,6 @@ class CharRNNError(Exception):
 
     """
 
-    exit_code = 1
     style: Style = PYTHON  # how str() spells settings; the command line sets its own
 
     def __init__(self, message: str, hint: str = "", *, setting: str = "", **values: Any) -> None:
@@ -69,6 +74,12 @@ class CharRNNError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # copies and unpickled errors skip __init__, whose arguments differ from class to class
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class CharRNNError(Told, Exception):
+    """Base of all errors that charrnn raises on purpose."""
+
+    exit_code = 1
 
 
 class UserError(CharRNNError):
@@ -125,17 +136,39 @@ class DownloadError(CharRNNError):
     """A corpus could not be downloaded completely."""
 
 
-class Interrupted(CharRNNError):
-    """A signal asked the program to stop; whatever could be saved has been saved."""
+class Interrupted(Told):
+    """A signal stopped the work; whatever could be saved has been saved.
+
+    ``Interrupted.by(signum)`` is the one to raise: a ``Cancelled`` or a ``Terminated``.
+    """
 
     def __init__(self, signum: int, message: str = "", hint: str = "", **values: Any) -> None:
         super().__init__(message or f"stopped by {signal.Signals(signum).name}", hint, **values)
         self.signum = signum
 
+    @staticmethod
+    def by(signum: int, message: str = "", hint: str = "", **values: Any) -> Interrupted:
+        """What the signal ``signum`` raises."""
+        kind = Cancelled if signum == signal.SIGINT else Terminated
+        return kind(signum, message, hint, **values)
+
     @property
-    def exit_code(self) -> int:  # type: ignore[override]
+    def exit_code(self) -> int:
         """128 + signal number, as shells report it."""
         return 128 + self.signum
+
+
+class Cancelled(Interrupted, KeyboardInterrupt):
+    """Ctrl-C, that is SIGINT."""
+
+
+class Terminated(Interrupted, SystemExit):
+    """SIGTERM or SIGHUP; a program that does not catch it exits with 128 + signal number."""
+
+    @property
+    def code(self) -> int:  # type: ignore[override]
+        """The exit status of the process."""
+        return self.exit_code
 
 
 # the words of torch, and of NVIDIA's libraries

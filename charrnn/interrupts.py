@@ -1,8 +1,9 @@
 """Signals set a flag, and the program checks it where it can stop without losing anything.
 
-A second signal ends the process at once. Whatever was being written then is a temporary file, and
-the file that it was to replace is still whole. A signal that was ignored when the program started
-(``nohup``) stays ignored.
+A second signal ends the work at once: the command line ends its process, and in a Python program
+the second signal raises KeyboardInterrupt (SIGINT) or SystemExit wherever the program is. Whatever
+was being written then is a temporary file, and the file that it was to replace is still whole. A
+signal that was ignored when the program started (``nohup``) stays ignored.
 """
 
 from __future__ import annotations
@@ -31,16 +32,26 @@ _received: int = 0
 _received_at: float = -SAME_REQUEST_S
 _raising: bool = False
 _continued: bool = False
+_own_process: bool = False
 
 
-def _remember(signum: int, _frame: FrameType | None) -> None:
+def own_process() -> None:
+    """From now on a second signal ends the process: it is charrnn's own, not a host program's."""
+    global _own_process
+    _own_process = True
+
+
+def _remember(signum: int, frame: FrameType | None) -> None:
     global _received, _received_at
-    if _received:
-        _quit(signum, _frame)
-        return
-    _received, _received_at = signum, time.monotonic()
-    if _raising:
-        raise Interrupted(_received)
+    if _received and _own_process:
+        _quit(signum, frame)
+    elif _received and not _is_repeated():
+        # not Interrupted: whoever catches that may save a run, here in the middle of a step
+        raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+    elif not _received:
+        _received, _received_at = signum, time.monotonic()
+        if _raising:
+            raise Interrupted.by(_received)
 
 
 def _note_continued(_signum: int, _frame: FrameType | None) -> None:
@@ -48,8 +59,13 @@ def _note_continued(_signum: int, _frame: FrameType | None) -> None:
     _continued = True
 
 
+def _is_repeated() -> bool:
+    """Whether a signal that comes now belongs to the request before it."""
+    return time.monotonic() - _received_at < SAME_REQUEST_S
+
+
 def _quit(signum: int, _frame: FrameType | None) -> None:
-    if time.monotonic() - _received_at >= SAME_REQUEST_S:
+    if not _is_repeated():
         os._exit(128 + signum)
 
 
@@ -61,7 +77,7 @@ def received() -> int:
 def check() -> None:
     """Raise ``Interrupted`` if a signal was received since ``graceful`` was entered."""
     if _received:
-        raise Interrupted(_received)
+        raise Interrupted.by(_received)
 
 
 def was_stopped() -> bool:
@@ -75,16 +91,22 @@ def was_stopped() -> bool:
 def graceful() -> Iterator[None]:
     """Within this block, INT, TERM and HUP only set the flag that ``check`` looks at.
 
-    Only the main thread can set handlers; in another thread the block changes nothing.
+    Only the main thread can set handlers; in another thread the block changes nothing. Afterwards
+    the handlers are those from before.
+
+    Raises:
+        Interrupted: a signal was received after the last ``check`` of the block.
+
     """
     global _received, _continued
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_main_thread():
         yield
         return
     _received, _continued = 0, False
     try:
         with _handled(SIGNALS, _remember), _handled(CONTINUE, _note_continued):
             yield
+        check()
     finally:
         _received = 0
 
@@ -96,10 +118,12 @@ def at_once() -> Iterator[None]:
     For long operations that cannot call ``check``, such as compiling or waiting for a reader.
     """
     global _raising
-    _raising = threading.current_thread() is threading.main_thread()
+    if not _is_main_thread():  # signals are handled in the main thread
+        yield
+        return
+    _raising = True
     try:
-        if _raising:
-            check()
+        check()
         yield
     finally:
         _raising = False
@@ -111,11 +135,15 @@ def abrupt() -> Iterator[None]:
 
     For a program that is still loading, or that has saved everything.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _is_main_thread():
         yield
         return
     with _handled(SIGNALS, _quit):
         yield
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
@@ -123,11 +151,12 @@ def _handled(
     signums: tuple[int, ...], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
     found = {signum: signal.getsignal(signum) for signum in signums}
-    before = {signum: old for signum, old in found.items() if old is not signal.SIG_IGN}
+    # None: one that C code set, which Python could not restore
+    before = {n: old for n, old in found.items() if old is not None and old is not signal.SIG_IGN}
     for signum in before:
         signal.signal(signum, handler)
     try:
         yield
     finally:
         for signum, old in before.items():
-            signal.signal(signum, signal.SIG_DFL if old is None else old)
+            signal.signal(signum, old)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,19 +14,22 @@ import pytest
 from charrnn import errors
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.train import train
-from charrnn.errors import CharRNNError, counted
+from charrnn.errors import CharRNNError, Told, counted
 from charrnn.hints import Hint, omit
 
 STYLE = OptionStyle(options_of(train))
 
 
-def tree(root: type[CharRNNError] = CharRNNError) -> Iterator[type[CharRNNError]]:
+def tree(root: type[Told]) -> Iterator[type[Told]]:
     yield root
     for child in root.__subclasses__():
         yield from tree(child)
 
 
-def example(kind: type[CharRNNError]) -> CharRNNError:
+KINDS = [*tree(CharRNNError), *tree(errors.Interrupted)]
+
+
+def example(kind: type[Told]) -> Told:
     hint, values = "try {lr} or {train(resume, out)}", {"lr": 0.1, "resume": True, "out": "a"}
     if issubclass(kind, errors.Interrupted):
         return kind(15, "stopped {here}", hint, **values)
@@ -69,7 +74,7 @@ def test_data_in_a_message_is_never_taken_for_a_setting() -> None:
     assert error.message == "cannot write to {out}/%s"
 
 
-@pytest.mark.parametrize("kind", list(tree()))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "travel",
     [
@@ -79,16 +84,36 @@ def test_data_in_a_message_is_never_taken_for_a_setting() -> None:
     ],
 )
 def test_an_error_survives_pickling_and_copying(
-    kind: type[CharRNNError], travel: Callable[[CharRNNError], CharRNNError]
+    kind: type[Told], travel: Callable[[Told], Told]
 ) -> None:
     error = example(kind)
     error.add_note("the run in a")
-    arrived = travel(error)
-    assert type(arrived) is kind
+    check_arrived(travel(error), error)
+
+
+def check_arrived(arrived: BaseException, error: Told) -> None:
+    """Assert that ``error`` came through whole."""
+    assert isinstance(arrived, type(error))
+    assert type(arrived) is type(error)
     assert str(arrived) == str(error)
-    assert arrived.exit_code == error.exit_code
+    for name in ("exit_code", "code"):
+        assert getattr(arrived, name, None) == getattr(error, name, None)
     assert vars(arrived) == vars(error)  # hint, setting, offset, signum, notes
     assert arrived.args == error.args
+
+
+def raise_example(kind: type[Told]) -> None:
+    raise example(kind)
+
+
+def test_every_error_leaves_a_process_of_a_pool_as_it_was_raised() -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        raised = [(kind, pool.submit(raise_example, kind).exception(60)) for kind in KINDS]
+    assert len(raised) > 12
+    for kind, arrived in raised:
+        assert arrived is not None
+        check_arrived(arrived, example(kind))
 
 
 def test_an_error_from_another_process_keeps_the_spelling_of_the_command_line() -> None:

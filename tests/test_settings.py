@@ -290,7 +290,7 @@ def test_flag_and_variable_set_what_python_calls_so(
 
     def stop(*corpus: str, listener: object, **settings: Any) -> None:
         passed.append(settings)
-        raise Interrupted(15)
+        raise Interrupted.by(15)
 
     monkeypatch.setattr("charrnn.cli.train._train", stop)
     value = example(found)

@@ -16,9 +16,9 @@ from typer.core import TyperGroup
 
 import charrnn
 from charrnn.atomic_io import FULL
-from charrnn.cli.command import Command, is_from_environment
+from charrnn.cli.command import Command, Stopped, is_from_environment
 from charrnn.errors import CharRNNError, is_out_of_memory, os_message
-from charrnn.interrupts import SIGNALS
+from charrnn.interrupts import SIGNALS, own_process
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 _VARIABLE = r" \(env var: '\w+'\)"  # typer adds it even where a flag is at fault
@@ -107,6 +107,8 @@ def options(
 
 def main(args: list[str] | None = None) -> None:
     """Run the program and exit with its code."""
+    if args is None:
+        own_process()
     _replace_closed_streams()
     _speak_utf8()
     code = _run(args)
@@ -175,6 +177,8 @@ def _usage(error: typer.TyperException) -> int:
 
 
 def _report(error: Exception) -> int:
+    if isinstance(error, Stopped):
+        return _fail(str(error.signal), error.signal.exit_code)
     if isinstance(error, CharRNNError):
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         return _fail(f"{error}{notes}", error.exit_code)

@@ -10,12 +10,20 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from charrnn.errors import CharRNNError, UserError
+from charrnn.errors import CharRNNError, Interrupted, UserError
 from charrnn.settings import Option
 
 _COMMANDS = {"list_checkpoints": "ls"}  # functions whose command has another name
 _UNBROKEN = "\xa0"  # a space at which no line breaks; the page gets plain ones
 _NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
+
+
+class Stopped(Exception):
+    """Carries an ``Interrupted`` through typer, which keeps a KeyboardInterrupt for itself."""
+
+    def __init__(self, signal: Interrupted) -> None:
+        super().__init__(signal)
+        self.signal = signal
 
 
 class Command(TyperCommand):
@@ -27,10 +35,18 @@ class Command(TyperCommand):
         return options_of(self.callback)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run the command."""
+        """Run the command.
+
+        Raises:
+            Stopped: instead of ``Interrupted``.
+
+        """
         overruled = self._prefer_flags(ctx)
         try:
             return super().invoke(ctx)
+        except Interrupted as signal:
+            signal.style = OptionStyle(self.options)
+            raise Stopped(signal) from signal
         except CharRNNError as error:
             error.style = OptionStyle(self.options)
             given = [p for p in self.params if is_from_environment(ctx, p)]

@@ -75,7 +75,10 @@ def train(
         TrainingError: the run failed.
         CacheError: the encoded text cannot be saved.
         BrokenPipeError: the listener's reader went away; the run is saved.
-        Interrupted: a signal arrived; the run is saved.
+        Interrupted: a signal arrived; the run is saved. Ctrl-C raises ``Cancelled``, which is a
+            KeyboardInterrupt, and SIGTERM and SIGHUP raise ``Terminated``, which is a SystemExit. A
+            second signal raises a plain KeyboardInterrupt or SystemExit at once. In a thread other
+            than the main one no signal is handled.
 
     """
     world = join_world()

@@ -59,11 +59,11 @@ class World:
         """
         if self.size == 1:
             return action()
-        outcome: tuple[T | None, Exception | None] = None, None
+        outcome: tuple[T | None, BaseException | None] = None, None
         if self.is_main:
             try:
                 outcome = action(), None
-            except Exception as error:
+            except (Exception, Interrupted) as error:
                 outcome = None, error
         value, failure = self.broadcast(outcome)
         if failure is not None:
@@ -78,7 +78,7 @@ class World:
 
             signum = int(self.all_reduce(torch.tensor(signum), "max"))
         if signum:
-            raise Interrupted(signum)
+            raise Interrupted.by(signum)
 
 
 ALONE = World()

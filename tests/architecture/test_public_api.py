@@ -123,7 +123,7 @@ def test_a_text_does_not_hide_the_run_that_has_its_name() -> None:
     assert charrnn.load("other").path == Path("other")
 
 
-def test_the_error_tree_is_the_one_in_the_docstring() -> None:
+def test_the_trees_of_errors_and_signals_are_those_in_the_docstring() -> None:
     drawn = {}
     inherited = [1]
     for line in (inspect.getdoc(errors) or "").splitlines():
@@ -134,17 +134,32 @@ def test_the_error_tree_is_the_one_in_the_docstring() -> None:
         code = int(match[3]) if match[3] else inherited[depth]
         inherited[depth + 1 :] = [code]  # what those below inherit
         drawn[match[2]] = (depth, code)
+    roots = errors.CharRNNError, errors.Interrupted
     classes = {
         name: value
         for name, value in vars(errors).items()
-        if isinstance(value, type) and issubclass(value, errors.CharRNNError)
+        if isinstance(value, type) and issubclass(value, roots)
     }
     assert set(drawn) == set(classes)
     for name, (depth, code) in drawn.items():
-        assert classes[name].__mro__.index(errors.CharRNNError) == depth, name
-        if name != "Interrupted":
-            assert classes[name].exit_code == code, name
-    assert errors.Interrupted(15).exit_code == 143
+        kind = classes[name]
+        root = next(root for root in roots if issubclass(kind, root))
+        assert kind.__mro__.index(root) == depth, name
+        if root is errors.CharRNNError:
+            assert kind.exit_code == code, name
+    for signum, code in ((2, 130), (15, 143), (1, 129)):
+        stopped = errors.Interrupted.by(signum)
+        assert stopped.exit_code == code
+        assert drawn[type(stopped).__name__][1] in (130, 143)
+
+
+def test_a_signal_is_no_exception_but_what_python_makes_of_it() -> None:
+    assert not issubclass(errors.Interrupted, Exception)
+    assert isinstance(errors.Interrupted.by(2), KeyboardInterrupt)
+    for signum in (1, 15):
+        stopped = errors.Interrupted.by(signum)
+        assert isinstance(stopped, SystemExit)
+        assert stopped.code == 128 + signum
 
 
 def test_every_public_function_of_the_facade_is_typed() -> None:

@@ -59,7 +59,7 @@ class Leaving:
     def on_step(self, *_: Any) -> None:
         self.left -= 1
         if self.left == 0:
-            raise errors.Interrupted(15)
+            raise errors.Interrupted.by(15)
 
 
 def test_a_registered_cell_trains_resumes_samples_and_scores(toy: cells.Cell, novel: Path) -> None:

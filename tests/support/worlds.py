@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from charrnn.errors import Interrupted
 from charrnn.training.distributed import World
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class ThreadWorld(World):
         self._exchange("barrier", None)
 
 
-def together(size: int, action: Callable[[World], T]) -> list[T | Exception]:
+def together(size: int, action: Callable[[World], T]) -> list[T | BaseException]:
     """What ``action`` returned or raised on each of ``size`` ranks.
 
     Asserts that all of them made the same calls in the same order.
@@ -60,12 +61,12 @@ def together(size: int, action: Callable[[World], T]) -> list[T | Exception]:
     table: list[Any] = [None] * size
     worlds = [ThreadWorld(rank, barrier, table) for rank in range(size)]
 
-    def play(world: World) -> T | Exception:
+    def play(world: World) -> T | BaseException:
         try:
             return action(world)
         except threading.BrokenBarrierError:
             raise
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             return error
 
     with ThreadPoolExecutor(size) as pool:

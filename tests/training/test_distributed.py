@@ -13,7 +13,7 @@ import torch
 
 from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint, load
-from charrnn.errors import ConfigError, CorpusError, FolderBusyError, Interrupted
+from charrnn.errors import ConfigError, CorpusError, FolderBusyError, Interrupted, Terminated
 from charrnn.training import api
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Plan, Report, Result, Silence
@@ -25,7 +25,7 @@ from tests.support.runs import metrics, run, tensors
 from tests.support.worlds import together
 
 HERE = threading.local()  # .world: that of the calling thread
-Train = Callable[..., list[Result | Exception]]
+Train = Callable[..., list[Result | BaseException]]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def train(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
 
     def trained(
         out: Path | None, size: int = 2, listeners: list[Any] | None = None, **settings: Any
-    ) -> list[Result | Exception]:
+    ) -> list[Result | BaseException]:
         def one(world: World) -> Result:
             HERE.world = world
             listener = listeners[world.rank] if listeners else None
@@ -226,7 +226,7 @@ def test_a_signal_to_any_process_stops_all_at_the_same_step(
 
     monkeypatch.setattr(interrupts, "received", received)
     stopped = train(tmp_path / "run", eval_every=1000)
-    assert [type(outcome) for outcome in stopped] == [Interrupted] * 2
+    assert [type(outcome) for outcome in stopped] == [Terminated] * 2
     assert {outcome.signum for outcome in stopped if isinstance(outcome, Interrupted)} == {15}
     assert len({str(outcome) for outcome in stopped}) == 1
     assert load(tmp_path / "run/last.safetensors", extra=True).meta["progress"]["step"] == 20

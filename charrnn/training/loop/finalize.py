@@ -35,7 +35,7 @@ def finish(trainer: Trainer, early: bool) -> Result:
     except Interrupted as stopped:
         reached, hint = _reached(trainer)
         message = f"stopped after {reached}"
-        raise Interrupted(stopped.signum, message, hint, **trainer.resuming) from None
+        raise Interrupted.by(stopped.signum, message, hint, **trainer.resuming) from None
     except CorpusError as error:
         reached, hint = _reached(trainer)
         raise TrainingError(f"{error}; after {reached}", hint, **trainer.resuming) from None

@@ -140,12 +140,12 @@ class Trainer:
         if not self.folder.has(LAST) or self.folder.owes(LAST):
             self._save_last()
 
-    def _stopped(self, error: Exception) -> Exception:
+    def _stopped(self, error: BaseException) -> BaseException:
         """Save the run; returns what to raise for ``error``. A signal takes precedence."""
         kept, hint = self._keep()
         signum = interrupts.received() or getattr(error, "signum", 0)
         if signum:
-            return Interrupted(signum, kept, hint, **self.resuming)
+            return Interrupted.by(signum, kept, hint, **self.resuming)
         if isinstance(error, BrokenPipeError):  # the listener's reader went away
             return error
         reason = os_message(error) if isinstance(error, OSError) else error

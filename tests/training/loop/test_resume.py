@@ -172,7 +172,7 @@ def test_a_run_that_ran_out_of_patience_is_complete(
 
     def stop(*_: object, **__: object) -> None:
         interrupted.append(True)
-        raise Interrupted(signal.SIGTERM, "while it was fitted")
+        raise Interrupted.by(signal.SIGTERM, "while it was fitted")
 
     with monkeypatch.context() as patch:
         patch.setattr("charrnn.training.loop.finalize.fit_temperature", stop)

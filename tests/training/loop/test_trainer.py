@@ -94,7 +94,7 @@ def test_an_unread_loss_that_is_not_finite_does_not_hide_a_signal() -> None:
     trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
     trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
     trainer.folder = cast(RunFolder, SimpleNamespace(path=Path("run"), has=lambda name: True))
-    left = trainer._stopped(Interrupted(signal.SIGTERM, ""))
+    left = trainer._stopped(Interrupted.by(signal.SIGTERM))
     assert isinstance(left, Interrupted)
     assert left.exit_code == 128 + signal.SIGTERM
     assert "stopped at step 7, which could not be saved" in str(left)
