@@ -76,6 +76,10 @@ class TextModel:
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
 
+    def __getstate__(self) -> dict[str, Any]:
+        # an engine has machine code and addresses, which mean nothing in a copy: it opens its own
+        return {name: value for name, value in vars(self).items() if name != "_engine"}
+
     @property
     def name(self) -> str:
         """The name of the model's run, or of its file if that has a name of its own."""
