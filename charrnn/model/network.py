@@ -100,17 +100,31 @@ class Dropout:
 NO_DROPOUT = Dropout()
 
 
+# ``CharNetwork.reset`` draws the weights; torch would first draw others, from the generator that it
+# shares with the whole program
+
+
+class _Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Nothing."""
+
+
+class _Head(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Nothing."""
+
+
 class CharNetwork(nn.Module):
     """A character-level language model of ``config``'s shape, initialised from ``seed``."""
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
+        self.embedding = _Embedding(config.vocab_size, config.embedding)
         self.layers = nn.ModuleList(
             RecurrentLayer(config.layer_shapes(layer)) for layer in range(config.layers)
         )
-        self.head = nn.Linear(config.features, config.vocab_size)
+        self.head = _Head(config.features, config.vocab_size)
         self.reset(seed)
 
     @property

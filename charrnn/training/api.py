@@ -13,6 +13,7 @@ from charrnn.checkpoint.file import load
 from charrnn.config import TextConfig, TrainConfig, draw_seed
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.hints import Hint
+from charrnn.model.kernels.memory import returning_memory
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
@@ -27,7 +28,7 @@ from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import (
     Hardware,
     choose_hardware,
-    restoring_torch_settings,
+    own_torch_settings,
     training_flops,
 )
 from charrnn.training.hardware.memory import naming_what_is_too_large
@@ -88,7 +89,7 @@ def train(
     settings = {name: value for name, value in settings.items() if value is not None}
     of_text = {o.name for o in declared(TextConfig)} & settings.keys()
     text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text})
-    with interrupts.graceful(), restoring_torch_settings():
+    with interrupts.graceful(), returning_memory(), own_torch_settings():
         if resume:
             return _resume(text, out, settings, listener, world)
         settings.setdefault("seed", world.broadcast(draw_seed()))

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+import charrnn
 from charrnn.checkpoint.file import load
 from charrnn.errors import Cancelled
 from charrnn.training.events import Result
 from tests.support.checkpoints import environment, python
+from tests.support.processes import TEXT
 from tests.support.runs import StopAt, run, same, tensors
 
 
@@ -41,6 +50,7 @@ _TWICE = """
 import signal, sys, time
 from pathlib import Path
 from charrnn.training.loop.trainer import Trainer
+from tests.support.processes import TEXT
 from tests.support.runs import StopAt, run
 
 corpus, name = Path(sys.argv[1]), sys.argv[2]
@@ -78,6 +88,7 @@ def test_a_second_signal_ends_the_work_but_not_the_program(
 _TERMINATED = """
 import signal, sys
 from pathlib import Path
+from tests.support.processes import TEXT
 from tests.support.runs import Notes, run
 
 try:
@@ -108,3 +119,80 @@ def test_a_run_in_another_thread_is_the_same_run(corpus: Path, tmp_path: Path) -
     run(corpus, tmp_path / "main")
     assert results[0].steps == 60
     assert same(tensors(tmp_path / "thread"), tensors(tmp_path / "main"))
+
+
+def left_behind(corpus: Path, settings: dict[str, Any], **env: str) -> dict[str, Any]:
+    """What a first run leaves behind in its process."""
+    program = "from tests.support.traces import main; main()"
+    found: dict[str, Any] = json.loads(python(program, str(corpus), json.dumps(settings), **env))
+    return found
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "settings",
+    [{"precision": "float32", "threads": 1}, {"precision": "bfloat16"}, {"dropout": 0.5}],
+    ids=str,
+)
+def test_a_run_leaves_no_traces(corpus: Path, settings: dict[str, Any]) -> None:
+    shape = {"hidden": 64, "layers": 2, "batch": 64, "window": 64, "steps": 3, "test_frac": 0.1}
+    found = left_behind(corpus, shape | settings)
+    assert found["changed"] == []
+    # glibc itself keeps this much once blocks of 32 MiB were freed
+    assert max(found["kept"]) <= 66
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"MALLOC_TRIM_THRESHOLD_": "65536"},
+        {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2:glibc.malloc.trim_threshold=0x10000"},
+    ],
+    ids=str,
+)
+def test_a_run_leaves_the_c_library_as_the_environment_wants_it(
+    corpus: Path, asked: dict[str, str]
+) -> None:
+    assert max(left_behind(corpus, {"hidden": 64, "steps": 3}, **asked)["kept"]) <= 2
+
+
+def with_defaults(dtype: torch.dtype, device: str) -> AbstractContextManager[object]:
+    """Other defaults for new tensors."""
+    stack = ExitStack()
+    stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+    torch.set_default_dtype(dtype)
+    stack.enter_context(torch.device(device))
+    return stack
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: with_defaults(torch.float64, "meta"),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: np.errstate(all="raise"),
+    ],
+    ids=["no_grad", "inference_mode", "float64 on meta", "autocast", "numpy raises"],
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.filterwarnings("error")
+def test_a_program_s_settings_do_not_change_a_run(
+    corpus: Path, tmp_path: Path, precision: str, host: Callable[[], AbstractContextManager[object]]
+) -> None:
+    def trained(name: str) -> tuple[dict[str, Any], float]:
+        result = run(corpus, tmp_path / name, precision=precision, steps=10, eval_every=5)
+        model = charrnn.load(result.best)
+        adapted = charrnn.score_adapting(model, model.vocab.encode(TEXT[:200]))
+        return tensors(tmp_path / name), adapted.nats
+
+    plain, nats = trained("plain")
+    with host():
+        hosted, same_nats = trained("hosted")
+    assert same(plain, hosted)
+    assert nats == same_nats

@@ -21,6 +21,7 @@ from charrnn.model.network import CharNetwork, detached
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
 from charrnn.textmodel import TextModel
+from charrnn.training.hardware.device import own_torch_settings
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ def score_adapting(
         CorpusError: there is nothing to score.
 
     """
-    network = CharNetwork(model.checkpoint.config)
-    network.load_numpy(model.checkpoint.weights)
-    return score_and_learn(network, ids, ranges, how)
+    with own_torch_settings():
+        network = CharNetwork(model.checkpoint.config)
+        network.load_numpy(model.checkpoint.weights)
+        return score_and_learn(network, ids, ranges, how)
 
 
 def score_and_learn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,14 +40,27 @@ class Hardware:
 
 
 @contextmanager
-def restoring_torch_settings() -> Iterator[None]:
-    """After the block, what ``choose_hardware`` sets in torch is as it was before."""
+def own_torch_settings() -> Iterator[None]:
+    """In the block torch has the settings that charrnn expects; after it, those of before.
+
+    Gradients are recorded, new tensors are float32 and on the CPU, nothing is cast automatically.
+    What ``choose_hardware`` sets is restored, too.
+    """
     threads, products = torch.get_num_threads(), _CUDNN_RNN.fp32_precision
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        _CUDNN_RNN.fp32_precision = products
+    dtype = torch.get_default_dtype()
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            _CUDNN_RNN.fp32_precision = products
+            torch.set_default_dtype(dtype)
 
 
 def choose_hardware(config: TrainConfig) -> Hardware:

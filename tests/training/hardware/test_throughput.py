@@ -62,7 +62,7 @@ def test_a_cache_that_cannot_be_written(fresh: Path, monkeypatch: pytest.MonkeyP
 def test_throughputs_are_kept_by_processor_and_threads(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with device.restoring_torch_settings():
+    with device.own_torch_settings():
         for threads in (1, 2):
             torch.set_num_threads(threads)
             rates.matmul_throughput(torch.float32)
