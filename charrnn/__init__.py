@@ -13,7 +13,7 @@ Everything that the command line does can be done from here:
     model.stream("Once ", charrnn.SampleConfig(length=0))            # one without an end
     model.score_lines(text)                                          # a score for each line
     model.score_split("val")                                         # a part of its own corpus
-    charrnn.score_adapting(model, model.vocab.encode(text))          # while a copy keeps learning
+    charrnn.score_adapting(model, model.encode(text))                # while a copy keeps learning
     charrnn.insight_page(model)                                      # what it learned, as HTML
     charrnn.list_checkpoints()
 

@@ -237,7 +237,9 @@ class TrainConfig(Settings):
         True, python_only=True, help="Start every epoch at a random offset in the text."
     )
     lines: bool = setting(
-        False, absent=False, help="Treat each line as a record; shuffle the lines in every epoch."
+        False,
+        absent=False,
+        help="Treat each line as a text of its own, a record; shuffle the records in every epoch.",
     )
     seed: int = setting(
         0, low=0, high=MAX_INT64, unset=RANDOM_SEED, help="Seed of all random choices in training."

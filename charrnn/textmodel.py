@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Split, Unknown, WeightDtype, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
-from charrnn.generation.generator import Generator
+from charrnn.generation.generator import Generator, Texts
+from charrnn.generation.line_scores import ScoredLine, scored_lines
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.paths import BEST, LAST, find_checkpoint
 from charrnn.settings import check_choice
 from charrnn.text.corpus import cached_corpus, encode_corpus
+from charrnn.text.records import RecordForm, aligned_parts, form_of
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range
 from charrnn.text.splits import split as cut
 from charrnn.text.vocab import Ids, Vocab
-
-
-@dataclass(frozen=True)
-class ScoredLine:
-    """The score of one line.
-
-    Attributes:
-        text: the line, without its line end.
-        pieces: its characters, with the line end.
-        nats: the loss of each of ``pieces`` in nats; NaN if it is not counted.
-        score: the sum of those that are counted.
-
-    """
-
-    text: str
-    pieces: list[str]
-    nats: list[float]
-    score: Score
 
 
 class TextModel:
@@ -62,6 +42,7 @@ class TextModel:
         vocab: the vocabulary.
         meta: the free part of the checkpoint's metadata.
         lines: whether the model was trained on records of one line each.
+        records: how it reads them; None if it has none.
 
     """
 
@@ -75,6 +56,7 @@ class TextModel:
         self.vocab: Vocab = checkpoint.vocab
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
+        self.records: RecordForm | None = form_of(self.vocab, self._read) if self.lines else None
 
     def __getstate__(self) -> dict[str, Any]:
         # an engine has machine code and addresses, which mean nothing in a copy: it opens its own
@@ -88,6 +70,11 @@ class TextModel:
         if self.path.name not in (BEST, LAST):
             return self.path.stem
         return self.path.resolve().parent.name or self.path.stem
+
+    @property
+    def _read(self) -> bool:
+        """Whether the corpus was read as records; version 0.1 only shuffled its lines."""
+        return self.checkpoint.about("corpus").get("records") is True
 
     @property
     def _name(self) -> str:
@@ -136,11 +123,22 @@ class TextModel:
         marked = self.vocab.id_of(BYTE_ORDER_MARK) is not None
         return text if marked else text.removeprefix(BYTE_ORDER_MARK)
 
+    def encode(self, text: str | bytes, unknown: Unknown = "error") -> Ids:
+        """The ids ``(N,)`` of a text to score; records get the line ends that were learned.
+
+        Arguments and errors are those of ``vocab.encode``.
+        """
+        return self.vocab.encode(self._complete(text), unknown)
+
+    def _complete(self, text: str | bytes) -> str | bytes:
+        return text if self.records is None else self.records.complete(text)
+
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """Write one text that continues ``prime``; the result does not include ``prime``.
 
         Args:
-            prime: the text to continue; bytes are UTF-8 (``read`` decodes other encodings).
+            prime: the text to continue; bytes are UTF-8 (``read`` decodes other encodings). A model
+                of records reads its last line only, as the beginning of a record.
             lines: end at the end of a line. Default: if the model was trained on lines.
             **settings: those of ``SampleConfig``: temperature, length, top_k or any other filter.
                 The default seed is random, so each call writes a different text.
@@ -161,7 +159,7 @@ class TextModel:
 
     def samples(
         self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
-    ) -> Iterator[str]:
+    ) -> Texts[str]:
         """Write ``config.count`` texts, in order; the i-th does not depend on the count.
 
         Raises immediately what ``sample`` raises.
@@ -169,29 +167,35 @@ class TextModel:
         generator = self._generator(prime, config, lines)
         if generator.endless:
             raise ConfigError("is 0: nothing would end the text", "set {stop}", setting="length")
-        return (self.vocab.decode(ids) for ids in generator.samples())
+        return Texts(generator, map(self.vocab.decode, generator.samples()))
 
     def stream(
         self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
-    ) -> Iterator[tuple[bytes, bool]]:
+    ) -> Texts[tuple[bytes, bool]]:
         """Write texts piece by piece: pairs of some bytes and whether they end a text.
 
         Texts may be endless. Raises immediately what ``sample`` raises.
         """
         pieces = self.vocab.pieces
         generator = self._generator(prime, config, lines)
-        return (
+        written = (
             (b"".join([pieces[i] for i in piece.ids]), piece.last) for piece in generator.pieces()
         )
+        return Texts(generator, written)
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
         if lines and self.vocab.id_of("\n") is None:
             raise ConfigError("needs a line end in the vocabulary", "omit {lines}", setting="lines")
         lines = self.lines if lines is None else lines
+        if lines and prime and self.records is not None:
+            prime = self.records.begun(prime)
         return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
         """How well the model predicts ``text``; its first character is not counted.
+
+        A model of records scores each line by itself, from the line end before it to its own line
+        end, and counts all of it, whether the last line has a line end or not.
 
         Args:
             text: the text; bytes are UTF-8 (``read`` decodes other encodings), or the symbols of a
@@ -199,47 +203,28 @@ class TextModel:
             unknown: what to do about characters that are not in the vocabulary.
 
         Raises:
-            CorpusError: the text has fewer than two characters.
+            CorpusError: the text has fewer than two characters, or no record.
             UnknownCharacterError: it has a character that is not in the vocabulary.
 
         """
-        return score_ids(
-            self.checkpoint.config, self.checkpoint.weights, self.vocab.encode(text, unknown)
-        )
+        return self.score_ranges(self.encode(text, unknown))
 
     def score_lines(self, text: str | bytes, *, unknown: Unknown = "error") -> Iterator[ScoredLine]:
         """``score`` for each line of a text; the state is carried from line to line.
 
+        A model of records carries nothing.
+
         Raises immediately what ``score`` raises.
         """
+        text = self._complete(text)
         ids = self.vocab.encode(text, unknown)
-        nats = position_nats(self.checkpoint.config, self.checkpoint.weights, ids)
-        return self._lines(ids, nats, [*self._line_ends(text, ids, unknown), len(ids)])
-
-    def _lines(self, ids: Ids, nats: NDArray[Any], ends: list[int]) -> Iterator[ScoredLine]:
-        symbols = list(self.vocab.symbols())
-        start = 0
-        for end in ends:
-            if end > start:
-                own = nats[start:end]
-                counted = own[~np.isnan(own)]
-                total = Score(float(counted.sum(dtype=np.float64)), len(counted))
-                pieces = [symbols[i] for i in ids[start:end]]
-                line = self.vocab.decode(ids[start:end]).removesuffix("\n").removesuffix("\r")
-                yield ScoredLine(line, pieces, own.tolist(), total)
-            start = end
-
-    def _line_ends(self, text: str | bytes, ids: Ids, unknown: Unknown) -> list[int]:
-        """Where the lines of ``text`` end among its ``ids``."""
-        newline = self.vocab.id_of("\n")
-        if newline is not None:
-            ends: list[int] = (np.flatnonzero(ids == newline) + 1).tolist()
-            return ends
-        if isinstance(text, bytes) and not self.vocab.is_bytes:
-            text = text.decode()
-        lines = io.BytesIO(text) if isinstance(text, bytes) else io.StringIO(text, newline="\n")
-        lengths = [len(self.vocab.encode(line, unknown)) for line in lines]
-        return list(accumulate(lengths))
+        config, weights = self.checkpoint.config, self.checkpoint.weights
+        if self.records is None:
+            nats = position_nats(config, weights, ids)
+        else:
+            whole, ranges = self.records.apart(ids)
+            nats = position_nats(config, weights, whole, ranges=ranges)[1:]
+        return scored_lines(self.vocab, text, ids, nats, unknown)
 
     def score_split(self, part: str, source: str | Path | None = None) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
@@ -252,12 +237,15 @@ class TextModel:
         """How well the model predicts ``ranges`` of ``ids (N,)``; by default all of it.
 
         Each range starts from the zero state and reads the character before it; all its characters
-        are counted, except the first one of the text.
+        are counted, except the first one of the text. Each record does, and all of it counts, if
+        the model learned records.
 
         Raises:
             CorpusError: there is nothing to score.
 
         """
+        if self.records is not None:
+            ids, ranges = self.records.apart(ids, ranges)
         return score_ids(self.checkpoint.config, self.checkpoint.weights, ids, ranges=ranges)
 
     def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
@@ -293,11 +281,11 @@ class TextModel:
         """
         (name, digest, encoding), (kind, *fractions) = self._split()
         if source is None:
-            corpus = cached_corpus(digest, name, encoding)
+            corpus = cached_corpus(digest, name, encoding, records=self._read)
         else:
             most = self.checkpoint.about("corpus").get("max_bytes")
             most = most if type(most) is int and most > 0 else None
-            corpus = encode_corpus([source], encoding=encoding, max_bytes=most)
+            corpus = encode_corpus([source], encoding=encoding, records=self._read, max_bytes=most)
         if corpus is None:
             raise CorpusError(f"the corpus {name} is not in the cache", "name its file")
         if corpus.sha256 != digest:
@@ -306,6 +294,8 @@ class TextModel:
         parts = cut(len(corpus), kind, *fractions)
         if corpus.vocab.codes != self.vocab.codes:
             raise CheckpointError(f"{self._name} does not have the vocabulary of its corpus {name}")
+        if self.records is not None:
+            parts = aligned_parts(corpus.ids, parts, self.records.line_end)
         return corpus.ids, parts
 
     def _split(self) -> tuple[tuple[str, str, str], tuple[Split, float, float]]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -23,10 +23,13 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.output import Escape, TextWriter, is_escaped
 from charrnn.config import WeightDtype, draw_seed
-from charrnn.errors import ConfigError, Interrupted, naming, titled
+from charrnn.errors import ConfigError, Interrupted, counted, naming, titled
 from charrnn.generation.filters import FILTERS
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import Option, declared
+
+if TYPE_CHECKING:
+    from charrnn.generation.generator import Texts
 
 PRIME = Option(name="prime", kind=str, help="Text to continue; - reads it from standard input.")
 PRIME_FILE = Option(
@@ -83,12 +86,13 @@ def sample(
     with naming(source):
         text = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         omissions = model.vocab.omissions(text, config.unknown)
+    texts: Texts[Any]
     if json:
         texts = model.samples(text, config, lines=lines or None)
         write = partial(_print_json, texts, config, escape)
     else:
-        pieces = model.stream(text, config, lines=lines or None)
-        write = partial(_print, pieces, config, escape, _utf8(text), lines or model.lines)
+        texts = model.stream(text, config, lines=lines or None)
+        write = partial(_print, texts, config, escape, _utf8(text), lines or model.lines)
     if omissions:
         note(titled(source, omissions))
     if checkpoint is None:
@@ -100,6 +104,9 @@ def sample(
             write()
     except Interrupted as error:  # the text so far is written; nothing to report
         raise typer.Exit(error.exit_code) from None
+    if texts.cut and (lines or model.lines):
+        many = f"{texts.cut:,} of {counted(config.count, 'sample')}"
+        note(f"{many} ended at --length {config.length}, before a line end")
 
 
 def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:

@@ -23,9 +23,10 @@ from charrnn.errors import ConfigError, naming, titled
 from charrnn.settings import Option
 
 if TYPE_CHECKING:
+    from charrnn.generation.line_scores import ScoredLine
     from charrnn.generation.scoring import Score
     from charrnn.text.vocab import Ids
-    from charrnn.textmodel import ScoredLine, TextModel
+    from charrnn.textmodel import TextModel
 
 
 FILE = typer.Argument(None, help="Text to score; - is standard input.", metavar="FILE")
@@ -106,7 +107,7 @@ def score(
         else:
             static = model.score(text, unknown=unknown)
             _name(which)
-            adapted = _adapted(model, model.vocab.encode(text, unknown)) if adapt else {}
+            adapted = _adapted(model, model.encode(text, unknown)) if adapt else {}
             _print(static, json, adapted)
 
 

@@ -7,7 +7,7 @@ stream does not depend on the other streams. So sample i is the same text for ev
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, Self
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ GROUP = 256  # samples that advance together
 # the cost of a call does not matter
 CHUNKS = (1, 4, 16, 64)
 FEED = 1024  # characters of the prime read per call
+
+
+T = TypeVar("T")
 
 
 class Stepper(Protocol):
@@ -76,12 +79,17 @@ class Generator:
     Args:
         vocab: the vocabulary.
         engine: an engine of one stream over that vocabulary; its state is overwritten.
-        config: how to draw. A sample ends before the first stop text of ``config.stop``; text that
-            may be the start of a stop text is held back until that is certain.
+        config: how to draw. A sample ends before the first stop text of ``config.stop``, or after
+            it with ``config.keep_stop``; text that may be the start of a stop text is held back
+            until that is certain.
         prime: the text that samples continue; it is read but not repeated. Without one, the network
             starts from the zero state and reads one character that is not printed: the line end
             if the vocabulary has it, otherwise the most frequent symbol.
-        lines: whether samples end before their first line end.
+        lines: whether samples end before their first line end: a line feed, or a carriage return
+            and a line feed.
+
+    Attributes:
+        cut: how many of the samples so far were ended by ``config.length`` alone.
 
     Raises:
         ConfigError: ``config.count`` is above 1 but the first sample would never end.
@@ -99,10 +107,10 @@ class Generator:
         lines: bool = False,
     ) -> None:
         self.vocab, self.config, self._engine = vocab, config, engine
-        self._stops = stop_ids(vocab, config.stop)
-        newline = vocab.id_of("\n")
-        if lines and newline is not None:
-            self._stops.append((newline,))
+        stops = stop_ids(vocab, config.stop)
+        self._dropped, self._kept = ([], stops) if config.keep_stop else (stops, [])
+        self._dropped += _line_ends(vocab) if lines else []
+        self.cut = 0
         if config.count > 1 and self.endless:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")
@@ -113,7 +121,7 @@ class Generator:
     @property
     def endless(self) -> bool:
         """Whether nothing can end a sample."""
-        return self.config.length == 0 and not self._stops
+        return self.config.length == 0 and not (self._dropped or self._kept)
 
     def pieces(self) -> Iterator[Piece]:
         """All samples in order, each in one or more pieces; sample 0 is yielded as it is drawn."""
@@ -145,7 +153,8 @@ class Generator:
             engine.state = tuple(
                 tuple(np.repeat(part, N, axis=0) for part in layer) for layer in start
             )
-        samples = [_Sample(StopFilter(self._stops), self.config.length) for _ in range(N)]
+        length = self.config.length
+        samples = [_Sample(StopFilter(self._dropped, self._kept), length) for _ in range(N)]
         unfinished = 0  # index of the first sample that has not been yielded completely
         for rows in self._rows(engine, first, N):
             for sample, column in zip(samples, rows, strict=True):
@@ -153,6 +162,7 @@ class Generator:
             # yield the first unfinished sample as it is drawn; those after it wait
             while unfinished < N:
                 ids, last = samples[unfinished].pop()
+                self.cut += last and not samples[unfinished].stopped
                 yield Piece(first + unfinished, ids, last)
                 if not last:
                     break
@@ -174,6 +184,27 @@ class Generator:
                 ids = engine.generate(pending, uniforms, self.config, context)
             pending, made = ids[-1], made + T
             yield ids.T.tolist()
+
+
+class Texts(Iterator[T], Generic[T]):
+    """Texts, or pieces of them, as they are written."""
+
+    def __init__(self, generator: Generator, items: Iterator[T]) -> None:
+        self._generator, self._items = generator, items
+
+    def __next__(self) -> T:
+        return next(self._items)
+
+    @property
+    def cut(self) -> int:
+        """How many of the texts so far ended only because they had ``length`` characters."""
+        return self._generator.cut
+
+
+def _line_ends(vocab: Vocab) -> list[tuple[int, ...]]:
+    """The ids of the line ends that a text of this vocabulary may have."""
+    ends = ("\n", "\r\n") if vocab.id_of("\n") is not None else ()
+    return stop_ids(vocab, [end for end in ends if not vocab.missing(end)])
 
 
 def _overflow_ignored() -> np.errstate:
@@ -205,6 +236,11 @@ class _Sample:
         self.done = self._filter.stopped or self._left == 0
         if self.done:
             self._ready += self._filter.finish()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop text ended it."""
+        return self._filter.stopped
 
     def pop(self) -> tuple[list[int], bool]:
         """Return the ids not yet yielded, and whether they are the last."""

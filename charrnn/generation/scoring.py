@@ -137,15 +137,17 @@ def _counted(
         raise CorpusError("the text to score needs at least two characters")
     scale = np.float32(1 / temperature)
     with np.errstate(all="ignore"):  # _finite reports an overflow
-        engine = _open(config, weights, len(layout), exact=lanes == 1)
-        for block in lane_layout.blocks(ids, layout, WINDOW):
-            interrupts.check()
-            for x, positions, mask in zip(block.x.T, block.places.T, block.mask.T, strict=True):
-                logits = engine.step(x)
-                targets = positions[mask]
-                if len(targets):
-                    losses = _losses(logits[mask], ids[targets], scale)
-                    yield targets, _finite(losses, targets)
+        engine = None
+        for group in lane_layout.groups(layout):
+            engine = _open(config, engine or weights, len(group), exact=lanes == 1)
+            for block in lane_layout.blocks(ids, group, WINDOW):
+                interrupts.check()
+                for x, positions, mask in zip(block.x.T, block.places.T, block.mask.T, strict=True):
+                    logits = engine.step(x)
+                    targets = positions[mask]
+                    if len(targets):
+                        losses = _losses(logits[mask], ids[targets], scale)
+                        yield targets, _finite(losses, targets)
 
 
 def _finite(losses: Array, positions: Ids) -> Array:

@@ -1,4 +1,4 @@
-"""Ends a sample before a stop text, and never prints the start of one."""
+"""Ends a sample before a stop text, or after it, and never prints the start of one."""
 
 from __future__ import annotations
 
@@ -21,17 +21,26 @@ def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 class StopFilter:
-    """Passes ids on until a stop text is complete; holds back ids that may be part of one."""
+    """Passes ids on until a stop text is complete; holds back ids that may be part of one.
 
-    def __init__(self, stops: Sequence[tuple[int, ...]]) -> None:
-        self._stops = sorted(stops, key=len, reverse=True)
+    Args:
+        stops: the stop texts, which are dropped.
+        kept: stop texts that are passed on, as the end of the text.
+
+    """
+
+    def __init__(
+        self, stops: Sequence[tuple[int, ...]], kept: Sequence[tuple[int, ...]] = ()
+    ) -> None:
+        self._stops = sorted({*stops, *kept}, key=len, reverse=True)
+        self._kept = frozenset(kept)
         self._held: list[int] = []
         self.stopped = False
 
     def push(self, ids: Sequence[int]) -> list[int]:
         """Add ``ids``; return the ids, including earlier ones, that can be printed now.
 
-        Once a stop text is complete, ``stopped`` is true and no more ids are returned.
+        Once a stop text is complete, ``stopped`` is true and no ids after it are returned.
         """
         if not self._stops:
             return list(ids)
@@ -54,7 +63,7 @@ class StopFilter:
         for stop in self._stops:
             if held[-len(stop) :] == stop:
                 self.stopped, self._held = True, []
-                return list(held[: -len(stop)])
+                return list(held if stop in self._kept else held[: -len(stop)])
         keep = max(self._undecided(held, stop) for stop in self._stops)
         free = len(held) - keep
         self._held = self._held[free:]

@@ -24,6 +24,13 @@ def detached(state: State) -> State:
     return tuple(tuple(part.detach() for part in layer) for layer in state)
 
 
+def zeroed(state: State, streams: Tensor) -> State:
+    """``state`` with zeros for the streams that ``streams (B,)`` marks as true."""
+    return tuple(
+        tuple(part.masked_fill(streams[:, None], 0.0) for part in layer) for layer in state
+    )
+
+
 class RecurrentLayer(nn.Module):
     """A layer's parameters, with the names and shapes that its cell declares."""
 

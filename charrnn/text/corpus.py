@@ -22,12 +22,11 @@ from charrnn import interrupts
 from charrnn.atomic_io import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
 from charrnn.errors import CacheError, ConfigError, CorpusError, os_message
 from charrnn.paths import cache_folder
+from charrnn.text.reading import Digest, Reading
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,
     Source,
-    begins_anew,
     blocks,
-    code_blocks,
     markless,
     name_of,
     open_sources,
@@ -56,7 +55,8 @@ class _Mapped(np.memmap):
 class Corpus:
     """An encoded text: memory-mapped ``ids (N,)``, their vocabulary and their origin.
 
-    ``name`` is that of the file or files, ``sha256`` the hash of their bytes.
+    ``name`` is that of the file or files, ``sha256`` the hash of their bytes. ``records`` says
+    whether it was read as records (``charrnn.text.records``).
     """
 
     ids: Ids
@@ -64,9 +64,20 @@ class Corpus:
     name: str
     sha256: str
     encoding: str
+    records: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def line_end(self) -> int | None:
+        """The id of the line feed; None if the text has none."""
+        return self.vocab.id_of("\n")
+
+    @property
+    def lines(self) -> int:
+        """How many line feeds the text has."""
+        return 0 if self.line_end is None else self.vocab.counts[self.line_end]
 
     @property
     def markless_encoding(self) -> str | None:
@@ -81,6 +92,7 @@ def encode_corpus(
     *,
     is_bytes: bool = False,
     encoding: str = "utf-8",
+    records: bool = False,
     max_bytes: int | None = None,
     cache: Path | None = None,
 ) -> Corpus:
@@ -90,6 +102,8 @@ def encode_corpus(
         paths: files; ``-`` is standard input.
         is_bytes: whether symbols are bytes instead of characters.
         encoding: the encoding of the files; ``bytes`` is the same as ``is_bytes``.
+        records: whether each line is a record: it ends with one line feed, even if the file has a
+            carriage return before it, or lacks the last line end.
         max_bytes: use only so many bytes from the beginning. Default: all.
         cache: the folder of the cache. Default: ``charrnn.paths.cache_folder()``.
 
@@ -105,23 +119,24 @@ def encode_corpus(
         cache.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(cache, least_age_s=ABANDONED_S)
         with open_sources(paths, cache, max_bytes) as sources:
-            return _encode(sources, is_bytes, "bytes" if is_bytes else encoding, cache)
+            reading = Reading("bytes" if is_bytes else encoding, records)
+            return _encode(sources, is_bytes, reading, cache)
     except OSError as error:
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
         message = f"cannot encode the corpus: {os_message(error)}"
         raise kind(message, "set CHARRNN_CACHE to another folder") from error
 
 
-def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Path) -> Corpus:
+def _encode(sources: Sequence[Source], is_bytes: bool, reading: Reading, cache: Path) -> Corpus:
     name = name_of([source.name for source in sources])
-    digest = _hash(sources, encoding)
-    stem = _stem(cache, digest, encoding)
-    found = _from_cache(stem, digest, name, encoding)
+    digest = _hash(sources, reading)
+    stem = _stem(cache, digest, reading)
+    found = _from_cache(stem, digest, name, reading)
     if found is not None:
         return found
-    vocab = _count(sources, is_bytes, encoding)
-    _write(sources, encoding, vocab, digest, stem)
-    written = _from_cache(stem, digest, name, encoding)
+    vocab = _count(sources, is_bytes, reading)
+    _write(sources, reading, vocab, digest, stem)
+    written = _from_cache(stem, digest, name, reading)
     if written is None:
         message = f"the encoded corpus could not be read back from {cache}"
         raise CorpusError(message, "set CHARRNN_CACHE to a folder on another disk")
@@ -129,50 +144,27 @@ def _encode(sources: Sequence[Source], is_bytes: bool, encoding: str, cache: Pat
 
 
 def cached_corpus(
-    digest: str, name: str, encoding: str, cache: Path | None = None
+    digest: str, name: str, encoding: str, cache: Path | None = None, *, records: bool = False
 ) -> Corpus | None:
-    """The corpus whose source has the sha256 ``digest``, if it is in the cache."""
+    """The corpus whose source has the sha256 ``digest``, if it is in the cache.
+
+    It is one that was read as ``records``, or one that was not.
+    """
     # the values may come from an untrusted checkpoint: they may form a path, or be no strings
     if not all(isinstance(value, str) for value in (digest, name, encoding)):
         return None
     if not re.fullmatch("[0-9a-f]{64}", digest):
         return None
-    return _from_cache(_stem(cache or cache_folder(), digest, encoding), digest, name, encoding)
+    reading = Reading(encoding, records)
+    return _from_cache(_stem(cache or cache_folder(), digest, reading), digest, name, reading)
 
 
-def _stem(cache: Path, digest: str, encoding: str) -> Path:
-    return cache / f"{digest[:40]}-{re.sub('[^a-z0-9]+', '_', encoding.lower())}"
+def _stem(cache: Path, digest: str, reading: Reading) -> Path:
+    return cache / f"{digest[:40]}-{reading.label}"
 
 
-class _Digest:
-    """The sha256 of a corpus's bytes. Files that are decoded separately are hashed separately."""
-
-    def __init__(self, encoding: str) -> None:
-        self._apart = begins_anew(encoding)
-        self._whole = hashlib.sha256()
-        self._files: list[bytes] = []
-        self.size = self._before = 0
-
-    def update(self, block: bytes) -> None:
-        """Add a block of a file."""
-        self._whole.update(block)
-        self.size += len(block)
-
-    def end_file(self) -> None:
-        """End a file; the next block belongs to another one. Empty files do not count."""
-        if self._apart and self.size > self._before:
-            self._files.append(self._whole.digest())
-            self._whole, self._before = hashlib.sha256(), self.size
-
-    def hexdigest(self) -> str:
-        """The sha256 in hexadecimal; for one file that of its bytes."""
-        if len(self._files) > 1:
-            return hashlib.sha256(b"".join(self._files)).hexdigest()
-        return self._files[0].hex() if self._files else self._whole.hexdigest()
-
-
-def _hash(sources: Sequence[Source], encoding: str) -> str:
-    digest = _Digest(encoding)
+def _hash(sources: Sequence[Source], reading: Reading) -> str:
+    digest = Digest(reading)
     for source in sources:
         for block in blocks(source):
             interrupts.check()
@@ -183,9 +175,9 @@ def _hash(sources: Sequence[Source], encoding: str) -> str:
     return digest.hexdigest()
 
 
-def _count(sources: Sequence[Source], is_bytes: bool, encoding: str) -> Vocab:
+def _count(sources: Sequence[Source], is_bytes: bool, reading: Reading) -> Vocab:
     histogram = np.zeros(256 if is_bytes else CODE_POINTS, np.int64)
-    for _, codes in code_blocks(sources, encoding):
+    for _, codes in reading.code_blocks(sources):
         interrupts.check()
         counted = np.bincount(codes)
         histogram[: len(counted)] += counted
@@ -196,13 +188,15 @@ def _count(sources: Sequence[Source], is_bytes: bool, encoding: str) -> Vocab:
         raise CorpusError(message, "{is_bytes} takes any text") from None
 
 
-def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, stem: Path) -> None:
+def _write(
+    sources: Sequence[Source], reading: Reading, vocab: Vocab, digest: str, stem: Path
+) -> None:
     """Write the ids, and then the metadata that declare them complete."""
-    again, of_ids = _Digest(encoding), hashlib.sha256()
+    again, of_ids = Digest(reading), hashlib.sha256()
     table = vocab.table.astype(id_dtype(len(vocab)))
     length = 0
     with atomic_file(stem.with_suffix(".ids")) as file:
-        for raw, codes in code_blocks(sources, encoding):
+        for raw, codes in reading.code_blocks(sources):
             interrupts.check()
             again.update(raw)
             if not raw:
@@ -217,7 +211,7 @@ def _write(sources: Sequence[Source], encoding: str, vocab: Vocab, digest: str, 
         "version": METADATA_VERSION,
         "sha256": digest,
         "ids_sha256": of_ids.hexdigest(),
-        "encoding": encoding,
+        "encoding": reading.encoding,
         "length": length,
         "vocab": vocab.to_dict(),
     }
@@ -231,7 +225,7 @@ def _sealed(metadata: dict[str, Any]) -> dict[str, Any]:
     return rest | {"note_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _from_cache(stem: Path, digest: str, name: str, encoding: str) -> Corpus | None:
+def _from_cache(stem: Path, digest: str, name: str, reading: Reading) -> Corpus | None:
     """The corpus in the cache; None if it is missing or incomplete."""
     metadata = _read_metadata(stem.with_suffix(".json"), digest)
     if metadata is None:
@@ -243,7 +237,8 @@ def _from_cache(stem: Path, digest: str, name: str, encoding: str) -> Corpus | N
         whole = _hash_array(ids) == metadata["ids_sha256"]
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
-    return Corpus(ids, vocab, name, digest, encoding) if whole else None
+    corpus = Corpus(ids, vocab, name, digest, reading.encoding, reading.records)
+    return corpus if whole else None
 
 
 def _read_ids(path: Path, dtype: Any, length: int) -> Ids:

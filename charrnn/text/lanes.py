@@ -20,6 +20,7 @@ from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
 
 WARMUP = 512
+MOST = 256  # lanes that are read side by side
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lan
         result += [Lane(max(start, a - warmup), a, b) for a, b in pairwise(cuts)]
     kept = [lane for lane in result if lane.stop > lane.counted]
     return sorted(kept, key=lambda lane: lane.first - lane.stop)
+
+
+def groups(lanes: list[Lane]) -> Iterator[list[Lane]]:
+    """``lanes``, at most ``MOST`` at a time."""
+    for first in range(0, len(lanes), MOST):
+        yield lanes[first : first + MOST]
 
 
 def count(lanes: list[Lane]) -> int:

@@ -19,9 +19,8 @@ from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
 from charrnn.settings import check, declared
 from charrnn.text.corpus import Corpus, cached_corpus
-from charrnn.text.shuffle import whole_lines
 from charrnn.text.sources import names
-from charrnn.text.splits import Parts, check_split, length
+from charrnn.text.splits import check_split, length
 from charrnn.text.streams import Streams
 from charrnn.training.distributed import World, join_world
 from charrnn.training.events import Listener, Plan, Result, Silence
@@ -125,9 +124,12 @@ def _start(
     hardware = _hardware(_hardware_settings(settings), world)
     if out is not None:
         world.decide(lambda: check_vacant(out))
-    corpus = _encoded(text, world)
-    _note_surprises(corpus, settings, listener)
+    corpus = _encoded(text, bool(settings.get("lines")), world)
+    _note_surprises(corpus, listener)
     spec = _new_spec(text, corpus, start_from, preset, settings, hardware, world)
+    if spec.split.val_frac and not spec.parts.val:  # the nearest beginning of a record is the end
+        none = Hint("a larger {val_frac} may leave some")
+        listener.on_note("no whole record is left to validate on", none)
     with naming_what_is_too_large(spec.model, spec.training, hardware.device):
         network = CharNetwork(spec.model, spec.training.seed)
         adopted = "" if origin is None else adopt(network, origin, corpus)
@@ -180,25 +182,26 @@ def _hardware(config: TrainConfig, world: World) -> Hardware:
     return dataclasses.replace(hardware, dtype=world.broadcast(hardware.dtype))
 
 
-def _encoded(text: TextChoice, world: World) -> Corpus:
+def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
     """The text as ids; the main process encodes it, and the others find it in the cache."""
     encoded: list[Corpus] = []  # too large to send to the other processes
 
     def encode() -> tuple[str, str, str]:
-        corpus = text.encode()
+        corpus = text.encode(records)
         encoded.append(corpus)
         return corpus.sha256, corpus.name, corpus.encoding
 
     key = world.decide(encode)
-    return encoded[0] if encoded else cached_corpus(*key) or text.encode()
+    return encoded[0] if encoded else cached_corpus(*key, records=records) or text.encode(records)
 
 
-def _note_surprises(corpus: Corpus, settings: dict[str, Any], listener: Listener) -> None:
+def _note_surprises(corpus: Corpus, listener: Listener) -> None:
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))
-    if settings.get("lines") and corpus.vocab.id_of("\n") is None:
-        listener.on_note(f"{corpus.name} has no line breaks", Hint("{lines} has no effect"))
+    if corpus.records and corpus.lines < 2:
+        one = f"{corpus.name} is a single record, of which samples can only be copies"
+        listener.on_note(one, Hint("{lines} needs a text with a record on each line"))
 
 
 def _new_spec(
@@ -212,12 +215,13 @@ def _new_spec(
 ) -> RunSpec:
     """The specification of a new run; what ``settings`` omit is chosen for corpus and hardware."""
     split_spec = text.split_spec(len(corpus))
-    parts = parts_of(corpus, split_spec)
+    line_end = corpus.line_end if corpus.records else None
+    parts = parts_of(corpus, split_spec, line_end)
     model, config = choose(
         settings,
         preset=preset,
         vocab_size=len(corpus.vocab),
-        train_chars=_readable(corpus, parts, settings.get("lines", False)),
+        train_chars=length(parts.train),
         fast=hardware.device.type != "cpu",
         flops=world.broadcast(training_flops(hardware)),
     )
@@ -244,18 +248,6 @@ def _stepper(
     return Stepper(network, config, hardware, world)
 
 
-def _line_end(corpus: Corpus, lines: bool) -> int | None:
-    return corpus.vocab.id_of("\n") if lines else None
-
-
-def _readable(corpus: Corpus, parts: Parts, lines: bool) -> int:
-    """Characters of the training part that are read; in lines mode, those of complete lines."""
-    line_end = _line_end(corpus, lines)
-    if line_end is None:
-        return length(parts.train)
-    return length(whole_lines(corpus.ids, parts.train, line_end))
-
-
 def _streams(spec: RunSpec, world: World) -> Streams:
     config = spec.training
     return Streams(
@@ -265,7 +257,7 @@ def _streams(spec: RunSpec, world: World) -> Streams:
         config.window,
         seed=config.seed,
         shuffle_offset=config.shuffle_offset,
-        line_end=_line_end(spec.corpus, config.lines),
+        line_end=spec.line_end,
         rank=world.rank,
         world=world.size,
     )

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from charrnn.config import ModelConfig, Split, TrainConfig
 from charrnn.settings import check_int, check_real
 from charrnn.text.corpus import Corpus
-from charrnn.text.splits import Parts
+from charrnn.text.records import apart
+from charrnn.text.splits import Parts, Range
 from charrnn.text.streams import Position
+from charrnn.text.vocab import Ids
 
 FURTHEST = 2**53  # steps, characters or windows: more than any run reaches
 
@@ -38,6 +40,20 @@ class RunSpec:
     parts: Parts
     max_bytes: int | None = None
     start_from: str | None = None
+
+    @property
+    def line_end(self) -> int | None:
+        """The id of the line end if lines are records, else None."""
+        return self.corpus.line_end if self.training.lines else None
+
+    def to_score(self, part: tuple[Range, ...]) -> tuple[Ids, tuple[Range, ...]]:
+        """A text, and ranges of it that are scored each from the zero state.
+
+        They are ``part`` of the corpus, or the records in it.
+        """
+        if self.line_end is None:
+            return self.corpus.ids, part
+        return apart(self.corpus.ids, part, self.line_end)
 
 
 @dataclass

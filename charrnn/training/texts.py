@@ -12,6 +12,7 @@ from charrnn.config import TextConfig
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.paths import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
+from charrnn.text.records import aligned_parts
 from charrnn.text.sources import find_codec
 from charrnn.text.splits import Parts, length, split
 from charrnn.training.state import SplitSpec
@@ -89,8 +90,8 @@ class TextChoice(TextConfig):
             raise ConfigError(reason, "omit {encoding}", setting="start_from")
         return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
 
-    def encode(self) -> Corpus:
-        """The text as ids.
+    def encode(self, records: bool = False) -> Corpus:
+        """The text as ids, with each line a record or not.
 
         Raises:
             ConfigError: both bytes and an encoding were asked for.
@@ -104,18 +105,25 @@ class TextChoice(TextConfig):
             self.paths or (bundled_corpus(),),
             is_bytes=self.is_bytes,
             encoding=UTF8 if self.encoding is None else self.encoding,
+            records=records,
             max_bytes=self.max_bytes,
         )
 
 
-def parts_of(corpus: Corpus, split_spec: SplitSpec) -> Parts:
+def parts_of(corpus: Corpus, split_spec: SplitSpec, line_end: int | None = None) -> Parts:
     """The parts of ``corpus`` for training, validation and testing.
+
+    With ``line_end``, the id of what ends a record, they hold whole records. Version 0.1 did not
+    read a corpus as records; a run that it began keeps its training part.
 
     Raises:
         CorpusError: the training part is too short.
 
     """
     parts = split(len(corpus), split_spec.kind, split_spec.val_frac, split_spec.test_frac)
+    if line_end is not None:
+        whole = aligned_parts(corpus.ids, parts, line_end)
+        parts = whole if corpus.records else dataclasses.replace(whole, train=parts.train)
     if length(parts.train) < 2:
         raise CorpusError(
             f"{corpus.name} has {counted(len(corpus), 'character')}, "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn import load
 from tests.support.checkpoints import charrnn, tiny
 from tests.support.command_line import BEST, RUN, Call
 
@@ -44,6 +45,19 @@ def test_several_samples_and_lines(call: Call) -> None:
     assert call(*args, "--count", "3")[1] == "\n\n".join(row["text"] for row in rows)
     lines = call(*args, "--count", "4", "--lines")[1]
     assert lines.count("\n") == 4
+
+
+def test_a_stop_text_is_dropped_or_kept(call: Call) -> None:
+    args = "sample", "novel", "--seed", "1", "--length", "300", "--prime", "the"
+    whole = call(*args)[1]
+    stop = whole[20:23]
+    place = whole.index(stop, 3)
+    assert call(*args, "--stop", stop)[1] == whole[:place]
+    kept = *args, "--stop", stop, "--keep-stop"
+    assert call(*kept)[1] == whole[: place + 3]
+    text = json.loads(call(*kept, "--json")[1])["text"]
+    assert text == whole[3 : place + 3]
+    assert load("novel").sample("the", seed=1, length=300, stop=(stop,), keep_stop=True) == text
 
 
 def test_an_unknown_character_in_a_prime(call: Call) -> None:

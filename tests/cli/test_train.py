@@ -48,9 +48,7 @@ def test_samples_in_a_log_without_validations_follow_a_line_with_the_step() -> N
 def test_lines_need_a_line_end(call: Call) -> None:
     Path("text.txt").write_text("abcabc" * 1000)
     small = ["--steps", "1", "--size", "8", "--layers", "1"]
-    _, _, said = call("train", "text.txt", "--lines", *small, "--out", "flat")
-    assert "text.txt has no line breaks" in said
-    assert call("sample", "flat", "--length", "5", "--seed", "1")[0] == 0
+    assert call("train", "text.txt", *small, "--out", "flat")[0] == 0
     code, _, said = call("sample", "flat", "--length", "5", "--lines")
     assert (code, said.startswith("charrnn: --lines needs a line end")) == (2, True)
     Path("lines.txt").write_text("abc\ncba\ncab")

@@ -91,6 +91,18 @@ def test_a_sample_ends_before_the_first_stop_text() -> None:
     assert texts(length=0, stop=(stop,))[0] == whole[: whole.index(stop)]
 
 
+def test_a_stop_text_can_be_kept() -> None:
+    whole = texts(length=300)[0]
+    stop = whole[100:103]
+    wanted = whole[: whole.index(stop) + 3]
+    assert texts(length=300, stop=(stop, "zzzzz"), keep_stop=True) == [wanted]
+    assert texts(length=0, stop=(stop,), keep_stop=True) == [wanted]
+    assert texts(length=len(wanted) - 1, stop=(stop,), keep_stop=True) == [wanted[:-1]]
+    line = whole.split("\n")[0]
+    assert texts(length=300, stop=("zzzzz",), keep_stop=True, lines=True) == [line]
+    assert texts(length=300, stop=("\n",), keep_stop=True, lines=True) == [line + "\n"]
+
+
 def test_endless_samples_stream_one_by_one() -> None:
     generator = Generator(VOCAB, engine(), SampleConfig(length=0))
     made: list[int] = []
@@ -117,9 +129,12 @@ def test_pieces_come_in_order() -> None:
     st.lists(st.integers(0, 2), max_size=40),
     st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4).map(tuple), max_size=3),
     st.lists(st.integers(1, 7), min_size=40, max_size=40),
+    st.booleans(),
 )
-def test_stop_filter(ids: list[int], stops: list[tuple[int, ...]], cuts: Sequence[int]) -> None:
-    held, out, place = StopFilter(stops), [], 0
+def test_stop_filter(
+    ids: list[int], stops: list[tuple[int, ...]], cuts: Sequence[int], keep: bool
+) -> None:
+    held, out, place = StopFilter([], stops) if keep else StopFilter(stops), [], 0
     for cut in cuts:
         out += held.push(ids[place : place + cut])
         place += cut
@@ -133,7 +148,7 @@ def test_stop_filter(ids: list[int], stops: list[tuple[int, ...]], cuts: Sequenc
         if tuple(ids[end - len(stop) : end]) == stop
     ]
     assert held.stopped == bool(ends)
-    assert out == (ids[: min(ends)[1]] if ends else ids)
+    assert out == (ids[: min(ends)[0 if keep else 1]] if ends else ids)
 
 
 def test_stop_texts_that_can_never_be_written_are_refused() -> None:

@@ -50,14 +50,15 @@ def score_adapting(
 ) -> Score:
     """How well a copy of ``model`` that keeps learning predicts a text; ``model`` stays as it is.
 
-    ``score_adapting(model, model.vocab.encode(text))`` scores a text, and
+    ``score_adapting(model, model.encode(text))`` scores a text, and
     ``score_adapting(model, *model.part("test"))`` a part of the model's own corpus. Needs torch.
 
     Args:
         model: a trained model.
         ids: the text ``(N,)``.
         ranges: ``(start, stop)`` pairs of positions to score, in this order. Default: all. Each
-            range starts from the zero state and reads the character before it.
+            range starts from the zero state and reads the character before it. If the model
+            learned records, each record in them does.
         how: how fast the copy adapts.
 
     Returns:
@@ -67,6 +68,8 @@ def score_adapting(
         CorpusError: there is nothing to score.
 
     """
+    if model.records is not None:
+        ids, ranges = model.records.apart(ids, ranges)
     with own_torch_settings():
         network = CharNetwork(model.checkpoint.config)
         network.load_numpy(model.checkpoint.weights)
@@ -93,7 +96,7 @@ def score_and_learn(
             losses = F.cross_entropy(logits[0], text[0, 1:], reduction="none")
             nats += float(losses.detach().sum(dtype=torch.float64))
             chars += end - begin
-            learner.learn(losses.mean())
+            learner.read(losses)
             state = detached(state)
     if not chars:
         raise CorpusError("the text to score needs at least two characters")
@@ -106,6 +109,14 @@ class _Learner:
         self.start = self.flat.values.clone()
         self.squares = torch.zeros_like(self.start)
         self.steps = 0
+        self.unlearned: list[Tensor] = []
+
+    def read(self, losses: Tensor) -> None:
+        """Learn from ``losses (n,)``; from those of short texts only once they fill a window."""
+        self.unlearned.append(losses)
+        if sum(map(len, self.unlearned)) >= self.how.window:
+            self.learn(torch.cat(self.unlearned).mean())
+            self.unlearned.clear()
 
     def learn(self, loss: Tensor) -> None:
         """One step down ``loss``, one back towards the start."""

@@ -122,16 +122,17 @@ def predictions(
     if not layout:
         raise ValueError("nothing to evaluate: the ranges are empty")
     mine = slice(world.rank, None, world.size)
-    state = predictor.zero_state(len(layout[mine]))
-    window = max(1, min(WINDOW, LOGITS // (len(layout) * predictor.vocab_size)))
-    for block in lane_layout.blocks(ids, layout, window):
-        world.check_signals()
-        if not layout[mine]:
-            continue
-        x, y = (_sent(values[mine], device) for values in (block.x, block.y))
-        logits, state = predictor(x, state, dtype=dtype)
-        kept = _sent(np.flatnonzero(block.mask[mine]), device)
-        yield logits.float().flatten(0, 1)[kept], y.flatten()[kept]
+    for group in lane_layout.groups(layout):
+        state = predictor.zero_state(len(group[mine]))
+        window = max(1, min(WINDOW, LOGITS // (len(group) * predictor.vocab_size)))
+        for block in lane_layout.blocks(ids, group, window):
+            world.check_signals()
+            if not group[mine]:
+                continue
+            x, y = (_sent(values[mine], device) for values in (block.x, block.y))
+            logits, state = predictor(x, state, dtype=dtype)
+            kept = _sent(np.flatnonzero(block.mask[mine]), device)
+            yield logits.float().flatten(0, 1)[kept], y.flatten()[kept]
 
 
 def _sent(values: NDArray[np.int64], device: torch.device | None) -> Tensor:

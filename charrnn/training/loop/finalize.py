@@ -70,8 +70,7 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     network.load_numpy(best.weights)
     temperature = fit_temperature(
         network,
-        spec.corpus.ids,
-        spec.parts.val,
+        *spec.to_score(spec.parts.val),
         device=hardware.device,
         dtype=hardware.dtype,
         world=trainer.world,
@@ -104,8 +103,7 @@ def _scored(trainer: Trainer, best: Checkpoint, ranges: tuple[Range, ...]) -> fl
     network.load_numpy(best.weights)
     score = evaluate(
         network,
-        trainer.spec.corpus.ids,
-        ranges,
+        *trainer.spec.to_score(ranges),
         device=hardware.device,
         dtype=hardware.dtype,
         world=trainer.world,

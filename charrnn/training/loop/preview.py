@@ -9,11 +9,18 @@ from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.state import RunSpec
 
 LENGTH = 150
+LINES = 4  # records
 
 
 def preview(spec: RunSpec, stepper: Stepper) -> str:
-    """A short sample at temperature 0.8; its generator is its own, so training is not affected."""
+    """A short sample at temperature 0.8, or a few short records.
+
+    Its generator is its own, so training is not affected.
+    """
     with stepper.averaged_weights():
         engine = Engine(spec.model, dict(stepper.network.to_numpy()))
-    config = SampleConfig(temperature=0.8, length=LENGTH, seed=spec.training.seed)
-    return Generator(spec.corpus.vocab, engine, config).texts()[0]
+    lines = spec.line_end is not None
+    seed, count = spec.training.seed, LINES if lines else 1
+    config = SampleConfig(temperature=0.8, length=LENGTH, seed=seed, count=count)
+    texts = Generator(spec.corpus.vocab, engine, config, lines=lines).texts()
+    return "\n".join(texts)[:LENGTH]

@@ -32,6 +32,7 @@ class _Recorded:
     name: str  # of the corpus, as are the next two
     sha256: str
     encoding: str
+    records: bool
     split: SplitSpec
     max_bytes: int | None
     start_from: str | None
@@ -53,7 +54,8 @@ class _Recorded:
             raise cannot_resume(f"it lacks {error}") from None
         most = corpus.get("max_bytes")
         max_bytes = most if type(most) is int and most > 0 else None
-        return cls(*texts, split, max_bytes, start_from, training)
+        records = corpus.get("records") is True  # version 0.1 did not read records
+        return cls(*texts, records, split, max_bytes, start_from, training)
 
     def text_settings(self) -> dict[str, Any]:
         """The values of the fields of ``TextConfig``."""
@@ -81,7 +83,7 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
     changes = {name: value for name, value in settings.items() if name in CHANGEABLE}
     config = TrainConfig.from_dict(training | changes)
     try:
-        parts = parts_of(corpus, was.split)
+        parts = parts_of(corpus, was.split, corpus.line_end if config.lines else None)
     except ConfigError as error:
         raise cannot_resume(str(error)) from None
     return RunSpec(last.config, config, corpus, was.split, parts, was.max_bytes, was.start_from)
@@ -105,9 +107,9 @@ def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
     corpus: Corpus | None
     if text.paths:
         read = reading(was.encoding)
-        corpus = dataclasses.replace(text, max_bytes=was.max_bytes, **read).encode()
+        corpus = dataclasses.replace(text, max_bytes=was.max_bytes, **read).encode(was.records)
     else:
-        corpus = cached_corpus(was.sha256, was.name, was.encoding)
+        corpus = cached_corpus(was.sha256, was.name, was.encoding, records=was.records)
     if corpus is None:
         raise CorpusError(f"the encoded {was.name} is no longer in the cache: name the text again")
     if corpus.sha256 != was.sha256:

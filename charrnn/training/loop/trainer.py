@@ -20,7 +20,7 @@ from charrnn.errors import (
 )
 from charrnn.generation.scoring import Score
 from charrnn.hints import Hint
-from charrnn.model.network import State
+from charrnn.model.network import State, zeroed
 from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
@@ -192,6 +192,8 @@ class Trainer:
         fraction = self.budget.fraction(progress.step, progress.elapsed_s, self._validation_s)
         progress.lr = learning_rate(self.config, progress.step, fraction)
         x, y = self.windows.at(progress.position)
+        if self.spec.line_end is not None:  # a record begins as it does in samples and scores
+            self.state = zeroed(self.state, x[:, 0] == self.spec.line_end)
         result = self.stepper.step(x, y, self.state, progress.lr)
         self._losses.append(result.loss)
         self._norm = result.grad_norm
@@ -332,8 +334,7 @@ class Trainer:
         with self.stepper.averaged_weights():
             return evaluate(
                 self.stepper.network,
-                self.spec.corpus.ids,
-                self.spec.parts.val,
+                *self.spec.to_score(self.spec.parts.val),
                 device=hardware.device,
                 dtype=hardware.dtype,
                 world=self.world,

@@ -32,6 +32,7 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
             "chars": len(corpus),
             "max_bytes": spec.max_bytes,
             "lines": spec.training.lines,
+            "records": corpus.records,
             "split": dataclasses.asdict(spec.split),
         },
         "losses": {"train": progress.train_nats, "val": progress.best_val, "test": None},

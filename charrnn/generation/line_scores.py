@@ -1,0 +1,67 @@
+"""The score of each line of a text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.config import Unknown
+from charrnn.generation.scoring import Score
+from charrnn.text.vocab import Ids, Vocab
+
+
+@dataclass(frozen=True)
+class ScoredLine:
+    """The score of one line.
+
+    Attributes:
+        text: the line, without its line end.
+        pieces: its characters, with the line end.
+        nats: the loss of each of ``pieces`` in nats; NaN if it is not counted.
+        score: the sum of those that are counted.
+
+    """
+
+    text: str
+    pieces: list[str]
+    nats: list[float]
+    score: Score
+
+
+def scored_lines(
+    vocab: Vocab, text: str | bytes, ids: Ids, nats: NDArray[Any], unknown: Unknown
+) -> Iterator[ScoredLine]:
+    """The lines of ``text``, which ``vocab`` encodes as ``ids (N,)``, each with its ``nats (N,)``.
+
+    A loss that is NaN is not counted; ``unknown`` says how ``text`` was encoded.
+    """
+    symbols = list(vocab.symbols())
+    start = 0
+    for end in [*_line_ends(vocab, text, ids, unknown), len(ids)]:
+        if end > start:
+            own = nats[start:end]
+            counted = own[~np.isnan(own)]
+            total = Score(float(counted.sum(dtype=np.float64)), len(counted))
+            pieces = [symbols[i] for i in ids[start:end]]
+            line = vocab.decode(ids[start:end]).removesuffix("\n").removesuffix("\r")
+            yield ScoredLine(line, pieces, own.tolist(), total)
+        start = end
+
+
+def _line_ends(vocab: Vocab, text: str | bytes, ids: Ids, unknown: Unknown) -> list[int]:
+    """Where the lines of ``text`` end among its ``ids``."""
+    newline = vocab.id_of("\n")
+    if newline is not None:
+        ends: list[int] = (np.flatnonzero(ids == newline) + 1).tolist()
+        return ends
+    if isinstance(text, bytes) and not vocab.is_bytes:
+        text = text.decode()
+    lines = io.BytesIO(text) if isinstance(text, bytes) else io.StringIO(text, newline="\n")
+    lengths = [len(vocab.encode(line, unknown)) for line in lines]
+    return list(accumulate(lengths))

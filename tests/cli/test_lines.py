@@ -1,0 +1,159 @@
+"""``--lines``: records from file to sample, by way of the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charrnn
+from charrnn.training.rundir.metrics import METRICS
+from tests.support.command_line import Call
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+SMALL = (
+    "--size",
+    "8",
+    "--layers",
+    "1",
+    "--precision",
+    "float32",
+    "--batch",
+    "2",
+    "--window",
+    "4",
+    "--seed",
+    "1",
+)
+
+
+def train(call: Call, *files: str, steps: int = 20, out: str = "run") -> str:
+    more = "--lines", *SMALL, "--steps", str(steps), "--out", out
+    code, printed, said = call("train", *files, *more)
+    assert (code, printed) == (0, ""), said
+    return said
+
+
+def scored(call: Call, *args: str) -> dict[str, Any]:
+    code, printed, said = call("score", "--model", "run", "--json", *args)
+    assert code == 0, said
+    values: dict[str, Any] = json.loads(printed)
+    return values
+
+
+def test_a_files_end_ends_a_record(call: Call) -> None:
+    Path("a").write_bytes(b"AB")
+    Path("b").write_bytes(b"CD\n")
+    train(call, *["a", "b"] * 20, steps=300)
+    _, out, said = call("sample", "run", "--count", "200", "--seed", "1", "--temp", "0.5")
+    assert {"AB", "CD"} <= set(out.splitlines())
+    assert "ABCD" not in out
+    assert "before a line end" not in said
+
+
+def test_standard_input_beside_a_file(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"AB\nAB\nAB")))
+    Path("b").write_bytes(b"CD")
+    train(call, "b", "-", "b", steps=1)
+    ids, _ = charrnn.load("run").corpus()
+    assert charrnn.load("run").vocab.decode(ids) == "CD\nAB\nAB\nAB\nCD\n"
+
+
+def test_records_with_returns_are_those_without(call: Call) -> None:
+    records = [f"{'ab' * (n % 5)}c" for n in range(200)]
+    Path("unix").write_bytes("\n".join(records).encode() + b"\n")
+    Path("dos").write_bytes("\r\n".join(records).encode() + b"\r\n")
+    train(call, "unix", out="one")
+    train(call, "dos", out="run")
+    one, two = charrnn.load("one"), charrnn.load("run")
+    assert one.vocab == two.vocab
+    assert all((one.checkpoint.weights[k] == v).all() for k, v in two.checkpoint.weights.items())
+    args = "sample", "run", "--count", "50", "--seed", "1"
+    assert "\r" not in call(*args)[1]
+    Path("d").write_bytes(b"abc\r\nc\r\n")
+    Path("u").write_bytes(b"abc\nc")
+    assert scored(call, "d") == scored(call, "u")
+    assert scored(call, "d")["chars"] == 6
+    assert call("score", "d", "--model", "run", "--per-line")[1].count("\n") == 2
+
+
+def test_the_validation_figure_is_the_score_of_its_records(call: Call) -> None:
+    records = [f"{'ab' * (n * n % 7)}c{n % 3}" for n in range(300)]
+    Path("text").write_text("\n".join(records))
+    train(call, "text")
+    last = json.loads((Path("run") / METRICS).read_text().splitlines()[-1])
+    split = scored(call, "--split", "val")
+    assert split["nats_per_char"] == pytest.approx(last["val_nats"], abs=2e-6)
+    model = charrnn.load("run")
+    ids, ranges = model.part("val")
+    text = model.vocab.decode(ids)
+    [(start, stop)] = ranges
+    assert stop == len(text)
+    assert text[start - 1] == text[stop - 1] == "\n"  # no record is torn
+    Path("val").write_text(text[start:stop].removesuffix("\n"))
+    own = scored(call, "val", "--adapt")
+    assert own["chars"] == split["chars"] == stop - start
+    assert own["nats_per_char"] == pytest.approx(split["nats_per_char"], abs=2e-6)
+    adapted = scored(call, "--split", "val", "--adapt")["adapted_nats_per_char"]
+    assert own["adapted_nats_per_char"] == pytest.approx(adapted, abs=2e-6)
+    lines = call("score", "val", "--model", "run", "--json", "--per-line")[1].splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["text"] for row in rows] == text[start:stop].splitlines()
+    total = sum(row["nats_per_char"] * row["chars"] for row in rows)
+    assert total / (stop - start) == pytest.approx(split["nats_per_char"], abs=2e-6)
+
+
+def test_the_same_record_scores_the_same_three_times(call: Call) -> None:
+    Path("text").write_text("AB\nCD\n" * 50)
+    train(call, "text", steps=2)
+    Path("names").write_text("AB\nAB\nAB")
+    lines = call("score", "names", "--model", "run", "--json", "--per-line")[1].splitlines()
+    assert len(set(lines)) == 1
+    assert json.loads(lines[0])["chars"] == 3
+
+
+@pytest.mark.parametrize("text", ["abcdefghi\n", "abcdefghi", "abcdefghi\r\n"])
+def test_one_record_is_not_enough(call: Call, text: str) -> None:
+    Path("one").write_bytes(text.encode())
+    said = train(call, "one", steps=2)
+    assert "charrnn: one is a single record, of which samples can only be copies; --lines " in said
+
+
+def test_a_sample_that_is_cut_says_so(call: Call) -> None:
+    Path("text").write_text("ab" * 100 + "\n" + "ab" * 100 + "\n")
+    said = train(call, "text", steps=2)
+    assert "single record" not in said
+    args = "sample", "run", "--length", "1", "--seed", "1"
+    code, out, said = call(*args, "--count", "30", "--json")
+    cut = sum(len(json.loads(line)["text"]) for line in out.splitlines())
+    assert (code, cut > 0) == (0, True)
+    assert said == f"charrnn: {cut} of 30 samples ended at --length 1, before a line end\n"
+    assert call(*args, "--count", "30")[2] == said
+    _, out, said = call("sample", "run", "--seed", "1", "--count", "30", "--length", "10000")
+    assert (out.count("\n"), said) == (30, "")
+
+
+def test_a_text_without_whole_records_to_validate_on_says_so(call: Call) -> None:
+    Path("text").write_text("abcdefghijklmnop\n" * 3)
+    assert "no whole record is left to validate on; a larger --val-frac" in train(call, "text")
+    more = "--lines", *SMALL, "--steps", "1", "--out", "more", "--val-frac", "0.4"
+    assert "no whole record" not in call("train", "text", *more)[2]
+
+
+def test_a_run_of_records_is_resumed(call: Call) -> None:
+    Path("a").write_bytes(b"AB\r\nBA\r\nABB" * 30)
+    Path("b").write_bytes(b"CD\n" * 30)
+    train(call, "a", "b", steps=4)
+    code, _, said = call("train", "--resume", "--out", "run", "--steps", "8", "-q")
+    assert code == 0, said
+    code, _, said = call("train", "a", "b", "--resume", "--out", "run", "--steps", "9", "-q")
+    assert code == 0, said
+    train(call, "a", "b", steps=9, out="straight")
+    one, two = charrnn.load("run"), charrnn.load("straight")
+    assert one.meta["progress"]["step"] <= 9
+    assert one.vocab == two.vocab
+    assert one.meta["corpus"] == two.meta["corpus"]
