@@ -12,7 +12,7 @@ import numpy as np
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Split, Unknown, WeightDtype, draw_seed
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, DecodingError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
 from charrnn.generation.line_scores import ScoredLine, scored_lines
@@ -22,6 +22,7 @@ from charrnn.generation.scoring import score as score_ids
 from charrnn.paths import BEST, LAST, find_checkpoint
 from charrnn.settings import check_choice
 from charrnn.text.corpus import cached_corpus, encode_corpus
+from charrnn.text.kinds import HEAD, kind_of
 from charrnn.text.records import RecordForm, aligned_parts, form_of
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range
@@ -120,8 +121,23 @@ class TextModel:
         if encoding == "bytes":
             return raw
         text = decode_text(raw, encoding)
+        self._check_wide(raw, text)
         marked = self.vocab.id_of(BYTE_ORDER_MARK) is not None
         return text if marked else text.removeprefix(BYTE_ORDER_MARK)
+
+    def _check_wide(self, raw: bytes, text: str) -> None:
+        """Refuse what decodes only because NUL is a character, if the vocabulary lacks it.
+
+        Raises:
+            DecodingError: the text is in an encoding of two or four bytes for a character.
+
+        """
+        if "\0" in text[:HEAD] and self.vocab.id_of("\0") is None:
+            kind = kind_of(raw)
+            if kind is not None and kind.encoding:
+                place, values = raw.index(0), {"encoding": kind.encoding}
+                message = f"the text has a NUL at byte {place}, it looks like {kind.name}"
+                raise DecodingError(message, place, "set {encoding}", **values)
 
     def encode(self, text: str | bytes, unknown: Unknown = "error") -> Ids:
         """The ids ``(N,)`` of a text to score; records get the line ends that were learned.

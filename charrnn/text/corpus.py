@@ -22,6 +22,7 @@ from charrnn import interrupts
 from charrnn.atomic_io import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
 from charrnn.errors import CacheError, ConfigError, CorpusError, os_message
 from charrnn.paths import cache_folder
+from charrnn.text.kinds import HEAD, Kind, kind_of
 from charrnn.text.reading import Digest, Reading
 from charrnn.text.sources import (
     BYTE_ORDER_MARK,
@@ -73,6 +74,13 @@ class Corpus:
     def line_end(self) -> int | None:
         """The id of the line feed; None if the text has none."""
         return self.vocab.id_of("\n")
+
+    @property
+    def kind_with_nul(self) -> Kind | None:
+        """What the text looks like if it has NUL characters, which texts do not have."""
+        if self.vocab.is_bytes or self.vocab.id_of("\0") is None:
+            return None
+        return kind_of(self.vocab.decode_bytes(self.ids[:HEAD]))
 
     @property
     def lines(self) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from charrnn import interrupts
 from charrnn.atomic_io import temporary_beside
 from charrnn.errors import CorpusError, DecodingError
+from charrnn.text.undecodable import explaining
 
 BLOCK = 1 << 20
 STDIN = "-"
@@ -33,7 +34,6 @@ BYTE_ORDER_MARK = "\ufeff"
 _MARKLESS = {"utf-8": "utf-8-sig"} | {
     f"utf-{bits}-{order}": f"utf-{bits}" for bits in (16, 32) for order in ("le", "be")
 }
-_UTF16_BEGINNINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,13 @@ class Source:
     def cut(self) -> bool:
         """Whether ``limit`` may have cut the text in the middle of a character."""
         return self.limit is not None and self.path.stat().st_size >= self.limit
+
+    def read(self, start: int, size: int) -> bytes:
+        """``size`` bytes from ``start``; fewer at the end, and none if it can no longer be read."""
+        with suppress(OSError), open(self.path, "rb") as file:
+            file.seek(start)
+            return file.read(size)
+        return b""
 
 
 @contextmanager
@@ -223,8 +230,12 @@ def code_blocks(
     for source in sources:
         reader = BlockDecoder(encoding, source.name, truncated=source.cut)
         for raw in blocks(source):
-            yield raw, reader.codes(raw)
-        yield b"", reader.end()
+            with explaining(source.read, encoding, any_bytes=True):
+                codes = reader.codes(raw)
+            yield raw, codes
+        with explaining(source.read, encoding, any_bytes=True):
+            codes = reader.end()
+        yield b"", codes
 
 
 def decode_text(raw: bytes, encoding: str) -> str:
@@ -235,7 +246,8 @@ def decode_text(raw: bytes, encoding: str) -> str:
         DecodingError: the text is not in ``encoding``; names the byte offset.
 
     """
-    return BlockDecoder(encoding, "the text", hint="set {encoding}").text(raw, final=True)
+    with explaining(lambda start, size: raw[start : start + size], encoding):
+        return BlockDecoder(encoding, "the text").text(raw, final=True)
 
 
 class BlockDecoder:
@@ -245,23 +257,15 @@ class BlockDecoder:
         encoding: the encoding; ``bytes`` makes every byte a code point.
         name: the name of the text, for errors.
         truncated: whether to ignore an incomplete character at the very end.
-        hint: the hint of the error about bytes that do not decode.
 
     """
 
-    def __init__(
-        self,
-        encoding: str,
-        name: str,
-        truncated: bool = False,
-        hint: str = "set {encoding}, or read it with {is_bytes}",
-    ) -> None:
+    def __init__(self, encoding: str, name: str, truncated: bool = False) -> None:
         self._raw = encoding == "bytes"
         codec = find_codec("ascii" if self._raw else encoding)
         self._decoder = codecs.getincrementaldecoder(codec.name)("strict")
         self._ascii_inside = codec.name in _STATELESS
         self._encoding, self._name, self._truncated = encoding, name, truncated
-        self._hint = hint
         self._done = 0  # bytes decoded
         self._pending = 0  # bytes that wait for the rest of their character
 
@@ -296,10 +300,8 @@ class BlockDecoder:
             # the decoder sees the pending bytes and this block, perhaps without its mark
             mark = self._pending + len(raw) - len(error.object)
             offset = self._done + mark + error.start
-            wide = offset == 0 and error.object[:2] in _UTF16_BEGINNINGS
-            guess = ", it looks like utf-16" if wide else ""
-            message = f"{self._name} is not {self._encoding} at byte {offset}{guess}"
-            raise DecodingError(message, offset, self._hint) from None
+            message = f"{self._name} is not {self._encoding} at byte {offset}"
+            raise DecodingError(message, offset) from None
         except UnicodeError as error:
             raise DecodingError(
                 f"{self._name} is not {self._encoding} near byte {self._done}: {error}", self._done

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from charrnn.config import MAX_VOCABULARY, Unknown
 from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
 from charrnn.settings import check, check_choice
+from charrnn.text.places import place_in
 
 Ids = NDArray[np.integer[Any]]
 
@@ -28,6 +29,16 @@ CHUNK = 1 << 20  # characters encoded at a time; each takes a dozen bytes meanwh
 
 def _quoted(code: int) -> str:
     return repr(chr(code)) if chr(code).isprintable() else ascii(chr(code))
+
+
+def _chunks(whole: str | bytes) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The codes of ``whole`` in parts, each with the position of its first character."""
+    for start in range(0, len(whole), CHUNK):
+        part = whole[start : start + CHUNK]
+        if isinstance(part, str):
+            yield start, np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
+        else:
+            yield start, np.frombuffer(part, np.uint8)
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
@@ -109,29 +120,19 @@ class Vocab:
 
         """
         check_choice("unknown", unknown, get_args(Unknown))
-        parts = [np.empty(0, id_dtype(len(self)))]
-        for start, codes in self._chunks(text):
+        parts, whole = [np.empty(0, id_dtype(len(self)))], self._whole(text)
+        for start, codes in _chunks(whole):
             ids = self.lookup(codes)
             missing = ids < 0
             if missing.any():
                 if unknown == "error":
-                    raise self._unknown(start, codes, missing)
+                    raise self._unknown(whole, start, codes, missing)
                 if unknown == "skip":
                     ids = ids[~missing]
                 else:
                     ids = np.where(missing, np.int32(self.substitute), ids)
             parts.append(ids.astype(parts[0].dtype))
         return np.concatenate(parts)
-
-    def _chunks(self, text: str | bytes) -> Iterator[tuple[int, NDArray[Any]]]:
-        """The codes of ``text`` in parts, each with the position of its first character."""
-        whole = self._whole(text)
-        for start in range(0, len(whole), CHUNK):
-            part = whole[start : start + CHUNK]
-            if isinstance(part, str):
-                yield start, np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
-            else:
-                yield start, np.frombuffer(part, np.uint8)
 
     def _whole(self, text: str | bytes) -> str | bytes:
         """``text`` in the symbols of the vocabulary: bytes or characters."""
@@ -145,7 +146,8 @@ class Vocab:
         try:
             return text.decode("utf-8")
         except UnicodeDecodeError as error:
-            message = f"the text is not UTF-8 at byte {error.start}"
+            where = place_in(text, error.start)
+            message = f"the text is not UTF-8 at byte {error.start}{where and f' ({where})'}"
             raise DecodingError(message, error.start) from None
 
     def missing(self, text: str | bytes) -> str:
@@ -155,10 +157,11 @@ class Vocab:
             DecodingError: as for ``encode``.
 
         """
-        for start, codes in self._chunks(text):
+        whole = self._whole(text)
+        for start, codes in _chunks(whole):
             missing = self.lookup(codes) < 0
             if missing.any():
-                return self._first(start, codes, missing)
+                return self._first(whole, start, codes, missing)
         return ""
 
     def omissions(self, text: str | bytes, unknown: Unknown) -> str:
@@ -167,13 +170,14 @@ class Vocab:
         Raises: as ``encode``.
 
         """
-        count, total, first = 0, 0, 0
-        for start, codes in self._chunks(text):
+        count, total, first = 0, 0, ""
+        whole = self._whole(text)
+        for start, codes in _chunks(whole):
             missing = self.lookup(codes) < 0
             if missing.any():
                 if unknown == "error":
-                    raise self._unknown(start, codes, missing)
-                first = first if count else int(codes[np.argmax(missing)])
+                    raise self._unknown(whole, start, codes, missing)
+                first = first or self._named(whole, start, codes, missing)
             count, total = count + int(missing.sum()), total + len(codes)
         if count == 0:
             return ""
@@ -182,7 +186,7 @@ class Vocab:
         return (
             f"{count:,} of {total:,} {self._kind} {be} not in the vocabulary and {was} "
             f"{'skipped' if unknown == 'skip' else done} "
-            f"(first: {self._brief(first)})"
+            f"(first: {first})"
         )
 
     @property
@@ -190,20 +194,31 @@ class Vocab:
         return "bytes" if self.is_bytes else "characters"
 
     def _unknown(
-        self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
+        self, whole: str | bytes, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
     ) -> UnknownCharacterError:
-        first = self._first(start, codes, missing)
+        first = self._first(whole, start, codes, missing)
         return UnknownCharacterError(first, "set {unknown} to 'skip' or 'replace'")
 
-    def _first(self, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]) -> str:
+    def _named(
+        self, whole: str | bytes, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
+    ) -> str:
+        """The first missing character in short, and where it is if ``whole`` has several lines."""
         place = int(np.argmax(missing))
+        where = place_in(whole, start + place)
+        return self._brief(int(codes[place])) + (where and f" in {where}")
+
+    def _first(
+        self, whole: str | bytes, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
+    ) -> str:
+        place = int(np.argmax(missing))
+        where = place_in(whole, start + place)
         code = int(codes[place])
         if self.is_bytes:
             named = f"byte 0x{code:02X}"
         else:
             named = f"character {_quoted(code)} (U+{code:04X})"
         known = f"vocabulary of {len(self)} {self._kind}"
-        return f"{named} at position {start + place} is not in the {known}"
+        return f"{named} at position {start + place}{where and f' ({where})'} is not in the {known}"
 
     def _brief(self, code: int) -> str:
         return f"0x{code:02X}" if self.is_bytes else f"{_quoted(code)} U+{code:04X}"

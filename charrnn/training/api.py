@@ -199,6 +199,11 @@ def _note_surprises(corpus: Corpus, listener: Listener) -> None:
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))
+    if (kind := corpus.kind_with_nul) is not None:
+        reads = Hint("{encoding} reads it", {"encoding": kind.encoding})
+        other = Hint("{is_bytes} reads any bytes")
+        nul = f"{corpus.name} has NUL characters, it looks like {kind.name}"
+        listener.on_note(nul, reads if kind.encoding else other)
     if corpus.records and corpus.lines < 2:
         one = f"{corpus.name} is a single record, of which samples can only be copies"
         listener.on_note(one, Hint("{lines} needs a text with a record on each line"))

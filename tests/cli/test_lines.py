@@ -12,6 +12,7 @@ import pytest
 
 import charrnn
 from charrnn.training.rundir.metrics import METRICS
+from charrnn.training.texts import TextChoice
 from tests.support.command_line import Call
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
@@ -157,3 +158,26 @@ def test_a_run_of_records_is_resumed(call: Call) -> None:
     assert one.meta["progress"]["step"] <= 9
     assert one.vocab == two.vocab
     assert one.meta["corpus"] == two.meta["corpus"]
+
+
+def test_a_run_of_the_first_version_goes_on_as_it_was_read(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kept the returns before line feeds, and half a record at the end of a part."""
+    Path("text").write_bytes(b"AB\r\nBA\r\nABB\r\n" * 40 + b"AB")
+    encode = TextChoice.encode
+    with monkeypatch.context() as patch:
+        patch.setattr(TextChoice, "encode", lambda self, records=False: encode(self))
+        train(call, "text", steps=4)
+    for text in ([], ["text"]):
+        steps = f"{8 + len(text)}"
+        code, _, said = call("train", *text, "--resume", "--out", "run", "--steps", steps)
+        assert code == 0, said
+    model = charrnn.load("run")
+    assert model.meta["corpus"]["records"] is False
+    assert model.vocab.id_of("\r") is not None
+    code, out, _ = call("sample", "run", "--count", "50", "--seed", "1")
+    assert (code, out.count("\n")) == (0, 50)
+    Path("names").write_bytes(b"AB\nBA")
+    assert scored(call, "names")["chars"] == 8
+    assert scored(call, "--split", "val")["chars"] > 8

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checkpoints import charrnn, real_text
+from tests.support.checkpoints import charrnn, real_text, tiny
 from tests.support.command_line import BEST, Call
+from tests.support.networks import letters
 
 pytestmark = pytest.mark.usefixtures("a_run")
 
@@ -35,6 +36,48 @@ def test_score_as_table_json_and_lines(call: Call) -> None:
     shown = call("score", "text.txt", "--color")[1].splitlines()
     figures = [line.split("\t")[0] for line in per_line]
     assert both == [f"{figure}\t{text}" for figure, text in zip(figures, shown, strict=True)]
+
+
+def test_an_unknown_character_is_named_with_its_line_and_column(call: Call) -> None:
+    Path("many.txt").write_text("the end\n" * 500 + "the €nd\n")
+    where = "charrnn: many.txt: character '€' (U+20AC) at position 4004 (line 501, column 5) is "
+    for more in ([], ["--per-line"], ["--color"], ["--per-line", "--json"]):
+        code, out, said = call("score", "many.txt", "--model", "novel", *more)
+        assert (code, out) == (2, "")
+        assert said.startswith(where)
+    said = call("score", "many.txt", "--model", "novel", "--unknown", "skip")[2]
+    assert "(first: '€' U+20AC in line 501, column 5)" in said
+    assert call("sample", "novel", "--prime-file", "many.txt")[2].startswith(where)
+    assert call("insight", "novel", "--text", "many.txt")[2].startswith(where)
+
+
+def test_a_text_in_another_encoding_says_which_option_reads_it(call: Call) -> None:
+    keep = tiny(letters("\n abcdefï"))
+    keep.save(BEST)
+    Path("win.txt").write_bytes("bad\nab\xefd\n".encode("cp1252"))
+    told = "utf-8 at byte 6 (line 2, column 3), it looks like cp1252 or latin-1; "
+    for args in (["score", "win.txt", "--model", "novel"], ["sample", "--prime-file", "win.txt"]):
+        code, _, said = call(*args)
+        assert code == 2
+        assert f"charrnn: win.txt: the text is not {told}set --encoding cp1252\n" == said
+        assert call(*args, "--encoding", "cp1252")[0] == 0
+    assert call("train", "win.txt")[2] == f"charrnn: win.txt is not {told}set --encoding cp1252\n"
+    Path("wide.txt").write_bytes("bad dead face\n".encode("utf-16-le"))
+    said = call("score", "wide.txt", "--model", "novel")[2]
+    wanted = "the text has a NUL at byte 1, it looks like utf-16-le; set --encoding utf-16-le\n"
+    assert said == f"charrnn: wide.txt: {wanted}"
+    assert call("score", "wide.txt", "--model", "novel", "--encoding", "utf-16-le")[0] == 0
+    Path("image").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    said = "charrnn: image is not utf-8 at byte 0, it looks like a PNG image; name a text, or "
+    assert call("train", "image")[2] == f"{said}read it with --bytes\n"
+
+
+def test_a_corpus_of_two_bytes_a_character_is_noted(call: Call) -> None:
+    Path("wide.txt").write_bytes("bad dead face\n".encode("utf-16-le") * 30)
+    small = "--steps", "1", "--size", "8", "--layers", "1", "--out", "run"
+    said = call("train", "wide.txt", *small)[2]
+    told = "charrnn: wide.txt has NUL characters, it looks like utf-16-le; --encoding utf-16-le "
+    assert told + "reads it\n" in said
 
 
 def test_a_line_without_counted_characters_has_no_figure(call: Call) -> None:

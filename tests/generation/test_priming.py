@@ -178,11 +178,11 @@ def test_two_primes_are_refused(call: Call) -> None:
 # --- characters that the vocabulary lacks
 
 
-UNKNOWN = {
+UNKNOWN: dict[str, tuple[int | str, str]] = {
     "€": (0, "'€' (U+20AC)"),
     "the end of 5": (11, "'5' (U+0035)"),
     "ab\x1b[2J": (2, "'\\x1b' (U+001B)"),
-    "a\r\n": (1, "'\\r' (U+000D)"),
+    "a\r\n": ("1 (line 1, column 2)", "'\\r' (U+000D)"),
     "a\ufeffthe": (1, "'\\ufeff' (U+FEFF)"),
     "a\u202eb": (1, "'\\u202e' (U+202E)"),
     "ab\U0001f600": (2, "'\U0001f600' (U+1F600)"),
@@ -288,10 +288,11 @@ def test_byte_vocabularies(call: Call) -> None:
 def test_a_prime_that_is_not_utf8_names_the_byte(call: Call) -> None:
     raw = "aé".encode()[:-1]
     Path("prime").write_bytes(raw)
+    told = "is not utf-8 at byte 1 (line 1, column 2); set --enc"
     for said, args in (
         ("the text is not UTF-8 at byte 1", ["--prime", os.fsdecode(raw)]),
-        ("prime: the text is not utf-8 at byte 1; set --enc", ["--prime-file", "prime"]),
-        ("standard input: the text is not utf-8 at byte 1; set --enc", ["--prime", "-"]),
+        (f"prime: the text {told}", ["--prime-file", "prime"]),
+        (f"standard input: the text {told}", ["--prime", "-"]),
     ):
         for how in ("error", "skip", "replace"):
             left = call(*SAMPLE, *args, "--unknown", how, stdin=raw)

@@ -223,7 +223,8 @@ def test_standard_input_is_a_corpus(train: Train, monkeypatch: pytest.MonkeyPatc
 
 def test_invalid_utf8_is_named_with_its_byte_and_bytes_take_it(train: Train) -> None:
     path = written("text.txt", "é".encode() * 500 + b"\xff" + b"a" * 1000)
-    refused(train(path), "text.txt is not utf-8 at byte 1000", "--encoding", "--bytes")
+    where = "text.txt is not utf-8 at byte 1000 (line 1, column 501), it looks like utf-8 with "
+    refused(train(path), f"{where}damaged bytes; repair it", "--bytes")
     assert train(path, "--bytes")[0] == 0
     assert kept() == "a\xa9\xc3\xff"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.errors import ConfigError, UnknownCharacterError
+from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
 from charrnn.text import vocab
 from charrnn.text.vocab import Vocab, id_dtype
 from tests.support.networks import letters
@@ -59,7 +59,31 @@ def test_an_unknown_character_is_named_with_its_code_and_place() -> None:
     )
 
 
-@given(st.text("ab é😀", max_size=12), st.sampled_from([True, False]))
+@pytest.mark.parametrize("chunk", [1, 4, 1000])
+def test_an_unknown_character_of_a_longer_text_is_named_with_line_and_column(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocab, "CHUNK", chunk)
+    known = letters("\r\nabc ")
+    for text, where in {
+        "ab\nc😀c\n": "at position 4 (line 2, column 2)",
+        "😀\n": "at position 0 (line 1, column 1)",
+        "a\r\n\r\n😀": "at position 5 (line 3, column 1)",
+        "abc\n" * 1500 + "ab😀": "at position 6002 (line 1,501, column 3)",
+    }.items():
+        assert f" {where} is not in " in known.missing(text)
+        with pytest.raises(UnknownCharacterError) as caught:
+            known.encode(text.encode())
+        assert f" {where} is not in " in str(caught.value)
+        short = where.partition("(")[2]
+        assert known.omissions(text, "skip").endswith(f"(first: '😀' U+1F600 in {short}")
+    raw = Vocab((10, 97), (1, 1), is_bytes=True)
+    assert "0xC3 at position 3 (line 2, column 2) is" in raw.missing("a\na\u00e9".encode())
+    with pytest.raises(DecodingError, match=r"at byte 5 \(line 2, column 3\)$"):
+        known.encode(b"ab\nab\xff")
+
+
+@given(st.text("ab é\n😀", max_size=12), st.sampled_from([True, False]))
 def test_a_text_looked_up_in_parts_is_looked_up_as_one(text: str, is_bytes: bool) -> None:
     symbols = Vocab((32, 97, 98), (1, 1, 1), is_bytes)
 
