@@ -10,15 +10,16 @@ import dataclasses
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from charrnn.bench.evaluation import CHARS, evaluation_speed
+from charrnn.bench.plain import plain_step
+from charrnn.bench.step_time import divide
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.kernels.memory import default_memory, keep_memory
 from charrnn.model.network import CharNetwork
@@ -35,10 +36,12 @@ TEXT_LENGTH = 1_000_000
 class TrainBench:
     """Speeds in characters per second, medians over the turns.
 
-    ``reference`` is ``nn.LSTM`` in float32, ``autocast`` the same under bfloat16 autocast (None if
-    our precision is float32). ``matmul_flops`` is the throughput of one large matmul in our
+    ``reference`` is ``nn.LSTM`` in float32, ``autocast`` the same under autocast to our precision
+    (None if that is float32). ``matmul_flops`` is the throughput of one large matmul in our
     precision, ``fraction_of_matmul`` the part of it that our step uses for ``flops_per_char``.
     ``window_overhead`` is the part of a step's time that cutting a window takes.
+
+    From ``kernels_ms`` on: how a step's time divides on a GPU (``StepTime``), None on a CPU.
     """
 
     cell: str
@@ -46,7 +49,7 @@ class TrainBench:
     hidden: int
     batch: int
     window: int
-    place: str
+    device: str
     chars_per_second: float
     reference_chars_per_second: float
     ratio: float
@@ -55,60 +58,18 @@ class TrainBench:
     matmul_flops: float
     fraction_of_matmul: float
     window_overhead: float
+    evaluation_chars_per_second: float
+    step_ms: float
+    kernels_ms: float | None = None
+    gaps_ms: float | None = None
+    host_ms: float | None = None
+    launches: float | None = None
+    waits: float | None = None
+    peak_memory_mb: float | None = None
 
     def to_dict(self) -> dict[str, object]:
         """The result as JSON values."""
         return dataclasses.asdict(self)
-
-
-PLAIN: dict[str, Callable[..., nn.Module]] = {
-    "lstm": nn.LSTM,
-    "gru": nn.GRU,
-    "rnn-tanh": nn.RNN,
-    "rnn-relu": partial(nn.RNN, nonlinearity="relu"),
-}
-
-
-class _Plain(nn.Module):
-    """The usual network: embedding, torch's recurrent layers, head."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding)
-        sizes = (config.embedding, config.hidden, config.layers)
-        self.rnn: nn.Module
-        # for a cell that torch does not have, the simplest one
-        plain = PLAIN.get(config.cell, PLAIN["rnn-tanh"])
-        self.rnn = plain(*sizes, batch_first=True)
-        self.head = nn.Linear(config.hidden, config.vocab_size)
-
-    def forward(self, x: Tensor, state: object) -> tuple[Tensor, object]:
-        y, state = self.rnn(self.embedding(x), state)
-        return self.head(y), state
-
-
-def _plain_step(
-    config: ModelConfig, hardware: Hardware, autocast: bool
-) -> Callable[[Tensor], object]:
-    network = _Plain(config).to(hardware.device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    carried: list[object] = [None]
-
-    def step(text: Tensor) -> object:
-        x, y = text[:, :-1], text[:, 1:]
-        with torch.autocast(hardware.device.type, torch.bfloat16, enabled=autocast):
-            logits, state = network(x, carried[0])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        parts = state if isinstance(state, tuple) else (state,)
-        detached = tuple(part.detach() for part in parts)
-        carried[0] = detached if isinstance(state, tuple) else detached[0]
-        return loss
-
-    return step
 
 
 def _own_step(
@@ -132,22 +93,24 @@ def bench_training(
     turns: int = 7,
     turn_s: float = 0.8,
     product: int = 0,
+    evaluated: int = CHARS,
 ) -> TrainBench:
     """Measure ``config`` at ``settings.batch`` × ``settings.window`` characters per step.
 
     Each loop gets ``turns`` turns of about ``turn_s`` seconds, one after the other. ``product`` is
-    the size of the square matrices whose matmul throughput is the limit (0: chosen for the device).
+    the size of the square matrices whose matmul throughput is the limit (0: chosen for the device),
+    ``evaluated`` the characters of an evaluation.
     """
     hardware = choose_hardware(settings)
-    size = (settings.batch, settings.window + 1)
-    text = torch.randint(config.vocab_size, size, device=hardware.device)
+    text = _text(config, settings, hardware.device)
     steps = {
         "own": _own_step(config, settings, hardware),
-        "reference": _plain_step(config, hardware, False),
+        "reference": plain_step(config, hardware.device, None),
     }
     if hardware.dtype is not None:
-        steps["autocast"] = _plain_step(config, hardware, True)
+        steps["autocast"] = plain_step(config, hardware.device, hardware.dtype)
     taken = _interleave(steps, text, hardware.device, turns, turn_s)
+    divided = _division(steps["own"], text, taken["own"])
     chars = settings.batch * settings.window
     rate = {name: chars / seconds for name, seconds in taken.items()}
     product = product or (2048 if hardware.device.type == "cpu" else 8192)
@@ -159,7 +122,7 @@ def bench_training(
         hidden=config.hidden,
         batch=settings.batch,
         window=settings.window,
-        place=hardware.describe(),
+        device=hardware.describe(),
         chars_per_second=round(rate["own"], 1),
         reference_chars_per_second=round(rate["reference"], 1),
         ratio=round(rate["own"] / rate["reference"], 3),
@@ -168,7 +131,44 @@ def bench_training(
         matmul_flops=ceiling,
         fraction_of_matmul=round(rate["own"] * flops_per_char(config) / ceiling, 4),
         window_overhead=round(_window_seconds(settings, hardware.device) / taken["own"], 5),
+        evaluation_chars_per_second=round(
+            evaluation_speed(config, hardware, chars=evaluated, turns=min(turns, 3)), 1
+        ),
+        step_ms=round(1e3 * taken["own"], 4),
+        **divided,
     )
+
+
+def batch_curve(
+    config: ModelConfig, settings: TrainConfig, batches: Iterable[int], *, turn_s: float = 0.5
+) -> dict[int, float]:
+    """Characters per second of our step alone at each of ``batches``, in the order given."""
+    hardware, curve = choose_hardware(settings), {}
+    for batch in batches:
+        sized = dataclasses.replace(settings, batch=batch)
+        text = _text(config, sized, hardware.device)
+        step = {"own": _own_step(config, sized, hardware)}
+        taken = _interleave(step, text, hardware.device, 3, turn_s)
+        curve[batch] = round(batch * settings.window / taken["own"], 1)
+    return curve
+
+
+def _text(config: ModelConfig, settings: TrainConfig, device: torch.device) -> Tensor:
+    """Random ids ``(B, T + 1)``."""
+    size = (settings.batch, settings.window + 1)
+    return torch.randint(config.vocab_size, size, device=device)
+
+
+# what of a step's division is in the result; the rest is for those who look into it
+DIVIDED = ("kernels_ms", "gaps_ms", "host_ms", "launches", "waits", "peak_memory_mb")
+
+
+def _division(step: Callable[[Tensor], object], text: Tensor, seconds: float) -> dict[str, float]:
+    """The fields of the result that only a GPU has."""
+    if not text.is_cuda:
+        return {}
+    divided = divide(lambda: step(text), seconds)
+    return {name: getattr(divided, name) for name in DIVIDED}
 
 
 def flops_per_char(config: ModelConfig) -> int:
@@ -231,11 +231,14 @@ def _timed(
 
 
 def _window_seconds(settings: TrainConfig, device: torch.device) -> float:
-    """Median seconds that the CPU takes to cut a window."""
+    """Seconds to cut a window: the median on a CPU, the mean of a series on a GPU."""
     ids = np.random.default_rng(0).integers(VOCABULARY, size=TEXT_LENGTH).astype(np.uint8)
     batch = min(settings.batch, TEXT_LENGTH // (settings.window + 1))
     streams = Streams(ids, ((0, TEXT_LENGTH),), batch, settings.window)
     windows, seconds = Windows(streams, device), []
+    if device.type != "cpu":
+        windows.at(Position(1, 0))  # copies the text
+        return _timed(lambda _: windows.at(Position(1, 0))[0], torch.empty(0), device, 50)
     for number in range(min(50, streams.windows)):
         began = time.perf_counter()
         windows.at(Position(1, number))

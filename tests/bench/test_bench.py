@@ -6,15 +6,26 @@ import resource
 import subprocess
 import sys
 import time
+from typing import cast
 
 import pytest
+import torch
 
 from charrnn.bench import machine
+from charrnn.bench.plain import plain_step
 from charrnn.bench.sampling import Case, char_flops, measure, step_bytes
-from charrnn.bench.training import VOCABULARY, bench_training, flops_per_char
+from charrnn.bench.step_time import covered, longest
+from charrnn.bench.training import (
+    DIVIDED,
+    VOCABULARY,
+    batch_curve,
+    bench_training,
+    flops_per_char,
+)
 from charrnn.config import ModelConfig, TrainConfig
 from tests.support.checkpoints import environment
 
+GPU = torch.cuda.is_available()
 SAMPLE = {
     "chars_per_second", "reference_chars_per_second", "reference_alone_chars_per_second",
     "best_eager_chars_per_second", "ratio", "ratio_alone", "best_eager_ratio",
@@ -23,7 +34,8 @@ SAMPLE = {
 }  # fmt: skip
 TRAIN = {
     "chars_per_second", "reference_chars_per_second", "ratio", "autocast_chars_per_second",
-    "matmul_flops", "fraction_of_matmul", "window_overhead",
+    "matmul_flops", "fraction_of_matmul", "window_overhead", "evaluation_chars_per_second",
+    "step_ms", "device",
 }  # fmt: skip
 
 
@@ -50,10 +62,15 @@ def test_sampling() -> None:
 
 def test_training() -> None:
     config, settings = ModelConfig(VOCABULARY, hidden=32), TrainConfig(steps=1, batch=8, window=16)
-    found = bench_training(config, settings, turns=1, turn_s=0.02, product=64).to_dict()
+    found = bench_training(
+        config, settings, turns=1, turn_s=0.02, product=64, evaluated=2_000
+    ).to_dict()
     assert found.keys() >= TRAIN
+    assert str(found["device"]).startswith(("cpu, ", torch.cuda.get_device_name() if GPU else "-"))
+    assert all((found[name] is None) != GPU for name in DIVIDED)  # only a GPU's steps divide
     figures = {name: value for name, value in found.items() if isinstance(value, float)}
     own, ceiling = figures["chars_per_second"], figures["matmul_flops"]
+    assert figures["step_ms"] == pytest.approx(1e3 * 8 * 16 / own, rel=2e-3)
     assert figures["ratio"] == pytest.approx(own / figures["reference_chars_per_second"], rel=2e-3)
     wanted = own * flops_per_char(config) / ceiling
     assert figures["fraction_of_matmul"] == pytest.approx(wanted, rel=2e-3, abs=1e-4)
@@ -62,6 +79,34 @@ def test_training() -> None:
     else:
         wanted = own / figures["autocast_chars_per_second"]
         assert figures["autocast_ratio"] == pytest.approx(wanted, rel=2e-3)
+
+
+def test_the_curve_has_a_speed_for_each_batch() -> None:
+    config, settings = ModelConfig(VOCABULARY, hidden=16), TrainConfig(steps=1, window=8)
+    curve = batch_curve(config, settings, [4, 2], turn_s=0.01)
+    assert list(curve) == [4, 2]
+    assert min(curve.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("cell", "autocast"),
+    # oneDNN has no LSTM in float16 on most processors
+    [("lstm", None), ("lstm", torch.bfloat16), ("gru", torch.float16)],
+)
+def test_the_plain_loops_learn(cell: str, autocast: torch.dtype | None) -> None:
+    config = ModelConfig(VOCABULARY, cell=cell, hidden=16)
+    step = plain_step(config, torch.device("cpu"), autocast)
+    text = torch.randint(VOCABULARY, (4, 9), generator=torch.Generator().manual_seed(1))
+    losses = [cast(torch.Tensor, step(text)).detach().item() for _ in range(40)]
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_the_time_of_kernels_that_overlap_counts_once() -> None:
+    assert covered([]) == 0
+    assert covered([(3, 4), (0, 2), (1, 1.5), (1, 2.5)]) == 3.5
+    kernels = [("gemm", (0.0, 0.002)), ("copy", (0.0, 0.001)), ("gemm", (0.002, 0.006))]
+    assert longest(kernels, 2) == {"gemm": (3.0, 1.0), "copy": (0.5, 0.5)}
+    assert list(longest(kernels, 2, most=1)) == ["gemm"]
 
 
 def test_the_products_of_a_training_step() -> None:
