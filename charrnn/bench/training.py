@@ -72,9 +72,10 @@ class TrainBench:
         return dataclasses.asdict(self)
 
 
-def _own_step(
+def own_step(
     config: ModelConfig, settings: TrainConfig, hardware: Hardware
 ) -> Callable[[Tensor], object]:
+    """Our training step on ``text (B, T + 1)``, which returns its loss."""
     stepper = Stepper(CharNetwork(config), settings, hardware)
     carried = [stepper.network.zero_state(settings.batch)]
 
@@ -102,20 +103,17 @@ def bench_training(
     ``evaluated`` the characters of an evaluation.
     """
     hardware = choose_hardware(settings)
-    text = _text(config, settings, hardware.device)
-    steps = {
-        "own": _own_step(config, settings, hardware),
-        "reference": plain_step(config, hardware.device, None),
-    }
-    if hardware.dtype is not None:
-        steps["autocast"] = plain_step(config, hardware.device, hardware.dtype)
-    taken = _interleave(steps, text, hardware.device, turns, turn_s)
-    divided = _division(steps["own"], text, taken["own"])
-    chars = settings.batch * settings.window
-    rate = {name: chars / seconds for name, seconds in taken.items()}
+    text = random_text(config, settings, hardware.device)
+    steps = _loops(config, settings, hardware)
+    taken = interleaved(steps, text, hardware.device, turns, turn_s)
+    rate = {name: settings.batch * settings.window / seconds for name, seconds in taken.items()}
     product = product or (2048 if hardware.device.type == "cpu" else 8192)
     ceiling = matmul_flops(hardware.device, hardware.dtype or torch.float32, product)
     autocast = rate.get("autocast")
+    window_s = _window_seconds(settings, hardware.device)
+    evaluation = evaluation_speed(config, hardware, chars=evaluated, turns=min(turns, 3))
+    own = steps["own"]
+    del steps  # the memory of the other loops is not ours
     return TrainBench(
         cell=config.cell,
         layers=config.layers,
@@ -130,13 +128,25 @@ def bench_training(
         autocast_ratio=round(rate["own"] / autocast, 3) if autocast else None,
         matmul_flops=ceiling,
         fraction_of_matmul=round(rate["own"] * flops_per_char(config) / ceiling, 4),
-        window_overhead=round(_window_seconds(settings, hardware.device) / taken["own"], 5),
-        evaluation_chars_per_second=round(
-            evaluation_speed(config, hardware, chars=evaluated, turns=min(turns, 3)), 1
-        ),
+        window_overhead=round(window_s / taken["own"], 5),
+        evaluation_chars_per_second=round(evaluation, 1),
         step_ms=round(1e3 * taken["own"], 4),
-        **divided,
+        # last, because a profiler may slow down what comes after it
+        **_division(own, text, taken["own"]),
     )
+
+
+def _loops(
+    config: ModelConfig, settings: TrainConfig, hardware: Hardware
+) -> dict[str, Callable[[Tensor], object]]:
+    """Our step and the plain ones by name."""
+    steps = {
+        "own": own_step(config, settings, hardware),
+        "reference": plain_step(config, hardware.device, None),
+    }
+    if hardware.dtype is not None:
+        steps["autocast"] = plain_step(config, hardware.device, hardware.dtype)
+    return steps
 
 
 def batch_curve(
@@ -146,14 +156,14 @@ def batch_curve(
     hardware, curve = choose_hardware(settings), {}
     for batch in batches:
         sized = dataclasses.replace(settings, batch=batch)
-        text = _text(config, sized, hardware.device)
-        step = {"own": _own_step(config, sized, hardware)}
-        taken = _interleave(step, text, hardware.device, 3, turn_s)
+        text = random_text(config, sized, hardware.device)
+        step = {"own": own_step(config, sized, hardware)}
+        taken = interleaved(step, text, hardware.device, 3, turn_s)
         curve[batch] = round(batch * settings.window / taken["own"], 1)
     return curve
 
 
-def _text(config: ModelConfig, settings: TrainConfig, device: torch.device) -> Tensor:
+def random_text(config: ModelConfig, settings: TrainConfig, device: torch.device) -> Tensor:
     """Random ids ``(B, T + 1)``."""
     size = (settings.batch, settings.window + 1)
     return torch.randint(config.vocab_size, size, device=device)
@@ -193,7 +203,7 @@ def matmul_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
     return 2 * size**3 / statistics.median(seconds[2:])
 
 
-def _interleave(
+def interleaved(
     steps: dict[str, Callable[[Tensor], object]],
     text: Tensor,
     device: torch.device,

@@ -19,7 +19,7 @@ def fused_adamw(
     *,
     step: Tensor,
     skip: Tensor,
-    lr: float,
+    lr: float | Tensor,
     beta1: float,
     beta2: float,
     weight_decay: float,
@@ -34,7 +34,7 @@ def fused_adamw(
         exp_avg_sq: running mean of their squares ``(n,)``.
         step: the number of this step, from 1; 0-dim float32 on the same device.
         skip: 0-dim float32; unless it is 0, nothing changes (ignored on mps).
-        lr: learning rate.
+        lr: learning rate; a 0-dim tensor on the same device in a CUDA graph.
         beta1: decay of ``exp_avg``.
         beta2: decay of ``exp_avg_sq``.
         weight_decay: decoupled from the gradient.

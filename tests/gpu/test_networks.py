@@ -14,7 +14,7 @@ from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model import layers
 from charrnn.model.layers import kernels, readable_layer
 from charrnn.model.network import NO_DROPOUT, CharNetwork, Dropout, RecurrentLayer, State, detached
-from charrnn.training.hardware.device import choose_hardware, restoring_torch_settings
+from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.optimizer import LOSS_SCALE
 from tests.gpu.device import DEVICE, ON_GPU, on_device
 
@@ -29,7 +29,7 @@ SIZES = {"regular": (128, 128, 16), "odd": (40, 24, 5)}
 @pytest.fixture(autouse=True)
 def exact_products() -> Iterator[None]:
     """Products in float32 are not rounded to TF32."""
-    with restoring_torch_settings():
+    with own_torch_settings():
         choose_hardware(TrainConfig(steps=1, precision="float32"))
         yield
 

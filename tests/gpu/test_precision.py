@@ -12,7 +12,7 @@ from torch import Tensor
 import charrnn
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.network import CharNetwork, State
-from charrnn.training.hardware.device import choose_hardware, restoring_torch_settings
+from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.optimizer import Stepper, StepResult
 from tests.gpu.device import DEVICE, PRECISIONS, on_device
 from tests.support.processes import corpus_in
@@ -26,7 +26,7 @@ TOO_LARGE = 2.0**127  # a scale with which gradients overflow in every type
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_step_that_overflows_changes_nothing(precision: Any) -> None:
     config = TrainConfig(steps=1, batch=16, window=20, device=DEVICE.type, precision=precision)  # type: ignore[arg-type]
-    with restoring_torch_settings():
+    with own_torch_settings():
         hardware = choose_hardware(config)
         stepper = Stepper(CharNetwork(ModelConfig(11, hidden=128)), config, hardware)
         x = torch.randint(11, (16, 20), generator=torch.Generator().manual_seed(1)).to(DEVICE)
@@ -74,7 +74,7 @@ def test_steps_that_overflow_are_counted_and_said(
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_3000_steps_end_where_those_in_float32_do(precision: str, tmp_path: Path) -> None:
     """Nats a character on the validation part of the bundled novel, within 0.01."""
-    settings = {
+    settings: dict[str, Any] = {
         "steps": 3_000, "hidden": 256, "embedding": 128, "layers": 2, "batch": 32, "window": 64,
         "dropout": 0.3, "lr": 4e-3, "seed": 1, "device": DEVICE.type, "patience": 0,
     }  # fmt: skip

@@ -46,8 +46,8 @@ Arrays = dict[str, NDArray[np.generic]]
 def difference(one: Arrays, other: Arrays) -> float:
     """The largest relative difference of two tensors of the same name."""
     assert one.keys() == other.keys()
-    gaps = [np.linalg.norm(one[n] - other[n]) / (np.linalg.norm(one[n]) or 1.0) for n in one]
-    return float(max(gaps))
+    pairs = [(one[name].astype(np.float64), other[name].astype(np.float64)) for name in one]
+    return max(float(np.linalg.norm(a - b) / (np.linalg.norm(a) or 1.0)) for a, b in pairs)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -15,7 +15,7 @@ from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import fit_temperature
-from charrnn.training.hardware.device import choose_hardware, restoring_torch_settings
+from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.trainer import REPORT_EVERY
@@ -64,7 +64,7 @@ def test_a_step_and_its_window_wait_for_nothing(precision: Any) -> None:
         steps=1, batch=16, window=20, device="cuda", precision=precision,
         dropout=0.2, input_dropout=0.1, weight_dropout=0.2, ema=0.9,
     )  # fmt: skip
-    with restoring_torch_settings():
+    with own_torch_settings():
         stepper = Stepper(CharNetwork(ModelConfig(V, hidden=128)), config, choose_hardware(config))
         windows = Windows(Streams(IDS, ((0, len(IDS)),), 16, 20), DEVICE)
         state = stepper.network.zero_state(16)
@@ -101,7 +101,7 @@ def test_an_evaluation_waits_once() -> None:
 def test_an_evaluation_on_the_device_is_that_of_the_processor() -> None:
     network = CharNetwork(ModelConfig(V, hidden=128), seed=4)
     ranges = ((0, 20_000), (25_000, 60_000))
-    with restoring_torch_settings():
+    with own_torch_settings():
         choose_hardware(TrainConfig(steps=1, precision="float32"))
         wanted = evaluate(network.double(), IDS, ranges)
         found = evaluate(network.float().to(DEVICE), IDS, ranges, device=DEVICE)

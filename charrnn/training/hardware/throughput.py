@@ -86,8 +86,8 @@ def _read(path: Path) -> dict[str, float]:
 def _measure(dtype: torch.dtype, device: torch.device) -> float:
     size = CPU_SIZE if device.type == "cpu" else GPU_SIZE
     # random numbers: a GPU multiplies ones faster than anything that a network holds
-    rng = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(size, size, generator=rng).to(device, dtype) for _ in range(2))
+    rng = torch.Generator(device).manual_seed(0)
+    a, b = (torch.rand(size, size, generator=rng, device=device).to(dtype) for _ in range(2))
     seconds = []
     for _ in range(REPEATS + 1):
         began = time.perf_counter()
