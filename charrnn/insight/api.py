@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from charrnn.config import Unknown, draw_seed
@@ -10,7 +11,7 @@ from charrnn.errors import CheckpointError, CorpusError, naming, titled
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.insight.novelty import Copies, compare
 from charrnn.insight.page import History, page
-from charrnn.insight.traces import longest, trace
+from charrnn.insight.traces import Trace, longest, trace
 from charrnn.text.vocab import Ids
 from charrnn.textmodel import TextModel
 from charrnn.training.rundir.metrics import METRICS, losses
@@ -66,15 +67,21 @@ def insight_page(
         ids, about = _read(model, text, source, unknown, most, on_note), Path(source).name
     copied = _copied(model, ids, corpus)  # early, because ``corpus`` may be the wrong file
     history = History(**losses(model.path.with_name(METRICS))) if model.path else History()
-    traced = trace(model.checkpoint, ids)
+    traced = traced_by(model, ids)
     return page(model.name, model.checkpoint, traced, history, copied, about or "The text")
 
 
 def _written(model: TextModel, seed: int, length: int) -> Ids:
-    """The ids of ``length`` characters that the model writes itself."""
-    config = SampleConfig(temperature=TEMPERATURE, length=length, seed=seed)
-    pieces = model.stream("", config, lines=False)  # a byte model may write bytes that are no text
-    return model.vocab.encode(b"".join(piece for piece, _ in pieces))
+    """The ids of ``length`` characters, or of about as many in records, that the model writes."""
+    lines = model.records is not None
+    count = length if lines else 1  # even of records without a character
+    config = SampleConfig(temperature=TEMPERATURE, length=length, seed=seed, count=count)
+    text = bytearray()  # a byte model may write bytes that are no text
+    for piece, last in model.stream("", config, lines=lines):
+        text += piece + b"\n" if last and lines else piece
+        if last and len(text) >= length:
+            break
+    return model.encode(bytes(text))[:length]
 
 
 def _read(
@@ -89,13 +96,28 @@ def _read(
     with naming(source):
         if len(text) > most:
             on_note(titled(source, f"reading the first {most:,} characters only"))
-            text = text[:most]
+            text = shortened(text, most) if model.records else text[:most]
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             on_note(titled(source, omissions))
-        ids = model.vocab.encode(text, unknown)
+        ids = model.encode(text, unknown)
         if len(ids) < 2:
             raise CorpusError("the text to read needs at least two characters")
     return ids
+
+
+def shortened(text: str | bytes, most: int) -> str | bytes:
+    """The lines of ``text`` that end within ``most`` characters; if none does, half a line."""
+    end = text.rfind(b"\n" if isinstance(text, bytes) else "\n", 0, most)  # type: ignore[arg-type]
+    return text[: end + 1 or most]
+
+
+def traced_by(model: TextModel, ids: Ids) -> Trace:
+    """The network reading ``ids``, records each by itself."""
+    if model.records is None:
+        return trace(model.checkpoint, ids)
+    traced = trace(model.checkpoint, *model.records.apart(ids))
+    parts = {name: getattr(traced, name)[1:] for name in ("ids", "nats", "units")}
+    return replace(traced, **parts)
 
 
 def _copied(model: TextModel, ids: Ids, corpus: str | Path | None) -> dict[str, Copies]:

@@ -16,6 +16,7 @@ from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array
 from charrnn.generation.scoring import position_nats
 from charrnn.text import lanes
+from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
 
 LANES = 64  # the most pieces of the text that are read in parallel
@@ -56,10 +57,11 @@ def longest(config: ModelConfig) -> int:
     return min(LENGTH, VALUES // (config.layers * _traced(config)[1]))
 
 
-def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
+def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = None) -> Trace:
     """Trace the network in ``checkpoint`` while it reads ``ids (N,)``.
 
-    Needs memory for N · L · width float16.
+    With ``ranges``, each of them begins with the zero state, in which the character before it is
+    read; the last one ends with the text. Needs memory for N · L · width float16.
 
     Raises:
         CorpusError: there are fewer than two characters.
@@ -68,10 +70,11 @@ def trace(checkpoint: Checkpoint, ids: Ids) -> Trace:
     """
     config, (part, width) = checkpoint.config, _traced(checkpoint.config)
     with np.errstate(all="ignore"):  # untrusted weights may overflow, which is checked below
-        nats = position_nats(config, checkpoint.weights, ids)
+        nats = position_nats(config, checkpoint.weights, ids, ranges=ranges)
         # lanes end at a target, so another character makes them reach the last state
         read = np.append(ids, ids[-1:])
-        layout = lanes.lay(((0, len(read)),), LANES)
+        last = len(ids), len(read)
+        layout = lanes.lay((*ranges, last) if ranges else ((0, len(read)),), LANES)
         engine = open_engine(config, checkpoint.weights, len(layout), batched=True)
         units = np.zeros((len(ids), config.layers * width), np.float16)
         for block in lanes.blocks(read, layout, WINDOW):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import charrnn
 from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.insight.api import shortened, traced_by
 from tests.support.checkpoints import tiny
 
 RUN = Path("checkpoints/novel")
@@ -70,3 +73,33 @@ def test_what_is_wrong_with_a_text_names_it(model: charrnn.TextModel) -> None:
 )
 def test_a_model_is_called_after_its_run_or_its_file(path: str | None, name: str) -> None:
     assert charrnn.TextModel(tiny(), path and Path(path)).name == name  # type: ignore[arg-type]
+
+
+def test_records_are_read_each_by_itself(model: charrnn.TextModel) -> None:
+    meta = model.meta | {"corpus": model.meta["corpus"] | {"lines": True, "records": True}}
+    own = charrnn.TextModel(replace(model.checkpoint, meta=meta))
+    text = "the old\nprince\n\nthe old\n"
+    traced = traced_by(own, own.encode(text))
+    wanted = [nats for line in own.score_lines(text) for nats in line.nats]
+    assert traced.nats.tolist() == pytest.approx(wanted, abs=1e-6)
+    assert np.array_equal(traced.ids, own.vocab.encode(text))
+    assert traced.units.shape[0] == len(text)
+    assert np.allclose(traced.units[:8], traced.units[16:], atol=1e-3)
+    made = charrnn.insight_page(own, seed=3)
+    assert made == charrnn.insight_page(own, seed=3)
+    notes: list[str] = []
+    charrnn.insight_page(own, "the old prince\n" * 2000, on_note=notes.append)
+    assert notes == ["reading the first 20,000 characters only"]
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "wanted"),
+    [
+        ("ab\ncd\n", 6, "ab\ncd\n"),
+        ("ab\ncd\n", 5, "ab\n"),
+        (b"ab\ncd", 4, b"ab\n"),
+        ("abcd", 2, "ab"),
+    ],
+)
+def test_no_record_is_read_in_part(text: str | bytes, most: int, wanted: str | bytes) -> None:
+    assert shortened(text, most) == wanted

@@ -151,3 +151,35 @@ def test_without_a_validation_part_the_loss_is_still_reported(corpus: Path, tmp_
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines[-2:]] == [4, 4]
     assert result.train == lines[-2]["train_nats"] > 0
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_a_window_that_begins_a_record_begins_with_the_zero_state(
+    lines: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, seen, step = tmp_path / "records.txt", [], Stepper.step
+    corpus.write_text("ab\nabb\na\n" * 100)
+
+    def spy(self: Stepper, x: Tensor, y: Tensor, state: State, lr: float) -> Any:
+        held = torch.cat([part for layer in state for part in layer], dim=1).abs().sum(dim=1)
+        seen.append((x[:, 0] == 0, held == 0))  # 0 is the line end
+        return step(self, x, y, state, lr)
+
+    monkeypatch.setattr(Stepper, "step", spy)
+    run(corpus, tmp_path / "run", steps=15, lines=lines)
+    begins, zero = (torch.cat(rows) for rows in zip(*seen[1:], strict=True))
+    assert 5 < begins.sum() < len(begins) / 2
+    assert torch.equal(zero, begins if lines else torch.zeros_like(begins))
+
+
+def test_records_show_as_lines_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    """As ``sample`` draws them: the preview of a run of records is several of them."""
+    shown: list[str] = []
+    listener = Silence()
+    listener.on_sample = shown.append  # type: ignore[method-assign,assignment]
+    corpus.write_text("ab\nabb\na\n" * 300)
+    made = run(corpus, tmp_path / "run", steps=60, lines=True, listener=listener, ema=0.0)
+    model = charrnn.load(made.folder, weight_dtype="float32")
+    config = charrnn.SampleConfig(length=150, seed=7, count=4)
+    assert len(shown[-1].split("\n")) == 4
+    assert shown[-1] == "\n".join(model.samples("", config))
