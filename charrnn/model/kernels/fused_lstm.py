@@ -8,6 +8,7 @@ which are always summed in float32.
 from __future__ import annotations
 
 import functools
+import os
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -24,10 +25,13 @@ UNITS = 32
 def compiled_window() -> ModuleType | None:
     """The module with our compiled bfloat16 time loops; None if this machine cannot run them.
 
-    Nothing is compiled before the processor is known to support it: LLVM ends the whole process
-    when asked for instructions that the processor lacks. A cache on a full disk costs only time, as
-    long as there is room for temporary files.
+    It cannot if numba's own variables (``NUMBA_…``) keep it from compiling. Nothing is compiled
+    before the processor is known to support it: LLVM ends the whole process when asked for
+    instructions that the processor lacks. A cache on a full disk costs only time, as long as there
+    is room for temporary files.
     """
+    if not _has_numba():
+        return None
     try:
         from charrnn.model.kernels.numba_cache import numba_cache
         from charrnn.model.kernels.units import matrix_unit
@@ -40,12 +44,25 @@ def compiled_window() -> ModuleType | None:
                 return tile_window
     except ImportError:
         pass
+    except Exception:
+        if not any(name.startswith("NUMBA_") for name in os.environ):
+            raise
     return None
+
+
+@functools.cache
+def _has_numba() -> bool:
+    """Whether numba can be imported; it refuses where one of its variables is invalid."""
+    try:
+        import numba  # noqa: F401
+    except Exception:
+        return False
+    return True
 
 
 def must_compile() -> bool:
     """Whether ``compiled_window`` has to compile, which takes seconds."""
-    if compiled_window.cache_info().currsize:
+    if compiled_window.cache_info().currsize or not _has_numba():
         return False
     try:
         from charrnn.model.kernels.numba_cache import is_cached

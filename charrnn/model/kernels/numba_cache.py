@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import llvmlite.binding as llvm
 import numba
@@ -23,6 +22,8 @@ from charrnn.atomic_io import code_cache, is_trusted
 from charrnn.paths import cache_folder
 
 COMPLETE = "complete"  # an empty file; it exists once all code is in the cache
+# numba's settings that change the code, apart from the processor
+_SHAPING = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK")
 
 
 @contextmanager
@@ -37,14 +38,15 @@ def numba_cache(unit: str, *, private: bool = False) -> Iterator[Path]:
 
     """
     folder = _temporary_folder() if private else _cache_or_temporary_folder(unit)
-    config: Any = numba.config
-    before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+    ours = {"CACHE_DIR": str(folder), "CACHE_LOCATOR_CLASSES": ""}
+    before = {name: getattr(numba.config, name, "") for name in ours}
+    vars(numba.config).update(ours)
     try:
         yield folder
         with suppress(OSError):
             (folder / COMPLETE).touch()
     finally:
-        config.CACHE_DIR = before
+        vars(numba.config).update(before)
 
 
 def is_cached(unit: str) -> bool:
@@ -63,7 +65,8 @@ def _name(unit: str) -> str:
 def digest(sources: Path, unit: str) -> str:
     """A hash of the Python files in ``sources``, of ``unit`` and of what else code depends on."""
     folder, cpu = sources.resolve(), llvm.get_host_cpu_name()
-    parts = (numba.__version__, sys.implementation.cache_tag, cpu, unit, folder)
+    shaping = [getattr(numba.config, name, None) for name in _SHAPING]
+    parts = (numba.__version__, sys.implementation.cache_tag, cpu, unit, folder, shaping)
     found = hashlib.sha256("\0".join(map(str, parts)).encode())
     for path in sorted(sources.glob("*.py")):
         found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.model.kernels import fused_lstm
 from tests.support.checkpoints import python
+from tests.support.processes import TEXT
+
+try:
+    import llvmlite.binding as llvm
+except ImportError:
+    llvm = None
 
 
 def test_no_code_is_compiled_for_a_processor_without_either_unit() -> None:
@@ -22,6 +29,98 @@ assert kernels("lstm", torch.device("cpu"), torch.bfloat16) == "torch"
 print(*(name for name in sys.modules if name.endswith("_kernels")))
 """
     assert python(program) == "\n"
+
+
+# numba's own variables, with which it does not compile our kernels, or not for this processor
+ELSEWHERE = [
+    {"NUMBA_CPU_NAME": "generic"},
+    {"NUMBA_CPU_NAME": "znver3"},
+    {"NUMBA_CPU_FEATURES": "+sse2"},
+    {"NUMBA_ENABLE_AVX": "0"},
+    {"NUMBA_DISABLE_JIT": "1"},
+    {"NUMBA_OPT": "0"},
+    {"NUMBA_DEBUGINFO": "1"},
+    {"NUMBA_NUM_THREADS": "0"},  # numba cannot even be imported
+]
+HARMLESS = [
+    {"NUMBA_NUM_THREADS": "1"},
+    {"NUMBA_CACHE_LOCATOR_CLASSES": "nonsense"},
+    {"NUMBA_CPU_NAME": llvm.get_host_cpu_name()} if llvm else {},
+]
+_TRAINS = """
+import sys
+from pathlib import Path
+from charrnn.checkpoint.file import load
+from tests.support.runs import run
+
+run(Path(sys.argv[1]), Path(sys.argv[2]), precision="bfloat16", steps=2)
+last = load(Path(sys.argv[2], "last.safetensors"), extra=True)
+print(last.meta["resume"]["environment"]["kernels"], "numba" in sys.modules)
+"""
+_SAMPLES = """
+import charrnn
+from tests.support.checkpoints import tiny
+
+model = charrnn.TextModel(tiny())
+print(model.sample(seed=1, length=50).encode(), type(model._engine).__name__)
+"""
+
+
+def trained_by(tmp_path: Path, **env: str) -> str:
+    """What ran the layers of a small run."""
+    (tmp_path / "novel.txt").write_text(TEXT)
+    return python(_TRAINS, str(tmp_path / "novel.txt"), str(tmp_path / "run"), **env).split()[0]
+
+
+@pytest.mark.parametrize("env", ELSEWHERE, ids=str)
+def test_torch_trains_where_numba_compiles_for_another_processor(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    assert trained_by(tmp_path, **env) == "torch"
+
+
+@pytest.mark.parametrize("env", HARMLESS, ids=str)
+def test_variables_of_numba_that_change_nothing_change_nothing(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("numba", reason="numba is not installed")
+    from charrnn.model.kernels.units import matrix_unit
+
+    if (unit := matrix_unit()) is None:
+        pytest.skip("needs a processor that multiplies bfloat16")
+    assert trained_by(tmp_path, **env) == unit.__name__.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("env", [*ELSEWHERE[:1], *ELSEWHERE[3:5]], ids=str)
+def test_the_compiled_engine_does_not_depend_on_numba(env: dict[str, str]) -> None:
+    assert python(_SAMPLES, **env) == python(_SAMPLES)
+
+
+def test_code_that_numba_was_asked_to_make_otherwise_is_cached_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numba = pytest.importorskip("numba", reason="numba is not installed")
+    from charrnn.model.kernels.numba_cache import digest
+
+    usual = digest(tmp_path, "unit")
+    monkeypatch.setattr(numba.config, "OPT", 1)
+    assert digest(tmp_path, "unit") != usual
+
+
+def test_a_kernel_that_does_not_compile_is_an_error_only_without_variables_of_numba(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    units = pytest.importorskip("charrnn.model.kernels.units", reason="numba is not installed")
+
+    def fails() -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(units, "matrix_unit", fails)
+    monkeypatch.setenv("NUMBA_ANYTHING", "1")
+    assert fused_lstm.compiled_window.__wrapped__() is None
+    monkeypatch.delenv("NUMBA_ANYTHING")
+    with pytest.raises(IndexError):
+        fused_lstm.compiled_window.__wrapped__()
 
 
 AVX512 = "+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx512bf16,+fma"
