@@ -106,18 +106,18 @@ def _launch_seconds(step: Step) -> float:
 def count_waits(step: Step, repeats: int) -> dict[str, float]:
     """Places where ``step`` waits for the GPU, as torch detects them, with the times in a step."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")  # warns once that it does not detect everything
+        try:
             for _ in range(repeats):
                 step()
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
     places = Counter(
         f"{Path(warning.filename).name}:{warning.lineno}"
         for warning in caught
-        if "synchronizing" in str(warning.message)
+        if "called a synchronizing" in str(warning.message)
     )
     return {place: times / repeats for place, times in places.most_common()}
 

@@ -13,9 +13,13 @@ Row = tuple[str, str, str, str]  # what, goal, reached, verdict
 MISSING = "not measured"
 
 
-def table(found: Found, tests: Path) -> str:
-    """All goals as lines in columns, after the machine's name and before the experiments."""
-    rows = [("", "goal", "reached", ""), *goals(found), *tested(tests)]
+def table(found: Found, tests: Path, fixed: Path) -> str:
+    """All goals as lines in columns, after the machine's name and before the experiments.
+
+    ``tests`` and ``fixed`` are reports of pytest, the second with a fixed workspace of cuBLAS.
+    """
+    repeats = [*repeated(tests, ""), *repeated(fixed, ", fixed workspace")]
+    rows = [("", "goal", "reached", ""), *goals(found), *tested(tests), *repeats]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([machine(found), "", *lines, "", *curves(found), *rest(found)])
@@ -89,7 +93,7 @@ def goals(found: Found) -> Iterator[Row]:
 
 
 def tested(path: Path) -> Iterator[Row]:
-    """How the tests ended, and how much two equal runs differ."""
+    """How the tests ended."""
     if not path.exists():
         yield "tests", "all pass", MISSING, ""
         return
@@ -108,11 +112,23 @@ def tested(path: Path) -> Iterator[Row]:
     for case in suite.iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
             yield f"  {case.get('name')}"[:80], "", "failed", "NO"
+
+
+def repeated(path: Path, how: str) -> Iterator[Row]:
+    """How much two equal runs differ."""
+    differ, equal = {}, 0
+    for case in ElementTree.parse(path).getroot().iter("testcase") if path.exists() else ():
         for told in case.iter("property"):
             value = float(told.get("value", "nan"))
-            if value > 0:
-                name = str(case.get("name")).partition("[")[2].rstrip("]")
-                yield f"  two equal runs, {name}", "identical", f"differ by {value:.2e}", "NO"
+            equal += value == 0
+            if value != 0:
+                differ[str(case.get("name")).partition("[")[2].rstrip("]")] = value
+    if differ or equal:
+        worst = max(differ.values(), default=0.0)
+        found = f"{equal} identical, {len(differ)} differ by at most {worst:.1e}"
+        yield f"two equal runs{how}", "identical", found, "NO" if differ else "yes"
+    for name, value in differ.items():
+        yield f"  {name}", "", f"{value:.2e}", ""
 
 
 def curves(found: Found) -> Iterator[str]:

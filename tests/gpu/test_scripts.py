@@ -72,14 +72,20 @@ def test_the_three_texts_are_those_of_the_goals(tmp_path: Path) -> None:
 
 def test_the_table_says_what_is_missing_and_what_failed(tmp_path: Path) -> None:
     results = Results(tmp_path / "results.jsonl")
-    empty = table(results.read(), tmp_path / "tests.xml")
+    tests, fixed = tmp_path / "tests.xml", tmp_path / "fixed.xml"
+    empty = table(results.read(), tests, fixed)
     assert empty.count("not measured") == len(GOALS) + 2  # the machine and the tests
     results.add("3 x 512", chars_per_second=3e6, ratio=1.5, waits=0)
     results.add("3 x 512", chars_per_second=2.6e6, ratio=1.5, waits=0)  # the last line counts
     results.add("novel", failed="TookTooLongError: took more than 65 s")
     results.add("graph", failed="RuntimeError: no capture")
     results.add("head, 512", ms_87=0.2)
-    lines = table(results.read(), tmp_path / "tests.xml").splitlines()
+    case = '<testcase name="t[{}]"><properties><property value="{}"/></properties></testcase>'
+    cases = case.format("float32-plain", 0.0) + case.format("float16-gru", 2.5e-4)
+    failed = '<testcase name="broken"><failure/></testcase>'
+    for path in (tests, fixed):
+        path.write_text(f'<testsuite tests="3" failures="1">{cases}{failed}</testsuite>')
+    lines = table(results.read(), tests, fixed).splitlines()
 
     def line(*parts: str) -> str:
         return next(line for line in lines if all(part in line for part in parts))
@@ -90,3 +96,7 @@ def test_the_table_says_what_is_missing_and_what_failed(tmp_path: Path) -> None:
     assert "took more than 65 s" in line("split P: test")
     assert line("FAILED graph: RuntimeError: no capture")
     assert line("head, 512: ms_87 0.2")
+    assert "2 passed, 1 failed, 0 skipped" in line("tests of the device")
+    assert line("  broken").rstrip().endswith("NO")
+    assert "1 identical, 1 differ by at most 2.5e-04" in line("two equal runs, fixed workspace")
+    assert "2.50e-04" in line("  float16-gru")
