@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import charrnn
+from charrnn.training.evaluation.temperature import fit_temperature
+from charrnn.training.loop import finalize
 from charrnn.training.rundir.metrics import METRICS
 from charrnn.training.texts import TextChoice
 from tests.support.command_line import Call
@@ -106,6 +108,33 @@ def test_the_validation_figure_is_the_score_of_its_records(call: Call) -> None:
     assert [row["text"] for row in rows] == text[start:stop].splitlines()
     total = sum(row["nats_per_char"] * row["chars"] for row in rows)
     assert total / (stop - start) == pytest.approx(split["nats_per_char"], abs=2e-6)
+
+
+def test_the_figures_at_the_end_of_a_run_are_those_of_records(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temperature is fitted to records, too."""
+    fitted: list[tuple[Any, Any]] = []
+
+    def fit(network: Any, ids: Any, ranges: Any, **more: Any) -> float:
+        fitted.append((ids, ranges))
+        return fit_temperature(network, ids, ranges, **more)
+
+    monkeypatch.setattr(finalize, "fit_temperature", fit)
+    records = [f"{'ab' * (n * n % 7)}c{n % 3}" for n in range(2000)]
+    Path("text").write_text("\n".join(records))
+    more = "--lines", *SMALL, "--steps", "60", "--test-frac", "0.1", "--out", "run"
+    assert call("train", "text", *more)[0] == 0
+    last = json.loads((Path("run") / METRICS).read_text().splitlines()[-1])
+    for part in ("val", "test"):
+        nats = scored(call, "--split", part)["nats_per_char"]
+        assert nats == pytest.approx(last[f"{part}_nats"], abs=2e-6)
+    [(ids, ranges)] = fitted
+    vocab = charrnn.load("run").vocab
+    text = [vocab.decode(ids[start:stop]) for start, stop in ranges]
+    assert 150 < len(text) < 250
+    assert {piece.removesuffix("\n") for piece in text} <= set(records)
+    assert last["temperature"] is not None
 
 
 def test_the_same_record_scores_the_same_three_times(call: Call) -> None:
