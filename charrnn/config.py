@@ -91,19 +91,24 @@ class ModelConfig(Settings):
     )
 
     @property
+    def definition(self) -> cells.Cell:
+        """The recurrent cell that ``cell`` names."""
+        return cells.get(self.cell)
+
+    @property
     def features(self) -> int:
         """Width of the head's input."""
-        return cells.get(self.cell).output_width(self.hidden)
+        return self.definition.output_width(self.hidden)
 
     @property
     def state_widths(self) -> dict[str, int]:
         """Name and width of each part of a layer's recurrent state."""
-        return cells.get(self.cell).state_widths(self.hidden)
+        return self.definition.state_widths(self.hidden)
 
     def layer_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter of recurrent layer ``layer`` (from 0)."""
         inputs = self.embedding if layer == 0 else self.features
-        return cells.get(self.cell).parameters(inputs, self.hidden)
+        return self.definition.parameters(inputs, self.hidden)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight, in the order in which they are stored.
@@ -123,6 +128,13 @@ class ModelConfig(Settings):
     def parameters(self) -> int:
         """Number of weights in the network."""
         return sum(math.prod(shape) for shape in self.shapes().values())
+
+    def agrees(self, name: str, value: object) -> bool:
+        """Whether ``value`` means what the setting ``name`` is; a cell may have several names."""
+        own = getattr(self, name)
+        if name == "cell" and value in cells.names():
+            return cells.get(str(value)) is self.definition
+        return bool(own == value)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from charrnn.config import ModelConfig
 PLAIN: dict[str, Callable[..., nn.Module]] = {
     "lstm": nn.LSTM,
     "gru": nn.GRU,
-    "rnn-tanh": nn.RNN,
+    "elman": nn.RNN,
     "rnn-relu": partial(nn.RNN, nonlinearity="relu"),
+    "irnn": partial(nn.RNN, nonlinearity="relu"),
 }
 
 
@@ -28,7 +29,7 @@ class _Plain(nn.Module):
         sizes = (config.embedding, config.hidden, config.layers)
         self.rnn: nn.Module
         # for a cell that torch does not have, the simplest one
-        plain = PLAIN.get(config.cell, PLAIN["rnn-tanh"])
+        plain = PLAIN.get(config.definition.name, PLAIN["elman"])
         self.rnn = plain(*sizes, batch_first=True)
         self.head = nn.Linear(config.hidden, config.vocab_size)
 

@@ -80,12 +80,17 @@ def hidden_width(hidden: int) -> int:
     return hidden
 
 
+def as_drawn(xp: Namespace, name: str, drawn: Array) -> Array:
+    """An initial value that is the random one."""
+    return drawn
+
+
 @dataclass(frozen=True)
 class Cell:
     """A recurrent cell. B is the number of streams, ``in`` the input width, H the hidden size.
 
     Attributes:
-        name: its name in ``--cell`` and in checkpoints.
+        name: its name in ``--cell`` and in checkpoints. Fast paths list cells by this name.
         step: one time step ``(xp, z, state, w) -> (y, state)``. It must not change its arguments.
             ``z (B, ...)`` is the projected input, ``state`` the parts ``(B, width)`` in the order
             of ``state_widths``, ``y (B, output width)`` the output.
@@ -97,6 +102,9 @@ class Cell:
         state_widths: maps H to the name and width of each part of the state.
         output_width: maps H to the width of ``y``, which the next layer or the head reads.
         recurrent: names of the parameters that weight dropout applies to.
+        aliases: further names, which mean the same cell everywhere.
+        initial: ``(xp, name, drawn) -> value``, the initial value of the parameter ``name`` for the
+            random one, which is uniform within ±1/√H.
         bounded: whether the outputs and state parts that products read lie within ±1, so that
             engines with int8 weights may round them to fixed steps.
 
@@ -109,4 +117,6 @@ class Cell:
     state_widths: Callable[[int], dict[str, int]] = hidden_state
     output_width: Callable[[int], int] = hidden_width
     recurrent: tuple[str, ...] = ("weight_hh",)
+    aliases: tuple[str, ...] = ()
+    initial: Callable[[Namespace, str, Array], Array] = as_drawn
     bounded: bool = False

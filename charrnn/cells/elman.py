@@ -1,6 +1,6 @@
-"""Elman's network (1990) with tanh, or with a rectifier as in Le, Jaitly & Hinton 2015.
+"""Elman's network (1990) with tanh, or with a rectifier in its place.
 
-h ← φ(W x + b_ih + U h + b_hh),   φ = tanh (rnn-tanh) or max(·, 0) (rnn-relu)
+h ← φ(W x + b_ih + U h + b_hh),   φ = tanh (elman, also called rnn-tanh) or max(·, 0) (rnn-relu)
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ def step_relu(xp: Namespace, z: Array, state: State, w: Weights) -> tuple[Array,
     return h, (h,)
 
 
-register(Cell("rnn-tanh", step_tanh, bounded=True))
+register(Cell("elman", step_tanh, aliases=("rnn-tanh",), bounded=True))
 register(Cell("rnn-relu", step_relu))

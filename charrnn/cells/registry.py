@@ -7,29 +7,34 @@ from pathlib import Path
 
 from charrnn.cells.base import Cell
 
-_cells: dict[str, Cell] = {}
+_cells: dict[str, Cell] = {}  # by each of their names
 _NOT_CELLS = {"base", "registry"}  # modules of this folder that define no cell
 
 
 def register(cell: Cell) -> Cell:
-    """Register ``cell`` under its name.
+    """Register ``cell`` under its name and its aliases.
 
     Raises:
-        ValueError: another cell has that name.
+        ValueError: another cell has one of these names.
 
     """
-    if _cells.setdefault(cell.name, cell) != cell:
-        raise ValueError(f"a cell called {cell.name!r} is registered already")
+    own = (cell.name, *cell.aliases)
+    for name in own:
+        if _cells.get(name, cell) != cell:
+            raise ValueError(f"a cell called {name!r} is registered already")
+    _cells.update(dict.fromkeys(own, cell))
     return cell
 
 
 def unregister(name: str) -> None:
-    """Remove the cell ``name``."""
-    del _cells[name]
+    """Remove the cell ``name`` with all its names."""
+    cell = get(name)
+    for own in (cell.name, *cell.aliases):
+        del _cells[own]
 
 
 def get(name: str) -> Cell:
-    """The cell ``name``.
+    """The cell that has ``name`` as its name or as an alias.
 
     Raises:
         KeyError: no cell has this name.
@@ -39,7 +44,7 @@ def get(name: str) -> Cell:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all cells, sorted."""
+    """The names of all cells, aliases among them, sorted."""
     return tuple(sorted(_cells))
 
 

@@ -17,7 +17,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import cells
 from charrnn.config import ModelConfig
 from charrnn.generation.draw import write
 from charrnn.generation.filters import Context
@@ -123,7 +122,7 @@ class Weights:
             Layer(SimpleNamespace(**layer_weights(config, weights, index)))
             for index in range(config.layers)
         )
-        project, xp = cells.get(config.cell).project, NumpyNamespace(batched=True)
+        project, xp = config.definition.project, NumpyNamespace(batched=True)
         table = project(xp, _float32(weights["embedding.weight"]), layers[0].parameters)
         layers = (replace(layers[0], table=table), *layers[1:])
         head, bias = weights["head.weight"], weights["head.bias"]
@@ -200,7 +199,7 @@ class Engine:
             raise ValueError(f"streams is {streams}: it must be at least 1")
         self.config, self.streams, self.batched = config, streams, batched
         self.weights = weights if isinstance(weights, Weights) else Weights.prepare(config, weights)
-        self._cell = cells.get(config.cell)
+        self._cell = config.definition
         self._xp = NumpyNamespace(batched, self.weights.state_scale)
         self._exact = NumpyNamespace(batched)  # the head reads states unrounded
         self.state: State = zero_state(config, streams)

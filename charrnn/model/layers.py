@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charrnn import cells
+from charrnn.cells import Cell
 from charrnn.model.kernels import fused_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
 from charrnn.model.namespace import TORCH
@@ -28,12 +28,12 @@ OUR_KERNELS = frozenset({"lstm"})  # the cells that ``charrnn.model.kernels`` su
 
 
 def run_layer(
-    cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype | None
+    cell: Cell, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype | None
 ) -> tuple[Tensor, LayerState]:
     """Run a recurrent layer over a window.
 
     Args:
-        cell: a cell's name.
+        cell: the layer's cell.
         x: ``(B, T, in)``.
         state: its parts, ``(B, width)`` each.
         w: the layer's parameters.
@@ -53,7 +53,7 @@ def run_layer(
 
 
 def run_first_layer(
-    cell: str,
+    cell: Cell,
     ids: Tensor,
     embedding: Tensor,
     state: LayerState,
@@ -72,25 +72,25 @@ def run_first_layer(
     return y.transpose(0, 1), (h, c)
 
 
-def kernels(cell: str, device: torch.device, dtype: torch.dtype) -> str:
+def kernels(cell: Cell, device: torch.device, dtype: torch.dtype) -> str:
     """What runs a layer of ``cell`` on ``device`` in ``dtype``.
 
     ``amx`` or ``avx512`` for our kernels, ``torch`` for torch's own layer, or ``readable`` for the
     cell's step. Ours may have to be compiled first, which takes seconds (``must_compile``).
     """
-    if cell not in RECURRENT_LAYERS:
+    if cell.name not in RECURRENT_LAYERS:
         return "readable"
     window = compiled_window() if _is_ours(cell, device, dtype) else None
     return "torch" if window is None else window.UNIT
 
 
-def must_compile(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
+def must_compile(cell: Cell, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether ``kernels`` will take seconds because it compiles for the first time here."""
     return _is_ours(cell, device, dtype) and fused_lstm.must_compile()
 
 
-def _is_ours(cell: str, device: torch.device, dtype: torch.dtype) -> bool:
-    return cell in OUR_KERNELS and device.type == "cpu" and dtype == torch.bfloat16
+def _is_ours(cell: Cell, device: torch.device, dtype: torch.dtype) -> bool:
+    return cell.name in OUR_KERNELS and device.type == "cpu" and dtype == torch.bfloat16
 
 
 def _own_dtype(w: Parameters) -> torch.dtype:
@@ -107,27 +107,27 @@ def fused_layer(
 
 
 def torch_layer(
-    cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
+    cell: Cell, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` by torch's own layer: oneDNN on a CPU, cuDNN on a GPU."""
     weights = contiguous(w, dtype) if x.is_cuda else [t.to(dtype) for t in w.values()]
     before = tuple(part.to(dtype) for part in state)
-    y, after = recurrent_layer(cell, x.to(dtype), before, weights, torch.is_grad_enabled())
+    y, after = recurrent_layer(cell.name, x.to(dtype), before, weights, torch.is_grad_enabled())
     return y, tuple(part.to(own.dtype) for part, own in zip(after, state, strict=True))
 
 
 def readable_layer(
-    cell: str, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
+    cell: Cell, x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` by the cell's readable step, one time step after the other.
 
     The part that depends only on the input is computed for the whole window at once.
     """
-    own, typed = cells.get(cell), SimpleNamespace(**{name: t.to(dtype) for name, t in w.items()})
-    z = own.project(TORCH, x.to(state[0].dtype), typed)  # (B, T, ...)
+    typed = SimpleNamespace(**{name: t.to(dtype) for name, t in w.items()})
+    z = cell.project(TORCH, x.to(state[0].dtype), typed)  # (B, T, ...)
     outputs = []
     for z_t in z.unbind(1):
-        y, state = own.step(TORCH, z_t, state, typed)
+        y, state = cell.step(TORCH, z_t, state, typed)
         outputs.append(y)
     return torch.stack(outputs, 1), state
 

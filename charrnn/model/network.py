@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from charrnn import cells
 from charrnn.config import ModelConfig
 from charrnn.model.layers import LayerState, Parameters, run_first_layer, run_layer
+from charrnn.model.namespace import TORCH
 
 # each layer's parts (B, width), in the order in which the cell declares them
 State = tuple[LayerState, ...]
@@ -74,13 +75,13 @@ class Dropout:
         """The same for embeddings ``x (B, T, E)``."""
         return self._columns(x, self.input_rate)
 
-    def recurrent(self, cell: str, weights: Parameters) -> Parameters:
+    def recurrent(self, cell: cells.Cell, weights: Parameters) -> Parameters:
         """``weights`` with some recurrent ones dropped and the others scaled up."""
         if self.weight_rate == 0:
             return weights
         dropped = {
             name: weights[name] * self._mask(weights[name].shape, self.weight_rate, weights[name])
-            for name in cells.get(cell).recurrent
+            for name in cell.recurrent
         }
         return weights | dropped
 
@@ -143,17 +144,19 @@ class CharNetwork(nn.Module):
     def reset(self, seed: int) -> None:
         """Initialise all weights as torch does: U(±1/√H), embeddings N(0, 1); the head's U(±4/√H).
 
-        The wider head gains 0.02 nats here; forget gates that start open (a bias of 1, Jozefowicz
-        et al. 2015) lose as much (checkpoints/README.md).
+        A cell may declare others. The wider head gains 0.02 nats here; forget gates that start open
+        (a bias of 1, Jozefowicz et al. 2015) lose as much (checkpoints/README.md).
         """
-        rng = torch.Generator().manual_seed(seed)
+        rng, cell = torch.Generator().manual_seed(seed), self.config.definition
         bound = self.config.hidden**-0.5
         for name, parameter in self.named_parameters():
-            if name.startswith("embedding"):
+            room, _, own = name.rpartition(".")
+            if room == "embedding":
                 parameter.copy_(torch.randn(parameter.shape, generator=rng))
-            else:
-                width = 4 * bound if name == "head.weight" else bound
-                parameter.copy_((torch.rand(parameter.shape, generator=rng) * 2 - 1) * width)
+                continue
+            width = 4 * bound if name == "head.weight" else bound
+            drawn = (torch.rand(parameter.shape, generator=rng) * 2 - 1) * width
+            parameter.copy_(drawn if room == "head" else cell.initial(TORCH, own, drawn))
 
     def zero_state(self, B: int) -> State:
         """The state of ``B`` streams before a text: zeros, ``(B, width)`` for each part."""
@@ -175,7 +178,7 @@ class CharNetwork(nn.Module):
         ``dtype`` is the type of the matrix products (None: that of the weights); states keep their
         own type.
         """
-        cell, y, total, after = self.config.cell, x, None, []
+        cell, y, total, after = self.config.definition, x, None, []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             assert isinstance(layer, RecurrentLayer)
             rest = (before, dropout.recurrent(cell, layer.weights), dtype)

@@ -63,8 +63,9 @@ def fused_adamw(
 _LAYERS: dict[str, Any] = {
     "lstm": _VF.lstm,
     "gru": _VF.gru,
-    "rnn-tanh": _VF.rnn_tanh,
+    "elman": _VF.rnn_tanh,
     "rnn-relu": _VF.rnn_relu,
+    "irnn": _VF.rnn_relu,
 }
 RECURRENT_LAYERS = frozenset(_LAYERS)
 

@@ -243,7 +243,7 @@ def _stepper(
     world: World,
 ) -> Stepper:
     """A stepper; the main process compiles kernels that it may need, and the others wait."""
-    work = network.config.cell, hardware.device, hardware.dtype or torch.float32
+    work = network.config.definition, hardware.device, hardware.dtype or torch.float32
     if world.is_main:
         if must_compile(*work):
             listener.on_compiling()

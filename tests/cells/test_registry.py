@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ import pytest
 
 import charrnn
 from charrnn import cells, errors
-from charrnn.checkpoint.file import load
+from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import ModelConfig
 from charrnn.generation.factory import open_engine
 from charrnn.generation.numpy_engine import Engine
-from tests.support.checkpoints import environment
-from tests.support.networks import random_weights
+from charrnn.model.network import CharNetwork
+from tests.support.checkpoints import environment, header_of, note_of
+from tests.support.networks import letters, random_weights
 
 RUN: dict[str, Any] = {"hidden": 16, "layers": 2, "seed": 1, "threads": 1}
 
@@ -94,7 +96,9 @@ def test_the_compiled_engine_refuses_a_cell_that_it_does_not_know(toy: cells.Cel
 
 
 def test_a_cell_that_nobody_registered_is_refused_and_the_others_are_named() -> None:
-    with pytest.raises(errors.ConfigError, match="cell is 'softsign': it must be one of gru, lstm"):
+    with pytest.raises(
+        errors.ConfigError, match="cell is 'softsign': it must be one of elman, gru"
+    ):
         ModelConfig(9, cell="softsign")
 
 
@@ -103,6 +107,52 @@ def test_two_cells_cannot_have_one_name(toy: cells.Cell) -> None:
     with pytest.raises(ValueError, match="'softsign' is registered already"):
         cells.register(cells.Cell("softsign", softsign, bounded=True))
     assert "softsign" in cells.names()
+
+
+def test_a_cell_has_the_same_meaning_under_each_of_its_names(toy: cells.Cell) -> None:
+    assert cells.get("rnn-tanh") is cells.get("elman")
+    taken = cells.Cell("sigmoidal", softsign, aliases=("elman",))
+    with pytest.raises(ValueError, match="'elman' is registered already"):
+        cells.register(taken)
+    assert "sigmoidal" not in cells.names()
+    cells.register(dataclasses.replace(taken, aliases=("sigmoid",)))
+    cells.unregister("sigmoid")
+    assert not {"sigmoidal", "sigmoid"} & {*cells.names()}
+
+
+def test_a_checkpoint_keeps_the_name_that_was_given(tmp_path: Path) -> None:
+    """Files with ``rnn-tanh`` are older than the name ``elman``."""
+    vocab, other = letters(), tmp_path / "again.safetensors"
+    for name in ("rnn-tanh", "rnn-relu", "elman"):
+        config = ModelConfig(len(vocab), cell=name, embedding=8, hidden=16)
+        Checkpoint(config, vocab, random_weights(config)).save(tmp_path / "one.safetensors")
+        load(tmp_path / "one.safetensors").save(other)
+        assert header_of(other.read_bytes()) == header_of(
+            (tmp_path / "one.safetensors").read_bytes()
+        )
+        assert note_of(header_of(other.read_bytes()))["config"]["cell"] == name
+
+
+def test_a_run_goes_on_under_another_name_of_its_cell(novel: Path) -> None:
+    charrnn.train(novel, out="run", cell="rnn-tanh", steps=3, **RUN)
+    again = charrnn.train(out="run", resume=True, cell="elman", steps=5)
+    assert load(again.best).config.cell == "rnn-tanh"
+    with pytest.raises(errors.ConfigError, match="keeps its settings; omit cell"):
+        charrnn.train(out="run", resume=True, cell="gru", steps=7)
+    finer = charrnn.train(novel, out="finer", start_from="run", cell="elman", steps=1, seed=1)
+    assert load(finer.best).config.cell == "rnn-tanh"
+    with pytest.raises(errors.ConfigError, match="keeps the checkpoint's shape; omit cell"):
+        charrnn.train(novel, out="other", start_from="run", cell="irnn", steps=1)
+
+
+def test_an_irnn_begins_by_repeating_its_state() -> None:
+    weights = CharNetwork(ModelConfig(9, cell="irnn", hidden=8), seed=3).to_numpy()
+    plain = CharNetwork(ModelConfig(9, cell="rnn-relu", hidden=8), seed=3).to_numpy()
+    for layer in ("layers.0", "layers.1"):
+        assert (weights[f"{layer}.weight_hh"] == np.eye(8)).all()
+        assert not weights[f"{layer}.bias_ih"].any()
+        assert not weights[f"{layer}.bias_hh"].any()
+        assert (weights[f"{layer}.weight_ih"] == plain[f"{layer}.weight_ih"]).all()
 
 
 def test_a_program_cannot_take_the_name_of_a_cell_that_is_not_used_yet() -> None:

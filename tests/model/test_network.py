@@ -106,13 +106,13 @@ def test_weights_in_one_piece_are_the_weights(cell: str) -> None:
 def readable(
     cell: str, x: torch.Tensor, state: LayerState, w: Parameters
 ) -> tuple[torch.Tensor, LayerState]:
-    return readable_layer(cell, x, state, w, x.dtype)
+    return readable_layer(cells.get(cell), x, state, w, x.dtype)
 
 
 def fast(
     cell: str, x: torch.Tensor, state: LayerState, w: Parameters
 ) -> tuple[torch.Tensor, LayerState]:
-    return run_layer(cell, x, state, w, None)
+    return run_layer(cells.get(cell), x, state, w, None)
 
 
 @pytest.mark.parametrize("cell", cells.names())
@@ -236,7 +236,7 @@ def test_each_rate_drops_its_own() -> None:
         dropout = Dropout(units, inputs, recurrent, torch.Generator().manual_seed(1))
         assert (dropout.units(x) == 0).any() == (own == "units")
         assert (dropout.inputs(x) == 0).any() == (own == "inputs")
-        after = dropout.recurrent("lstm", weights)
+        after = dropout.recurrent(cells.get("lstm"), weights)
         assert (after["weight_hh"] == 0).any() == (own == "recurrent")
         assert after["weight_ih"] is weights["weight_ih"]
 
@@ -245,7 +245,7 @@ def test_dropped_weights_learn_nothing_and_the_rest_twice() -> None:
     """The gradient of a window with dropped weights is that of the masked and scaled matrix."""
     weights = first_layer(CharNetwork(ModelConfig(11, embedding=E, hidden=H)))
     dropout = Dropout(weight_rate=0.5, generator=torch.Generator().manual_seed(2))
-    masked = dropout.recurrent("lstm", weights)["weight_hh"]
+    masked = dropout.recurrent(cells.get("lstm"), weights)["weight_hh"]
     torch.autograd.backward(masked.sum())
     learned = weights["weight_hh"].grad
     assert learned is not None
@@ -273,8 +273,9 @@ def test_the_first_layer_reads_characters_as_it_reads_their_embeddings(
     _, state, weights = layer_inputs(cell, dtype=torch.float32, width=32, size=64)
     embedding = torch.randn(11, 32, generator=torch.Generator().manual_seed(4))
     ids = torch.randint(11, (B, T), generator=torch.Generator().manual_seed(5))
-    y, after = run_first_layer(cell, ids, embedding, state, weights, dtype)
-    expected, end = run_layer(cell, embedding[ids], state, weights, dtype)
+    own = cells.get(cell)
+    y, after = run_first_layer(own, ids, embedding, state, weights, dtype)
+    expected, end = run_layer(own, embedding[ids], state, weights, dtype)
     for mine, theirs in zip((y, *after), (expected, *end), strict=True):
         tolerance = 1e-6 if dtype is None else 3e-2
         torch.testing.assert_close(mine.float(), theirs.float(), rtol=0, atol=tolerance)

@@ -76,6 +76,7 @@ CELLS: dict[str, CompiledCell] = {
     "lstm": CompiledCell(_lstm, _ALL, _ALL, halved=(0, 1, 3)),
     # the candidate's two products stay separate until the reset gate is known
     "gru": CompiledCell(_gru, (0, 1, 2), (0, 1, 3)),
-    "rnn-tanh": CompiledCell(_tanh, (0,), (0,)),
+    "elman": CompiledCell(_tanh, (0,), (0,)),
     "rnn-relu": CompiledCell(_relu, (0,), (0,)),
+    "irnn": CompiledCell(_relu, (0,), (0,)),
 }

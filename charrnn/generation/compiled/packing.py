@@ -55,11 +55,12 @@ class Packed:
             KeyError, ValueError: a weight is missing, or has another shape.
 
         """
-        if config.cell not in CELLS:
-            raise UnsupportedCell(f"the compiled engine does not know the cell {config.cell}")
+        cell = config.definition.name
+        if cell not in CELLS:
+            raise UnsupportedCell(f"the compiled engine does not know the cell {cell}")
         check_shapes(config, weights)
         here = machine_code.processor()
-        variant = Variant(config.cell, config.sum_layers, weight_dtype, here.lanes, here.x86)
+        variant = Variant(cell, config.sum_layers, weight_dtype, here.lanes, here.x86)
         hidden = _round_up(config.hidden, PAIR * here.lanes)
         packer = _Packer(config, variant, hidden)
         layers = tuple(packer.layer(weights, index) for index in range(config.layers))

@@ -38,7 +38,7 @@ def environment(stepper: Stepper) -> dict[str, Any]:
         "device": hardware.device.type,
         "machine": machine(hardware.device),
         "threads": hardware.threads if hardware.device.type == "cpu" else None,
-        "kernels": kernels(stepper.network.config.cell, hardware.device, dtype),
+        "kernels": kernels(stepper.network.config.definition, hardware.device, dtype),
         "precision": str(dtype).removeprefix("torch."),
     }
 

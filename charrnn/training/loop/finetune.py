@@ -22,7 +22,8 @@ def keep_shape(origin: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
 
     """
     shape = {k: v for k, v in origin.config.to_dict().items() if k != "vocab_size"}
-    other = sorted(k for k, v in shape.items() if settings.get(k, v) != v)
+    asked = {k: settings[k] for k in shape if k in settings}
+    other = sorted(k for k, v in asked.items() if not origin.config.agrees(k, v))
     if other:
         raise ConfigError("keeps the checkpoint's shape", omit(other), setting="start_from")
     return settings | shape

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint
-from charrnn.config import TextConfig, TrainConfig
+from charrnn.config import ModelConfig, TextConfig, TrainConfig
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import omit
 from charrnn.settings import declared
@@ -74,7 +74,7 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
 
     """
     was = _Recorded.of(last)
-    _check_unchanged(settings, last.config.to_dict() | was.training)
+    _check_unchanged(_other_than(last.config, settings), was.training)
     _check_unchanged(_asked(text), was.text_settings())
     corpus = _corpus(last, was, text)
     training = was.training
@@ -93,6 +93,13 @@ def _asked(text: TextChoice) -> dict[str, Any]:
     """The settings of ``text`` that the user gave."""
     options = declared(TextConfig)
     return {o.name: value for o in options if (value := getattr(text, o.name)) != o.default}
+
+
+def _other_than(model: ModelConfig, settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` without those that say what ``model`` is."""
+    of_model = {option.name for option in declared(ModelConfig)}
+    same = {name for name in of_model & settings.keys() if model.agrees(name, settings[name])}
+    return {name: value for name, value in settings.items() if name not in same}
 
 
 def _check_unchanged(asked: dict[str, Any], was: dict[str, Any]) -> None:
