@@ -2,18 +2,21 @@
 
 Each field declares its setting once (``charrnn.settings``): options, environment variables, help
 texts and the option reference follow from it. The defaults here are those of the classes;
-``charrnn.training.recipes`` chooses sizes that suit a corpus.
+``charrnn.training.recipes`` chooses sizes that suit a corpus. The settings of a network are in
+``charrnn.model_config``.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from charrnn import cells
 from charrnn.errors import ConfigError
+from charrnn.model_config import FROM_BUDGET as _FROM_BUDGET
+from charrnn.model_config import ModelConfig as ModelConfig
+from charrnn.model_config import model_options as model_options
 from charrnn.settings import MAX_INT64, Notation, Option, Settings, setting
 
 Split = Literal["contiguous", "interleaved"]
@@ -22,11 +25,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 WeightDtype = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
 
-MAX_VOCABULARY = 65_535
-MAX_LAYERS = 8
-MAX_WIDTH = 16_384
 RANDOM_SEED = "random, printed on stderr"
-_FROM_BUDGET = "chosen from the corpus and the time budget"
 _FROM_EPOCHS = "chosen from the number of epochs"
 
 
@@ -58,83 +57,6 @@ def read_duration(text: str) -> float:
 def write_duration(seconds: float) -> str:
     """``seconds`` in the notation of ``read_duration``, without an exponent: ``90s``."""
     return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
-
-
-@dataclass(frozen=True)
-class ModelConfig(Settings):
-    """The shape of a network: embedding (V, E) → L recurrent layers of H → head (V).
-
-    With ``sum_layers`` the head reads the sum of all layers' outputs instead of the last layer's.
-    """
-
-    vocab_size: int = setting(
-        low=1, high=MAX_VOCABULARY, python_only=True, help="Number of symbols in the vocabulary."
-    )
-    cell: str = setting("lstm", choices=cells.names, help="Type of recurrent cell.")
-    embedding: int = setting(
-        128, low=1, high=MAX_WIDTH, unset="chosen from --size", help="Width of the embedding."
-    )
-    hidden: int = setting(
-        512,
-        flag="--size",
-        low=1,
-        high=MAX_WIDTH,
-        unset=_FROM_BUDGET,
-        help="Hidden units per layer.",
-    )
-    layers: int = setting(2, low=1, high=MAX_LAYERS, help="Number of recurrent layers.")
-    sum_layers: bool = setting(
-        False,
-        flag="--sum-layers/--last-layer",
-        unset="the sum of all layers",
-        help="Feed the output layer the sum of all layers, or only the last layer.",
-    )
-
-    @property
-    def definition(self) -> cells.Cell:
-        """The recurrent cell that ``cell`` names."""
-        return cells.get(self.cell)
-
-    @property
-    def features(self) -> int:
-        """Width of the head's input."""
-        return self.definition.output_width(self.hidden)
-
-    @property
-    def state_widths(self) -> dict[str, int]:
-        """Name and width of each part of a layer's recurrent state."""
-        return self.definition.state_widths(self.hidden)
-
-    def layer_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each parameter of recurrent layer ``layer`` (from 0)."""
-        inputs = self.embedding if layer == 0 else self.features
-        return self.definition.parameters(inputs, self.hidden)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight, in the order in which they are stored.
-
-        ``embedding.weight (V, E)``; ``layers.LAYER.NAME`` for each layer and each parameter that
-        the cell declares; ``head.weight (V, features)``, ``head.bias (V,)``.
-        """
-        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, self.embedding)}
-        for layer in range(self.layers):
-            for name, shape in self.layer_shapes(layer).items():
-                shapes[f"layers.{layer}.{name}"] = shape
-        shapes["head.weight"] = (self.vocab_size, self.features)
-        shapes["head.bias"] = (self.vocab_size,)
-        return shapes
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights in the network."""
-        return sum(math.prod(shape) for shape in self.shapes().values())
-
-    def agrees(self, name: str, value: object) -> bool:
-        """Whether ``value`` means what the setting ``name`` is; a cell may have several names."""
-        own = getattr(self, name)
-        if name == "cell" and value in cells.names():
-            return cells.get(str(value)) is self.definition
-        return bool(own == value)
 
 
 @dataclass(frozen=True)
@@ -316,3 +238,8 @@ class TextConfig(Settings):
         unset="0, or 0.1 with --split interleaved",
         help="Fraction of the corpus to test on, once, at the end.",
     )
+
+
+# a run's settings are given side by side: none of a cell may be called like another
+_CONFIGS = (ModelConfig, TrainConfig, TextConfig)
+cells.reserve(name for config in _CONFIGS for name in dir(config))

@@ -64,3 +64,13 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session_ca
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("CHARRNN_CACHE", str(session_cache))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A text to train on."""
+    from tests.support.processes import TEXT
+
+    path = tmp_path / "novel.txt"
+    path.write_text(TEXT)
+    return path

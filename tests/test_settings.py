@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 import typer
 
+from charrnn import cells
 from charrnn.cli.app import main
 from charrnn.cli.command import Command
 from charrnn.cli.options import takes
@@ -20,6 +21,7 @@ from charrnn.config import (
     ModelConfig,
     TextConfig,
     TrainConfig,
+    model_options,
     read_duration,
     write_duration,
 )
@@ -212,10 +214,15 @@ def test_a_duration_reads_as_it_is_written(seconds: float) -> None:
 # --- the real ones
 
 
+def every(config: type) -> tuple[Option, ...]:
+    """The declarations of a class of settings; for a network, those of all cells among them."""
+    return model_options() if config is ModelConfig else declared(config)
+
+
 EVERY = [
     pytest.param(config, found, id=f"{config.__name__}.{found.name}")
     for config in (ModelConfig, TrainConfig, TextConfig, SampleConfig)
-    for found in declared(config)
+    for found in every(config)
 ]
 
 
@@ -253,13 +260,15 @@ def example(found: Option) -> Any:
         return next((c for c in found.allowed[::-1] if c != found.default), "latin-1")
     if found.kind is int:
         return int(found.low or 0) + 3
+    if found.kind is tuple:
+        return (1, 3)
     return 0.25
 
 
 FOR_TRAINING = [
     pytest.param(config, found, id=found.name)
     for config in (ModelConfig, TrainConfig, TextConfig)
-    for found in declared(config)
+    for found in every(config)
     if not found.python_only
 ]
 
@@ -313,12 +322,14 @@ def test_the_command_on_a_card_spells_a_setting_out(config: Any, found: Option) 
         TextConfig: {"split": "contiguous", "val_frac": 0.1, "test_frac": 0.0},
     }
     own[config] = {**own[config], found.name: value}
+    if owners := cells.owners(found.name):
+        own[config]["cell"] = owners[0]
     text = TextConfig(**own[TextConfig])
     encoding = "bytes" if text.is_bytes else text.encoding or "utf-8"
     corpus: Any = SimpleNamespace(name="text.txt", encoding=encoding)
     parts = Parts((), (), ())
     cut: Any = SplitSpec(text.split, text.val_frac, text.test_frac)  # type: ignore[arg-type]
-    model, training = ModelConfig(**own[ModelConfig]), TrainConfig(**own[TrainConfig])
+    model, training = ModelConfig.from_dict(own[ModelConfig]), TrainConfig(**own[TrainConfig])
     spec = RunSpec(model, training, corpus, cut, parts, text.max_bytes, "runs/a b")
     command = card_command(spec)
     assert command.startswith("charrnn train text.txt --from 'runs/a b' --cell ")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeAlias
+
+from charrnn.settings import Option
+
+MAX_WIDTH = 16_384  # of a layer, and of whatever else is as wide as one
 
 # an array of the library whose namespace is passed in: NumPy's or torch's
 Array: TypeAlias = Any
@@ -18,7 +22,7 @@ class Namespace(Protocol):
     """Array functions that a step may call as ``xp.name``: the same in NumPy and in torch.
 
     Besides those below, ``xp`` offers every function that has the same name and meaning in NumPy
-    and torch, such as ``exp``, ``where`` or ``abs``. Operators work as usual.
+    and torch, such as ``exp``, ``where``, ``abs`` or ``concatenate``. Operators work as usual.
     """
 
     def linear(self, x: Array, weight: Array) -> Array:
@@ -36,10 +40,14 @@ class Namespace(Protocol):
     def relu(self, x: Array) -> Array:
         """max(x, 0)."""
 
+    def softmax(self, x: Array) -> Array:
+        """exp(x) along the last axis, divided by its sum."""
+
     def __getattr__(self, name: str) -> Any: ...
 
 
-State: TypeAlias = tuple[Array, ...]
+State: TypeAlias = tuple[Array, ...]  # the parts of a layer's state
+States: TypeAlias = tuple[State, ...]  # those of all layers
 Parameters: TypeAlias = Callable[[int, int], Shapes]
 Step: TypeAlias = Callable[[Namespace, Array, State, Weights], tuple[Array, State]]
 
@@ -85,6 +93,11 @@ def as_drawn(xp: Namespace, name: str, drawn: Array) -> Array:
     return drawn
 
 
+def as_stored(xp: Namespace, w: Weights) -> Weights:
+    """Weights that steps read as they are stored."""
+    return w
+
+
 @dataclass(frozen=True)
 class Cell:
     """A recurrent cell. B is the number of streams, ``in`` the input width, H the hidden size.
@@ -96,15 +109,27 @@ class Cell:
             of ``state_widths``, ``y (B, output width)`` the output.
         parameters: maps ``(in, H)`` to the name and shape of each parameter, in the order in which
             they are stored. Parameters with two dimensions are weights, those with one are biases.
+        prepare: ``(xp, w) -> w``, what steps read in place of the stored parameters. Training
+            computes it once for every window, sampling once. Matrices are what products read;
+            everything else is a vector or a number.
         project: ``(xp, x (..., in), w) -> z (..., ...)``, the part of the step that depends only on
             the input. Training computes it for a whole window at once; sampling computes it once
             for every character of the vocabulary in the first layer.
         state_widths: maps H to the name and width of each part of the state.
         output_width: maps H to the width of ``y``, which the next layer or the head reads.
+        after_head: ``(xp, logits (B, V), states) -> states``, for a network that reads its own
+            output: what becomes of the state of every layer after the head. None: nothing.
+        cycles: the length of the cycle of each part of the state that counts time steps. Such a
+            part holds whole numbers from 0 to the length − 1, the same number for all units.
         recurrent: names of the parameters that weight dropout applies to.
         aliases: further names, which mean the same cell everywhere.
+        options: settings of this cell alone.
+        configure: ``(V, **options) -> Cell``, this cell for a vocabulary of V symbols and other
+            values of its options. None: it depends on neither.
+        least_hidden: the smallest hidden size.
         initial: ``(xp, name, drawn) -> value``, the initial value of the parameter ``name`` for the
             random one, which is uniform within ±1/√H.
+        unused: maps H to the number of a layer's weights that are always 0.
         bounded: whether the outputs and state parts that products read lie within ±1, so that
             engines with int8 weights may round them to fixed steps.
 
@@ -113,10 +138,17 @@ class Cell:
     name: str
     step: Step
     parameters: Parameters = one_gate
+    prepare: Callable[[Namespace, Weights], Weights] = as_stored
     project: Callable[[Namespace, Array, Weights], Array] = project_input
     state_widths: Callable[[int], dict[str, int]] = hidden_state
     output_width: Callable[[int], int] = hidden_width
+    after_head: Callable[[Namespace, Array, States], States] | None = None
+    cycles: Mapping[str, int] = field(default_factory=dict)
     recurrent: tuple[str, ...] = ("weight_hh",)
     aliases: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    configure: Callable[..., Cell] | None = None
+    least_hidden: int = 1
     initial: Callable[[Namespace, str, Array], Array] = as_drawn
+    unused: Callable[[int], int] = lambda hidden: 0
     bounded: bool = False

@@ -1,22 +1,29 @@
 """IRNN (Le, Jaitly & Hinton 2015): a rectifier that starts by repeating its state.
 
-    h ← max(W x + b_ih + U h + b_hh, 0),   at first U = I and b_ih = b_hh = 0
+    h ← max(W x + b_ih + U h + b_hh, 0)
 
-Without input, the initial network keeps a state for ever, and gradients neither vanish nor explode.
+At first U = I, b_ih = b_hh = 0, and the entries of W have a standard deviation of 0.001: the state
+adds up all inputs so far, and gradients neither vanish nor explode.
 """
 
 from __future__ import annotations
+
+import math
 
 from charrnn.cells.base import Array, Cell, Namespace
 from charrnn.cells.elman import step_relu
 from charrnn.cells.registry import register
 
+SPREAD = 0.001  # the standard deviation of W at first
+
 
 def initial(xp: Namespace, name: str, drawn: Array) -> Array:
-    """The identity for ``weight_hh``, zeros for biases, the random value for ``weight_ih``."""
+    """The identity for ``weight_hh``, zeros for biases, small random values for ``weight_ih``."""
     if name == "weight_hh":
         return xp.eye(len(drawn))
-    return xp.zeros_like(drawn) if name.startswith("bias") else drawn
+    if name == "weight_ih":  # what is uniform within ±1/√H has a deviation of 1/√(3H)
+        return drawn * (SPREAD * math.sqrt(3 * len(drawn)))
+    return xp.zeros_like(drawn)
 
 
 register(Cell("irnn", step_relu, initial=initial))

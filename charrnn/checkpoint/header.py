@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-# MAX_VOCABULARY, MAX_LAYERS and MAX_WIDTH of charrnn.config apply too.
+# MAX_VOCABULARY, MAX_LAYERS and MAX_WIDTH of charrnn.model_config apply too.
 MAX_FILE_BYTES = 8 << 30
 MAX_HEADER_BYTES = 4 << 20
 MAX_TENSORS = 64

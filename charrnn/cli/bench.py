@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
+from charrnn import cells
 from charrnn.cli.command import Command
 from charrnn.cli.options import JSON, THREADS, WEIGHT_DTYPE, takes
-from charrnn.config import ModelConfig, TrainConfig, WeightDtype
+from charrnn.config import ModelConfig, TrainConfig, WeightDtype, model_options
 from charrnn.settings import Option, declared
 
 MAX_STREAMS = 1 << 16
@@ -36,6 +37,7 @@ def bench() -> None:
 @app.command("train", cls=Command, short_help="Measure the speed of training.")
 @takes(
     *declared(ModelConfig, "cell"),
+    *cells.options(),
     SIZE,
     LAYERS,
     *(option.replace(unset="") for option in declared(TrainConfig, "batch", "window")),
@@ -47,10 +49,10 @@ def bench_train(*, json: bool = False, **settings: Any) -> None:
     """Measure training in characters per second: ours, nn.LSTM's, and the hardware's limit."""
     from charrnn.bench.training import VOCABULARY, bench_training
 
-    names = {option.name for option in declared(ModelConfig)}
+    names = {option.name for option in model_options()}
     model = {name: value for name, value in settings.items() if name in names}
     training = {name: value for name, value in settings.items() if name not in names}
-    config = ModelConfig(VOCABULARY, **model)
+    config = ModelConfig.from_dict(model | {"vocab_size": VOCABULARY})
     _print(bench_training(config, TrainConfig(steps=1, **training)).to_dict(), json)
 
 

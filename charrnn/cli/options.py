@@ -111,7 +111,7 @@ def _typer_option(option: Option) -> Any:
         None,
         option.flag,
         *option.aliases,
-        help=f"{option.help} Default: {default}." if default else option.help,
+        help=f"{option.meaning} Default: {default}." if default else option.meaning,
         envvar=option.variable if len(option.variables) == 1 else list(option.variables),
         metavar=option.placeholder or None,
         autocompletion=option.complete or (_choices_of(option) if option.choices else None),

@@ -53,7 +53,7 @@ def _row(option: Option, others: dict[str, Option]) -> str:
     first, *more = *option.flag.split("/"), *option.aliases
     names = [f"{first} {option.placeholder}".rstrip(), *more]
     rivals = [f"`{others[name].flag}`" for name in option.excludes if name in others]
-    meaning = [option.help]
+    meaning = [option.meaning]
     meaning += [f"Allowed: {option.limits}."] if option.limits else []
     meaning += [f"Not with {', '.join(rivals)}."] if rivals else []
     cells = (

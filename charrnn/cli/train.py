@@ -12,7 +12,7 @@ import typer
 from charrnn import interrupts
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.options import runs, takes
-from charrnn.config import START_FROM, ModelConfig, TextConfig, TrainConfig
+from charrnn.config import START_FROM, TextConfig, TrainConfig, model_options
 from charrnn.settings import Option, declared
 from charrnn.training.recipes import PRESETS
 
@@ -44,7 +44,7 @@ JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on s
     RESUME,
     START_FROM.replace(complete=runs),
     PRESET,
-    *declared(ModelConfig),
+    *model_options(),
     *declared(TrainConfig),
     *declared(TextConfig),
     QUIET,

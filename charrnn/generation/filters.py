@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from charrnn.config import MAX_VOCABULARY
+from charrnn.model_config import MAX_VOCABULARY
 from charrnn.settings import Option
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.cells import Cell, step_layers
 from charrnn.config import ModelConfig
 from charrnn.generation.draw import write
 from charrnn.generation.filters import Context
@@ -80,30 +81,35 @@ class NumpyNamespace:
         """max(x, 0)."""
         return np.maximum(x, ZERO)
 
+    def softmax(self, x: Array) -> Array:
+        """exp(x) along the last axis, divided by its sum."""
+        y: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+        y /= y.sum(axis=-1, keepdims=True)
+        return y
+
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer's ``parameters`` by name, and for the first layer a ``table (V, ...)``.
-
-    The table holds the projected input of every character.
-    """
+    """A layer's ``parameters`` by name, and what its steps read in their place (``prepared``)."""
 
     parameters: SimpleNamespace
-    table: Array | None = None
+    prepared: SimpleNamespace
 
 
 @dataclass(frozen=True)
 class Weights:
     """Prepared weights, which never change; engines of the same network can share them.
 
-    ``state_scale`` is as in ``NumpyNamespace``.
+    ``table (V, ...)`` holds the first layer's projected input of every character; ``state_scale``
+    is as in ``NumpyNamespace``.
     """
 
     config: ModelConfig
     layers: tuple[Layer, ...]
+    table: Array
     head: Array
     head_bias: Array
     state_scale: int = 0
@@ -118,24 +124,23 @@ class Weights:
 
         """
         check_shapes(config, weights)
+        cell, xp = config.definition, NumpyNamespace(batched=True)
         layers = tuple(
-            Layer(SimpleNamespace(**layer_weights(config, weights, index)))
+            _layer(cell, SimpleNamespace(**layer_weights(config, weights, index)))
             for index in range(config.layers)
         )
-        project, xp = config.definition.project, NumpyNamespace(batched=True)
-        table = project(xp, _float32(weights["embedding.weight"]), layers[0].parameters)
-        layers = (replace(layers[0], table=table), *layers[1:])
+        table = cell.project(xp, _float32(weights["embedding.weight"]), layers[0].prepared)
         head, bias = weights["head.weight"], weights["head.bias"]
-        return cls(config, layers, _float32(head), _float32(bias))
+        return cls(config, layers, table, _float32(head), _float32(bias))
 
     def quantized(self, weight_dtype: str) -> Weights:
         """A copy whose recurrent weights are rounded to ``weight_dtype`` and kept in float32.
 
         The first layer's table and the head stay exact.
         """
+        cell = self.config.definition
         layers = tuple(
-            replace(layer, parameters=_rounded(layer.parameters, weight_dtype))
-            for layer in self.layers
+            _layer(cell, _rounded(layer.parameters, weight_dtype)) for layer in self.layers
         )
         scale = state_scale_for(self.config, weight_dtype)
         return replace(self, layers=layers, state_scale=scale)
@@ -161,6 +166,10 @@ def layer_weights(
     return {
         name: _float32(weights[f"layers.{layer}.{name}"]) for name in config.layer_shapes(layer)
     }
+
+
+def _layer(cell: Cell, parameters: SimpleNamespace) -> Layer:
+    return Layer(parameters, cell.prepare(NumpyNamespace(), parameters))
 
 
 def _rounded(parameters: SimpleNamespace, weight_dtype: str) -> SimpleNamespace:
@@ -225,18 +234,18 @@ class Engine:
             Logits ``(N, V)`` of the next characters.
 
         """
-        y, features, state = None, None, []
-        for layer, before in zip(self.weights.layers, self.state, strict=True):
-            if layer.table is None:
-                z = self._cell.project(self._xp, y, layer.parameters)
-            else:
-                z = layer.table[ids]
-            y, after = self._cell.step(self._xp, z, before, layer.parameters)
-            state.append(after)
-            features = features + y if features is not None and self.config.sum_layers else y
-        self.state = tuple(state)
-        logits = self._exact.linear(features, self.weights.head)  # type: ignore[arg-type]
+        features, state = step_layers(
+            self._xp,
+            self._cell,
+            self.weights.table[ids],
+            self.state,
+            [layer.prepared for layer in self.weights.layers],
+            sum_layers=self.config.sum_layers,
+        )
+        logits = self._exact.linear(features, self.weights.head)
         logits += self.weights.head_bias
+        after_head = self._cell.after_head
+        self.state = state if after_head is None else after_head(self._xp, logits, state)
         return logits
 
     def feed(self, ids: Ids) -> None:

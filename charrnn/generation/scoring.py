@@ -132,7 +132,7 @@ def _counted(
     """Yield positions and nats of the counted characters, each once, some at a time."""
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}: it must be above 0")
-    layout = lane_layout.lay(ranges, lanes, warmup)
+    layout = lane_layout.lay(ranges, lanes, warmup, config.cycle)
     if not layout:
         raise CorpusError("the text to score needs at least two characters")
     scale = np.float32(1 / temperature)

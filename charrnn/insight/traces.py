@@ -74,7 +74,8 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
         # lanes end at a target, so another character makes them reach the last state
         read = np.append(ids, ids[-1:])
         last = len(ids), len(read)
-        layout = lanes.lay((*ranges, last) if ranges else ((0, len(read)),), LANES)
+        parts = (*ranges, last) if ranges else ((0, len(read)),)
+        layout = lanes.lay(parts, LANES, cycle=config.cycle)
         engine = open_engine(config, checkpoint.weights, len(layout), batched=True)
         units = np.zeros((len(ids), config.layers * width), np.float16)
         for block in lanes.blocks(read, layout, WINDOW):

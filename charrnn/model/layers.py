@@ -8,7 +8,7 @@ other two.
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -123,13 +123,25 @@ def readable_layer(
 
     The part that depends only on the input is computed for the whole window at once.
     """
-    typed = SimpleNamespace(**{name: t.to(dtype) for name, t in w.items()})
+    typed = prepared(cell, w, dtype)
     z = cell.project(TORCH, x.to(state[0].dtype), typed)  # (B, T, ...)
     outputs = []
     for z_t in z.unbind(1):
         y, state = cell.step(TORCH, z_t, state, typed)
         outputs.append(y)
     return torch.stack(outputs, 1), state
+
+
+def prepared(cell: Cell, w: Parameters, dtype: torch.dtype) -> SimpleNamespace:
+    """What the steps of ``cell`` read in place of its parameters; matrices in ``dtype``."""
+    own = cell.prepare(TORCH, SimpleNamespace(**w))
+    typed = {name: _typed(t, dtype) for name, t in vars(own).items()}
+    return SimpleNamespace(**typed)
+
+
+def _typed(value: Any, dtype: torch.dtype) -> Any:
+    matrix = isinstance(value, Tensor) and value.dim() == 2
+    return value.to(dtype) if matrix else value
 
 
 def contiguous(w: Parameters, dtype: torch.dtype) -> list[Tensor]:

@@ -32,6 +32,10 @@ class TorchNamespace:
         """max(x, 0)."""
         return torch.relu(x)
 
+    def softmax(self, x: Tensor) -> Tensor:
+        """exp(x) along the last axis, divided by its sum."""
+        return torch.softmax(x, dim=-1)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 
 from charrnn import cells
 from charrnn.config import ModelConfig
-from charrnn.model.layers import LayerState, Parameters, run_first_layer, run_layer
+from charrnn.model.feedback import run_network
+from charrnn.model.layers import LayerState, Parameters, prepared, run_first_layer, run_layer
 from charrnn.model.namespace import TORCH
 
 # each layer's parts (B, width), in the order in which the cell declares them
@@ -140,6 +142,11 @@ class CharNetwork(nn.Module):
         """V, the number of symbols in the vocabulary."""
         return self.config.vocab_size
 
+    @property
+    def cycle(self) -> int:
+        """The number of characters after which its clocks repeat; 1 without clocks."""
+        return self.config.cycle
+
     @torch.no_grad()
     def reset(self, seed: int) -> None:
         """Initialise all weights as torch does: U(±1/√H), embeddings N(0, 1); the head's U(±4/√H).
@@ -203,12 +210,37 @@ class CharNetwork(nn.Module):
         dropout: Dropout = NO_DROPOUT,
     ) -> tuple[Tensor, State]:
         """``logits (B, T, V)`` in the weights' type for ids ``x (B, T)``, and the state after."""
+        if self.config.definition.after_head is not None:
+            return self._with_feedback(x, state, dtype, dropout)
         features, state = self.features(x, state, dtype=dtype, dropout=dropout)
+        return self._head(dtype)(features), state
+
+    def _head(self, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
+        """What maps the head's input ``(..., features)`` to logits ``(..., V)``."""
         own = self.head.weight.dtype
-        features, weight, bias = (
-            t.to(dtype or own) for t in (features, self.head.weight, self.head.bias)
+        weight, bias = (t.to(dtype or own) for t in (self.head.weight, self.head.bias))
+        return lambda features: F.linear(features.to(weight.dtype), weight, bias).to(own)
+
+    def _with_feedback(
+        self, x: Tensor, state: State, dtype: torch.dtype | None, dropout: Dropout
+    ) -> tuple[Tensor, State]:
+        """``forward`` for a cell that reads the head's output of the step before."""
+        cell, own = self.config.definition, self.head.weight.dtype
+        layers, masks = [], []
+        for layer in self.layers:
+            assert isinstance(layer, RecurrentLayer)
+            layers.append(prepared(cell, dropout.recurrent(cell, layer.weights), dtype or own))
+            output = self.head.weight.new_ones(len(x), 1, self.config.features)
+            masks.append(dropout.units(output)[:, 0] if dropout.rate else None)
+        return run_network(
+            cell,
+            dropout.inputs(self.embedding(x)),
+            state,
+            layers,
+            self._head(dtype),
+            masks=masks,
+            sum_layers=self.config.sum_layers,
         )
-        return F.linear(features, weight, bias).to(own), state
 
     def to_numpy(self) -> dict[str, NDArray[np.float32]]:
         """Copies of all weights in float32, with the names of ``ModelConfig.shapes``."""

@@ -50,11 +50,12 @@ class Block:
     mask: NDArray[np.bool_]
 
 
-def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lane]:
+def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP, cycle: int = 1) -> list[Lane]:
     """About ``lanes`` lanes, at least one for each range, longest first.
 
     The first target of a range is its first character, predicted from the one before it; the first
-    character of the whole text has none before it and is not counted.
+    character of the whole text has none before it and is not counted. A lane starts a multiple of
+    ``cycle`` characters after its range, so that a network's clocks agree with those of one pass.
     """
     total = sum(stop - start for start, stop in ranges)
     if total == 0:
@@ -65,7 +66,9 @@ def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP) -> list[Lan
         start = max(start, 1)
         pieces = max(1, round((stop - start) / longest))
         cuts = [start + (stop - start) * k // pieces for k in range(pieces + 1)]
-        result += [Lane(max(start, a - warmup), a, b) for a, b in pairwise(cuts)]
+        for a, b in pairwise(cuts):
+            skipped = max(0, a - warmup - start) // cycle * cycle
+            result.append(Lane(start + skipped, a, b))
     kept = [lane for lane in result if lane.stop > lane.counted]
     return sorted(kept, key=lambda lane: lane.first - lane.stop)
 

@@ -14,8 +14,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import MAX_VOCABULARY, Unknown
+from charrnn.config import Unknown
 from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
+from charrnn.model_config import MAX_VOCABULARY
 from charrnn.settings import check, check_choice
 from charrnn.text.places import place_in
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import ModelConfig, TrainConfig, model_options
 from charrnn.errors import ConfigError, CorpusError, counted
 
 DEFAULT_SECONDS = 600.0
@@ -106,7 +106,7 @@ def apply_preset(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
 
 def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ``settings`` of the network, and those of its training."""
-    names = ModelConfig.__dataclass_fields__.keys()
+    names = {option.name for option in model_options()}
     model = {name: value for name, value in settings.items() if name in names}
     return model, {name: value for name, value in settings.items() if name not in names}
 

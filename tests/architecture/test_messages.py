@@ -21,7 +21,7 @@ CORE = sorted(name for name in MODULES if room(name) not in {"cli", "console", "
 # command they are behind
 ABOUT_OPTIONS = {
     "charrnn.cells", "charrnn.cells.base", "charrnn.generation.filters", "charrnn.hints",
-    "charrnn.settings", *(name for name in CORE if room(name) == "bench"),
+    "charrnn.option", "charrnn.settings", *(name for name in CORE if room(name) == "bench"),
 }  # fmt: skip
 RUNS_THE_PROGRAM = {"charrnn.bench.start"}
 DECLARED = {"flag", "aliases", "unset", "help"}  # the parts of a declaration that are about options

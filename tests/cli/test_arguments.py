@@ -33,6 +33,23 @@ BY_KIND: dict[Any, list[str]] = {
     float: ["", "x", "nan", "inf", "-inf", "1e999", "-1", "0x1p3", *ANY],
     Literal: ["", "nonsense", "auto ", *ANY],
     bool: [],
+    tuple: [
+        "",
+        "x",
+        "1,,2",
+        "0,1",
+        "-1,1",
+        "2,1",
+        "1,1",
+        "1.5",
+        "1 2",
+        "1,65537",
+        "255,256,257",
+        "9" * 400,
+        "9" * 5000,
+        ",".join(map(str, range(1, 18))),
+        *ANY,
+    ],
     Path: ["", "nowhere", "text.txt/below", "empty", "/dev/null", "d/" * 3000, *ANY],
 }
 # nonsense for what charrnn itself reads; an argument's name is in capitals

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 pytest.importorskip("llvmlite", reason="numba is not installed")
 
-from charrnn import cells
 from charrnn.config import ModelConfig, WeightDtype
 from charrnn.errors import ConfigError
 from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled import machine_code
+from charrnn.generation.compiled.cells import CELLS as COMPILED_CELLS
+from charrnn.generation.compiled.cells import UnsupportedCell
 from charrnn.generation.compiled.engine import CompiledEngine
 from charrnn.generation.compiled.layout import Variant
 from charrnn.generation.draw import choose
@@ -29,7 +30,7 @@ from charrnn.generation.quantization import quantize, state_scale
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import score
 from tests.support.checkpoints import ROOT
-from tests.support.networks import letters, random_weights
+from tests.support.networks import CELLS, letters, model, random_weights
 
 SHAPES = [(1, False, 48), (3, True, 33)]
 FORMS = ["float32", "float16", "int8"]
@@ -42,22 +43,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield
 
 
+# the cells that the compiled engine knows; it must refuse the others
+COMPILED = [cell for cell in CELLS if model(cell, 2).definition.name in COMPILED_CELLS]
+
+
 def prepared(
     cell: str, layers: int = 2, sum_layers: bool = False, hidden: int = 40
 ) -> tuple[ModelConfig, dict[str, NDArray[np.float32]]]:
-    config = ModelConfig(
-        31,
-        cell=cell,
-        embedding=24,
-        hidden=hidden,
-        layers=layers,
-        sum_layers=sum_layers,
-    )
+    sizes = {"embedding": 24, "hidden": hidden, "layers": layers, "sum_layers": sum_layers}
+    config = model(cell, 31, **sizes)
     return config, random_weights(config)
 
 
 @pytest.mark.parametrize(("layers", "sum_layers", "hidden"), SHAPES)
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", COMPILED)
 def test_logits_are_numpys(cell: str, layers: int, sum_layers: bool, hidden: int) -> None:
     config, weights = prepared(cell, layers, sum_layers, hidden)
     exact, fast = Engine(config, weights, 2), CompiledEngine(config, weights, 2)
@@ -67,6 +66,18 @@ def test_logits_are_numpys(cell: str, layers: int, sum_layers: bool, hidden: int
         for part, expected in zip(mine, other, strict=True):
             assert part.shape == expected.shape
             np.testing.assert_allclose(part, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in COMPILED])
+def test_other_cells_are_left_to_numpy(cell: str) -> None:
+    config, weights = prepared(cell)
+    with pytest.raises(UnsupportedCell, match=config.definition.name):
+        CompiledEngine(config, weights)
+    assert isinstance(open_engine(config, weights), Engine)
+
+
+def test_the_cells_of_torch_are_compiled() -> None:
+    assert {*COMPILED} == {"lstm", "gru", "elman", "rnn-tanh", "rnn-relu", "irnn"}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -139,7 +150,7 @@ def test_equal_weights_keep_the_lowest_ids() -> None:
     assert not fast.generate(ids, uniforms, SampleConfig(temperature=0)).any()
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", COMPILED)
 def test_text_does_not_depend_on_the_count(cell: str) -> None:
     vocab = letters()
     config = ModelConfig(len(vocab), cell=cell, embedding=16, hidden=32)

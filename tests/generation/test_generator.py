@@ -10,20 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn import cells
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.generation.generator import Generator, first_id
 from charrnn.generation.numpy_engine import Engine
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.stops import StopFilter, stop_ids
-from tests.support.networks import letters, random_weights
+from tests.support.networks import CELLS, letters, model, random_weights
 
 VOCAB = letters()
 
 
 def engine(cell: str = "lstm") -> Engine:
-    config = ModelConfig(len(VOCAB), cell=cell, embedding=16, hidden=32)
+    config = model(cell, len(VOCAB), embedding=16, hidden=32)
     return Engine(config, random_weights(config))
 
 
@@ -32,7 +31,7 @@ def texts(prime: str = "", lines: bool = False, cell: str = "lstm", **values: An
     return Generator(VOCAB, engine(cell), config, prime=prime, lines=lines).texts()
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_sample_is_the_same_whatever_the_count(cell: str) -> None:
     many = texts(cell=cell, length=150, count=7, seed=3)
     assert many[:3] == texts(cell=cell, length=150, count=3, seed=3)

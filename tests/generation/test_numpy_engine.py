@@ -6,34 +6,41 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from charrnn import cells
 from charrnn.config import ModelConfig
-from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.numpy_engine import Engine, Weights
 from charrnn.generation.sample_config import SampleConfig
+from charrnn.model.network import CharNetwork
 from tests.support.checkpoints import ROOT
-from tests.support.networks import random_weights
+from tests.support.networks import CELLS, model, random_weights
 
 
-def small(cell: str = "lstm", layers: int = 2, **changes: object) -> ModelConfig:
-    values = {"vocab_size": 31, "embedding": 24, "hidden": 48} | changes
-    return ModelConfig(cell=cell, layers=layers, **values)  # type: ignore[arg-type]
+def small(cell: str = "lstm", layers: int = 2, **changes: Any) -> ModelConfig:
+    return model(cell, 31, **({"embedding": 24, "hidden": 48, "layers": layers} | changes))
 
 
 def torch_logits(
     config: ModelConfig, weights: dict[str, NDArray[np.float32]], ids: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Logits ``(T, V)`` of torch's own modules over ``ids (T,)``."""
+    """Logits ``(T, V)`` over ``ids (T,)``: of torch's own modules, or else of our network."""
     rectified = partial(torch.nn.RNN, nonlinearity="relu")
     modules: dict[str, Callable[[int, int], torch.nn.Module]] = {
         "lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "elman": torch.nn.RNN,
         "rnn-relu": rectified, "irnn": rectified,
     }  # fmt: skip
+    if config.definition.name not in modules:
+        network = CharNetwork(config)
+        network.load_numpy(weights)
+        with torch.no_grad():
+            ours, _ = network(torch.from_numpy(ids)[None], network.zero_state(1))
+        found: NDArray[np.float32] = ours[0].numpy()
+        return found
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
     y = tensors["embedding.weight"][torch.from_numpy(ids)]
     outputs = []
@@ -54,12 +61,12 @@ def torch_logits(
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_logits_are_those_of_torch(cell: str, layers: int) -> None:
     config = small(cell, layers, sum_layers=layers == 3)
     weights = random_weights(config)
     if not config.definition.bounded:
-        # nothing else keeps a rectifier from growing
+        # nothing else keeps a rectifier from growing, or logits of an SCRN near 1
         weights = {n: v * np.float32(0.5) for n, v in weights.items()}
     ids = np.random.default_rng(1).integers(0, 31, 1000)
     engine = Engine(config, weights)
@@ -67,7 +74,23 @@ def test_logits_are_those_of_torch(cell: str, layers: int) -> None:
     np.testing.assert_allclose(mine, torch_logits(config, weights, ids), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize(("form", "least", "most"), [("float16", 1e-6, 0.02), ("int8", 1e-4, 0.3)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_rounded_weights_change_logits_a_little(
+    cell: str, form: str, least: float, most: float
+) -> None:
+    config = small(cell)
+    weights = {n: v * np.float32(0.5) for n, v in random_weights(config).items()}
+    exact = Engine(config, weights)
+    rounded = Engine(config, Weights.prepare(config, weights).quantized(form))
+    furthest = max(
+        float(np.abs(rounded.step(ids) - exact.step(ids)).max())
+        for ids in np.random.default_rng(4).integers(0, 31, (200, 1))
+    )
+    assert least < furthest < most
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_stream_does_not_depend_on_the_number_of_streams(cell: str) -> None:
     config = small(cell, 2, hidden=40)
     weights = random_weights(config)
@@ -80,7 +103,7 @@ def test_a_stream_does_not_depend_on_the_number_of_streams(cell: str) -> None:
             assert (one.step(row[stream : stream + 1])[0] == many[stream]).all()
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_together_is_the_same_but_for_rounding(cell: str) -> None:
     config = small(cell)
     apart, batched = (
@@ -90,7 +113,7 @@ def test_together_is_the_same_but_for_rounding(cell: str) -> None:
         assert np.abs(apart.step(ids) - batched.step(ids)).max() < 1e-5
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_state_goes_out_and_in(cell: str) -> None:
     config = small(cell)
     engine = Engine(config, random_weights(config), 3)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charrnn import cells
 from charrnn.bench.step_time import profile_kernels
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.layers import Parameters, contiguous, torch_layer
@@ -26,6 +27,7 @@ from tests.gpu.captured import Capture, CapturedStepper, captured, repeated
 from tests.gpu.results import Results
 from tests.gpu.wavefront import Streams, stacked
 
+LSTM = cells.get("lstm")
 V = 87
 IN_A_ROW = 5
 
@@ -104,7 +106,7 @@ class Layers:
 
 def one_layer(layers: Layers, dtype: torch.dtype) -> Tensor:
     """The outputs of the first layer."""
-    return torch_layer("lstm", layers.x, layers.state[0], layers.weights[0], dtype)[0]
+    return torch_layer(LSTM, layers.x, layers.state[0], layers.weights[0], dtype)[0]
 
 
 def one_layer_and_back(layers: Layers, dtype: torch.dtype) -> None:
@@ -271,7 +273,7 @@ def dropped_layer(
         hh = masked(weights["weight_hh"], 0.5, dtype, generator)
         ready = {name: w.to(dtype) for name, w in weights.items()} | {"weight_hh": hh}
     else:
-        ready = Dropout(weight_rate=0.5, generator=generator).recurrent("lstm", weights)
+        ready = Dropout(weight_rate=0.5, generator=generator).recurrent(LSTM, weights)
     whole = torch.cat([piece.flatten() for piece in contiguous(ready, dtype)])
     torch.autograd.grad(whole, list(weights.values()), torch.ones_like(whole))
 

@@ -17,16 +17,18 @@ from charrnn.insight.api import insight_page
 from charrnn.insight.traces import longest, trace
 from charrnn.textmodel import TextModel
 from tests.support.checkpoints import META
-from tests.support.networks import letters, random_weights
+from tests.support.networks import CELLS, letters, random_weights
 
 
 def network(cell: str, layers: int = 2) -> Checkpoint:
     vocab = letters()
-    config = ModelConfig(len(vocab), cell=cell, embedding=8, hidden=16, layers=layers)
+    which = CELLS.get(cell, {"cell": cell})
+    sizes = {"embedding": 8, "hidden": 16, "layers": layers}
+    config = ModelConfig.from_dict({"vocab_size": len(vocab)} | which | sizes)
     return Checkpoint(config, vocab, random_weights(config), META)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_trace_is_what_the_engine_holds(cell: str) -> None:
     """Pieces that are read at once begin with a warm-up, by which the state is the carried one."""
     checkpoint, N = network(cell), 1500
@@ -35,11 +37,12 @@ def test_a_trace_is_what_the_engine_holds(cell: str) -> None:
     engine, wanted = Engine(checkpoint.config, checkpoint.weights), []
     for index in ids:
         engine.step(np.array([index]))
-        # the cell state, an LSTM's, or the hidden state
-        held = [np.tanh(parts[1]) if len(parts) == 2 else parts[0] for parts in engine.state]
+        # the cell state, an LSTM's, or the first part of the state
+        is_lstm = cell == "lstm"
+        held = [np.tanh(parts[1]) if is_lstm else parts[0] for parts in engine.state]
         wanted.append(np.concatenate(held, axis=1)[0])
     largest = max(1.0, float(np.abs(wanted).max()))
-    assert found.units.shape == (N, 32)
+    assert found.units.shape == (N, len(wanted[0]))
     assert np.abs(found.units - np.array(wanted) / largest).max() < 0.02
     nats = position_nats(checkpoint.config, checkpoint.weights, ids)
     assert np.array_equal(found.nats, nats, equal_nan=True)

@@ -23,69 +23,117 @@ from charrnn.model.layers import (
 )
 from charrnn.model.namespace import TORCH
 from charrnn.model.network import CharNetwork, Dropout, RecurrentLayer
+from tests.support.networks import CELLS, model, random_weights
 
-B, T, E, H = 3, 7, 5, 4
+B, T, E, H, V = 3, 7, 5, 4, 11
+
+
+def definition(cell: str) -> cells.Cell:
+    return model(cell, V).definition
 
 
 def layer_inputs(
     cell: str, *, seed: int = 0, dtype: torch.dtype = torch.float64, width: int = E, size: int = H
 ) -> tuple[torch.Tensor, LayerState, Parameters]:
-    """``x (B, T, width)``, a state and the parameters of a layer of ``size`` units, at random."""
+    """``x (B, T, width)``, a state and the parameters of a layer of ``size`` units, at random.
+
+    Clocks differ from stream to stream.
+    """
     rng = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
         return (torch.rand(*shape, generator=rng, dtype=torch.float64) - 0.5).to(dtype)
 
-    own = cells.get(cell)
+    own = definition(cell)
     weights = {name: draw(*shape) for name, shape in own.parameters(width, size).items()}
-    state = tuple(draw(B, part) for part in own.state_widths(size).values())
+    state = tuple(
+        torch.randint(own.cycles[name], (B, 1), generator=rng).to(dtype)
+        if name in own.cycles
+        else draw(B, part)
+        for name, part in own.state_widths(size).items()
+    )
     return draw(B, T, width), state, weights
 
 
-@pytest.mark.parametrize("cell", cells.names())
+def prepared_namespace(own: cells.Cell, weights: Parameters) -> SimpleNamespace:
+    return own.prepare(TORCH, SimpleNamespace(**weights))
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_every_cell_are_those_of_finite_differences(cell: str) -> None:
-    own, (x, state, weights) = cells.get(cell), layer_inputs(cell)
-    inputs = [t.requires_grad_() for t in (x[:, 0].clone(), *state, *weights.values())]
+    """Of two steps; clocks are whole numbers, which nothing learns."""
+    own, (x, state, weights) = definition(cell), layer_inputs(cell)
+    names = list(own.state_widths(H))
+    counts = {name: part for name, part in zip(names, state, strict=True) if name in own.cycles}
+    learned = {n: part for n, part in zip(names, state, strict=True) if n not in counts}
+    inputs = [t.requires_grad_() for t in (x[:, :2].clone(), *learned.values(), *weights.values())]
 
-    def step(x: torch.Tensor, *rest: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        parts, values = rest[: len(state)], rest[len(state) :]
-        w = SimpleNamespace(**dict(zip(weights, values, strict=True)))
-        y, after = own.step(TORCH, own.project(TORCH, x, w), parts, w)
-        return y, *after
+    def steps(x: torch.Tensor, *rest: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        parts = counts | dict(zip(learned, rest, strict=False))
+        w = prepared_namespace(own, dict(zip(weights, rest[len(learned) :], strict=True)))
+        after, outputs = tuple(parts[name] for name in names), []
+        for z in own.project(TORCH, x, w).unbind(1):
+            y, after = own.step(TORCH, z, after, w)
+            outputs.append(y)
+        kept = dict(zip(names, after, strict=True))
+        return *outputs, *(kept[name] for name in learned)
 
-    assert gradcheck(step, inputs, eps=1e-6, atol=1e-7)
+    assert gradcheck(steps, inputs, eps=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_a_whole_network_are_those_of_finite_differences(cell: str) -> None:
+    """Through layers, head and loss, and what comes back from the head."""
+    config = model(cell, 5, embedding=3, hidden=H, layers=2)
+    network = CharNetwork(config)
+    network.load_numpy(random_weights(config))  # an IRNN begins where its rectifiers have a kink
+    network.double()
+    x = torch.randint(5, (2, 6), generator=torch.Generator().manual_seed(2))
+    parameters = dict(network.named_parameters())
+
+    def loss(*values: torch.Tensor) -> torch.Tensor:
+        named = dict(zip(parameters, values, strict=True))
+        logits, _ = torch.func.functional_call(network, named, (x[:, :-1], network.zero_state(2)))
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), x[:, 1:].flatten())
+
+    inputs = [p.detach().clone().requires_grad_() for p in parameters.values()]
+    assert gradcheck(loss, inputs, eps=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_numpy_and_torch_run_the_same_step(cell: str) -> None:
     """To the rounding of float64's functions, which the two libraries may round differently."""
-    own, (x, state, weights) = cells.get(cell), layer_inputs(cell)
-    w = SimpleNamespace(**weights)
+    own, (x, state, weights) = definition(cell), layer_inputs(cell)
+    w = prepared_namespace(own, weights)
     y, after = own.step(TORCH, own.project(TORCH, x[:, 0], w), state, w)
-    xp, mine = (
+    xp, plain = (
         NumpyNamespace(batched=True),
         SimpleNamespace(**{name: value.numpy() for name, value in weights.items()}),
     )
+    mine = own.prepare(xp, plain)
     z = own.project(xp, x[:, 0].numpy(), mine)
     other, parts = own.step(xp, z, tuple(part.numpy() for part in state), mine)
     for theirs, ours in zip((y, *after), (other, *parts), strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_step_changes_nothing_that_it_is_given(cell: str) -> None:
-    own, (x, state, weights) = cells.get(cell), layer_inputs(cell, dtype=torch.float32)
+    own, (x, state, weights) = definition(cell), layer_inputs(cell, dtype=torch.float32)
     xp = NumpyNamespace(batched=True)
-    w = SimpleNamespace(**{name: value.numpy() for name, value in weights.items()})
+    stored = SimpleNamespace(**{name: value.numpy() for name, value in weights.items()})
+    unchanged = [value.copy() for value in vars(stored).values()]
+    w = own.prepare(xp, stored)
     parts = tuple(part.numpy() for part in state)
     z = own.project(xp, x[:, 0].numpy(), w)
     given = [z, *parts, *vars(w).values()]
-    before = [value.copy() for value in given]
+    before = [np.copy(value) for value in given]
     own.step(xp, z, parts, w)
-    assert all((a == b).all() for a, b in zip(before, given, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, given, strict=True))
+    assert all((a == b).all() for a, b in zip(unchanged, vars(stored).values(), strict=True))
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_weights_in_one_piece_are_the_weights(cell: str) -> None:
     *_, weights = layer_inputs(cell)
     for weight in weights.values():
@@ -106,16 +154,16 @@ def test_weights_in_one_piece_are_the_weights(cell: str) -> None:
 def readable(
     cell: str, x: torch.Tensor, state: LayerState, w: Parameters
 ) -> tuple[torch.Tensor, LayerState]:
-    return readable_layer(cells.get(cell), x, state, w, x.dtype)
+    return readable_layer(definition(cell), x, state, w, x.dtype)
 
 
 def fast(
     cell: str, x: torch.Tensor, state: LayerState, w: Parameters
 ) -> tuple[torch.Tensor, LayerState]:
-    return run_layer(cells.get(cell), x, state, w, None)
+    return run_layer(definition(cell), x, state, w, None)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_fast_layer_is_the_readable_loop(cell: str) -> None:
     y, after = fast(cell, *layer_inputs(cell))
     expected, end = readable(cell, *layer_inputs(cell))
@@ -123,7 +171,7 @@ def test_the_fast_layer_is_the_readable_loop(cell: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_the_fast_layer_are_those_of_the_readable_loop(cell: str) -> None:
     results = []
     for layer in (readable, fast):
@@ -136,10 +184,10 @@ def test_gradients_of_the_fast_layer_are_those_of_the_readable_loop(cell: str) -
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("sum_layers", [False, True])
 def test_a_text_in_chunks_is_the_text_as_a_whole(cell: str, sum_layers: bool) -> None:
-    config = ModelConfig(11, cell=cell, embedding=E, hidden=H, layers=2, sum_layers=sum_layers)
+    config = model(cell, V, embedding=E, hidden=H, layers=2, sum_layers=sum_layers)
     network = CharNetwork(config, seed=1).double()
     x = torch.randint(11, (B, 21), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -168,11 +216,12 @@ def test_the_lstm_is_torchs_own() -> None:
 
 
 def test_weights_have_the_names_and_shapes_that_the_configuration_says() -> None:
-    for cell in cells.names():
-        config = ModelConfig(11, cell=cell, embedding=E, hidden=H, layers=3)
+    for cell in CELLS:
+        config = model(cell, V, embedding=E, hidden=H, layers=3)
         weights = CharNetwork(config).to_numpy()
         assert {name: value.shape for name, value in weights.items()} == config.shapes()
-        assert config.parameters == sum(value.size for value in weights.values())
+        whole = sum(value.size for value in weights.values())
+        assert config.parameters == whole - 3 * config.definition.unused(H)
 
 
 def test_initial_weights_follow_from_the_seed_alone() -> None:
@@ -266,14 +315,14 @@ def test_flat_vectors_and_parameters_are_the_same_memory() -> None:
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
-@pytest.mark.parametrize("cell", cells.names())
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_first_layer_reads_characters_as_it_reads_their_embeddings(
     cell: str, dtype: torch.dtype | None
 ) -> None:
     _, state, weights = layer_inputs(cell, dtype=torch.float32, width=32, size=64)
     embedding = torch.randn(11, 32, generator=torch.Generator().manual_seed(4))
     ids = torch.randint(11, (B, T), generator=torch.Generator().manual_seed(5))
-    own = cells.get(cell)
+    own = definition(cell)
     y, after = run_first_layer(own, ids, embedding, state, weights, dtype)
     expected, end = run_layer(own, embedding[ids], state, weights, dtype)
     for mine, theirs in zip((y, *after), (expected, *end), strict=True):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from charrnn import cells
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, model_options
 from tests.security.drafts import (
     FOREIGN,
     GIB,
@@ -218,7 +218,8 @@ def vocabulary(rng: random.Random, draft: Draft) -> None:
 def config(rng: random.Random, draft: Draft) -> None:
     owner = draft.note.get("config") if isinstance(draft.note, dict) else None
     if isinstance(owner, dict):
-        name = rng.choice([*ModelConfig.__dataclass_fields__, "__class__", "self", "device"])
+        known = [option.name for option in model_options()]
+        name = rng.choice([*known, "cell_options", "__class__", "self", "device"])
         sizes = [
             0,
             -1,
@@ -237,6 +238,15 @@ def config(rng: random.Random, draft: Draft) -> None:
             True,
             "8",
             [8],
+            [1, 2, 4],
+            [4, 2],
+            [1, 2.0],
+            [True],
+            [[1]],
+            [1, 2**62],
+            [65_535, 65_536],
+            [1] * 1000,
+            "1,2",
         ]
         owner[name] = rng.choice([*sizes, *cells.names(), "LSTM", "../lstm", None, {}])
 
@@ -253,9 +263,13 @@ def weights(rng: random.Random, draft: Draft) -> None:
 def another_network(rng: random.Random, draft: Draft) -> None:
     """A whole and honest file of another shape: what follows strikes that."""
     size = rng.choice([1, 2, 5, 200, 300])
+    cell = rng.choice(cells.names())
+    options = {"context": rng.randrange(1, 50), "learn_decay": rng.random() < 0.5,
+               "periods": rng.choice([(1,), (1, 2, 4), (3, 5)])}  # fmt: skip
+    own = {option.name: options[option.name] for option in cells.get(cell).options}
     model = ModelConfig(
-        size, rng.choice(cells.names()), rng.randrange(1, 9), rng.randrange(1, 18),
-        rng.randrange(1, 9), rng.random() < 0.5,
+        size, cell, rng.randrange(1, 9), rng.randrange(4, 18), rng.randrange(1, 9),
+        rng.random() < 0.5, own,
     )  # fmt: skip
     codes = list(range(size)) if size < 200 else list(range(0x3000, 0x3000 + size))
     draft.note = draft.note if isinstance(draft.note, dict) else {}

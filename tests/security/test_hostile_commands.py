@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import config
+from charrnn import model_config
 from charrnn.checkpoint import header as limits
 from tests.support.checkpoints import (
     ROOT,
@@ -143,8 +143,8 @@ def test_the_limits_in_the_security_policy_are_the_constants() -> None:
         "digits of a number": f"{limits.MAX_DIGITS}",
         "tensors": f"{limits.MAX_TENSORS}",
         "numbers in a tensor": f"2^{math.log2(limits.MAX_TENSOR_ELEMENTS):g}",
-        "vocabulary": f"{config.MAX_VOCABULARY:,} symbols",
-        "layers, width": f"{config.MAX_LAYERS}, {config.MAX_WIDTH:,}",
+        "vocabulary": f"{model_config.MAX_VOCABULARY:,} symbols",
+        "layers, width": f"{model_config.MAX_LAYERS}, {model_config.MAX_WIDTH:,}",
     }
     text = (ROOT / "SECURITY.md").read_text()
     rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|$", text, re.M))

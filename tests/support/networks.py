@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import cells
 from charrnn.config import ModelConfig
 from charrnn.text.vocab import Vocab
+
+# every cell under each of its names, and some with other options than by default
+CELLS: dict[str, dict[str, Any]] = {name: {"cell": name} for name in cells.names()} | {
+    "scrn, learned": {"cell": "scrn", "context": 3, "learn_decay": True},
+    "clockwork, uneven": {"cell": "clockwork", "periods": (2, 3, 7)},
+}
+
+
+def model(which: str, V: int, **sizes: Any) -> ModelConfig:
+    """The configuration of a network with V symbols and a cell of ``CELLS``."""
+    return ModelConfig.from_dict({"vocab_size": V} | CELLS[which] | sizes)
+
+
+def clocks(config: ModelConfig) -> list[int]:
+    """For each part of a layer's state, the length of its cycle if it counts steps; else 0."""
+    return [config.definition.cycles.get(name, 0) for name in config.state_widths]
 
 
 def random_weights(config: ModelConfig, seed: int = 0) -> dict[str, NDArray[np.float32]]:

@@ -16,15 +16,16 @@ from charrnn.text import lanes
     st.integers(1, 9),
     st.integers(0, 12),
     st.integers(1, 20),
+    st.integers(1, 9),
 )
 def test_lanes_count_every_target_once_and_read_what_comes_before(
-    gaps: list[tuple[int, int]], wanted: int, warmup: int, window: int
+    gaps: list[tuple[int, int]], wanted: int, warmup: int, window: int, cycle: int
 ) -> None:
     ranges, at = [], 0
     for gap, size in gaps:
         ranges.append((at + gap, at + gap + size))
         at += gap + size
-    layout = lanes.lay(tuple(ranges), wanted, warmup)
+    layout = lanes.lay(tuple(ranges), wanted, warmup, cycle)
     expected = Counter(i for start, stop in ranges for i in range(max(start, 1), stop))
     counted: Counter[int] = Counter()
     if layout:
@@ -35,4 +36,7 @@ def test_lanes_count_every_target_once_and_read_what_comes_before(
     assert lanes.count(layout) == len(expected)
     for lane in layout:
         start = next(max(a, 1) for a, b in ranges if a <= lane.counted < b)
-        assert max(start, lane.counted - warmup) == lane.first  # never before its own range
+        latest = max(start, lane.counted - warmup)
+        assert latest - cycle < lane.first <= latest
+        assert lane.first >= start  # never before its own range
+        assert (lane.first - start) % cycle == 0

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from charrnn.checkpoint import file as checkpoint
 from charrnn.cli.app import main
-from charrnn.config import MAX_VOCABULARY
 from charrnn.errors import CorpusError, DecodingError
+from charrnn.model_config import MAX_VOCABULARY
 from charrnn.text import corpus, sources
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.sources import BlockDecoder

@@ -1,9 +1,8 @@
-"""A text to train on, and a clock that a test moves."""
+"""A clock that a test moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +11,7 @@ from charrnn.generation.scoring import Score
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.optimizer import Stepper, StepResult
-from tests.support.processes import TEXT
 from tests.support.runs import SlowClock
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    path = tmp_path / "novel.txt"
-    path.write_text(TEXT)
-    return path
 
 
 @pytest.fixture

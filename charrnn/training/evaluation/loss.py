@@ -31,6 +31,11 @@ class Predictor(Protocol):
         """V."""
         ...
 
+    @property
+    def cycle(self) -> int:
+        """The number of characters after which its clocks repeat; 1 without clocks."""
+        ...
+
     def zero_state(self, B: int) -> State:
         """The state before a text."""
         ...
@@ -118,7 +123,8 @@ def predictions(
 
     """
     on_gpu = device is not None and device.type == "cuda"
-    layout = lane_layout.lay(ranges, lanes or (GPU_LANES if on_gpu else LANES))
+    lanes = lanes or (GPU_LANES if on_gpu else LANES)
+    layout = lane_layout.lay(ranges, lanes, cycle=predictor.cycle)
     if not layout:
         raise ValueError("nothing to evaluate: the ranges are empty")
     mine = slice(world.rank, None, world.size)

@@ -127,10 +127,22 @@ def _unstacked(checkpoint: Checkpoint, stepper: Stepper) -> State:
         _tensor(checkpoint.extra, f"state.{name}", (model.layers, B, width))
         for name, width in model.state_widths.items()
     ]
+    for name, part in zip(model.state_widths, parts, strict=True):
+        _check_clock(name, part, model.definition.cycles.get(name))
     rows, device = stepper.world.rows(B), stepper.hardware.device
     return tuple(
         tuple(part[layer, rows].to(device) for part in parts) for layer in range(model.layers)
     )
+
+
+def _check_clock(name: str, part: torch.Tensor, cycle: int | None) -> None:
+    """Check that a part of the state that counts time steps holds such numbers.
+
+    With others, some units would never be updated again, and nothing would say so.
+    """
+    counts = cycle is None or ((part == part.floor()) & (part >= 0) & (part < cycle)).all()
+    if not counts:
+        raise cannot_resume(f"state.{name} must hold whole numbers from 0 to {(cycle or 1) - 1}")
 
 
 def _tensor(extra: Tensors, name: str, shape: tuple[int, ...]) -> torch.Tensor:

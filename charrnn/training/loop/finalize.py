@@ -59,8 +59,9 @@ def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     spec, folder = trainer.spec, trainer.folder
     saved = folder.best_val()  # of a better network, if this run was resumed from an older state
     best_val = trainer.progress.best_val if saved is None else saved
-    enough = length(spec.parts.val) >= LEAST_TO_FIT
-    if not (spec.training.fit_temperature and enough and folder.has(BEST)):
+    # a network that reads its own distribution would not be the same at another temperature
+    possible = length(spec.parts.val) >= LEAST_TO_FIT and not spec.model.definition.after_head
+    if not (spec.training.fit_temperature and possible and folder.has(BEST)):
         return None, best_val
     best = folder.read_best()
     fitted, known = best.meta.get("temperature"), best.about("losses").get("val")

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from charrnn.checkpoint.file import Checkpoint
-from charrnn.config import ModelConfig, TextConfig, TrainConfig
+from charrnn.config import ModelConfig, TextConfig, TrainConfig, model_options
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import omit
 from charrnn.settings import declared
@@ -97,7 +97,7 @@ def _asked(text: TextChoice) -> dict[str, Any]:
 
 def _other_than(model: ModelConfig, settings: dict[str, Any]) -> dict[str, Any]:
     """``settings`` without those that say what ``model`` is."""
-    of_model = {option.name for option in declared(ModelConfig)}
+    of_model = {option.name for option in model_options()}
     same = {name for name in of_model & settings.keys() if model.agrees(name, settings[name])}
     return {name: value for name, value in settings.items() if name not in same}
 

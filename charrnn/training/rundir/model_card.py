@@ -14,7 +14,6 @@ import charrnn
 from charrnn.config import START_FROM, TextConfig
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
-from charrnn.settings import declared
 from charrnn.text.corpus import Corpus
 from charrnn.training.state import RunSpec, TrainingState
 
@@ -63,9 +62,9 @@ def command(spec: RunSpec) -> str:
     texts = [] if _is_bundled(spec.corpus) else spec.corpus.name.split(" + ")
     words = ["charrnn", "train", *map(_as_argument, texts), *START_FROM.spell(spec.start_from)]
     for settings in (spec.model, spec.training, _text_config(spec)):
-        for option in declared(type(settings)):
+        for option in settings.options:
             if option.recorded and not option.python_only:
-                words += option.spell(getattr(settings, option.name))
+                words += option.spell(settings.value(option.name))
     return shlex.join(words)
 
 

@@ -23,7 +23,7 @@ RANGES = ((0, 5000), (6000, 7000))
 class Known:
     """Knows the probabilities of a text drawn at random, and is ``surer`` times as sure."""
 
-    vocab_size = V
+    vocab_size, cycle = V, 1
 
     def __init__(self, surer: float) -> None:
         self.text, probabilities = drawn_text(V, 7000)
