@@ -12,6 +12,7 @@ from charrnn.errors import CheckpointError, CorpusError
 
 CHECKPOINTS = Path("checkpoints")
 CORPUS_NAME = "lipyagi.txt"
+BUNDLED = ("war-and-peace",)  # the checkpoints that pyproject.toml puts into the package
 SUFFIX = ".safetensors"
 BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"
 
@@ -55,26 +56,31 @@ def bundled_corpus() -> Path:
 
 
 def bundled_checkpoints() -> list[Path]:
-    """The checkpoints that come with charrnn, by name."""
-    return sorted(_bundled("checkpoints").glob(f"*/{BEST}"))
+    """The checkpoints that come with charrnn, by name.
+
+    Only those: in a checkout, the runs of whoever works there are in the same folder.
+    """
+    folder = _bundled("checkpoints")
+    return [path for name in BUNDLED if (path := folder / name / BEST).is_file()]
 
 
 def own_checkpoints(folder: str | Path = CHECKPOINTS) -> list[Path]:
     """The checkpoint to use of each run in ``folder`` and its subfolders, newest first.
 
     It is the run's best checkpoint, or its last one if the run was stopped before it had a best.
+    The bundled checkpoints, which a checkout has in such a folder, are nobody's run.
     """
     folder = Path(folder)
     found = [*_files(folder, BEST)]
     found += [path for path in _files(folder, LAST) if path.with_name(BEST) not in found]
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    bundled = {path.resolve() for path in bundled_checkpoints()}
+    own = [path for path in found if path.resolve() not in bundled]
+    return sorted(own, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def list_checkpoints(folder: str | Path = CHECKPOINTS) -> list[Path]:
     """The checkpoints of the runs in ``folder``, newest first, followed by the bundled ones."""
-    own = own_checkpoints(folder)
-    seen = {path.resolve() for path in own}
-    return own + [path for path in bundled_checkpoints() if path.resolve() not in seen]
+    return own_checkpoints(folder) + bundled_checkpoints()
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
@@ -111,5 +117,5 @@ def _meant_by(path: Path) -> Iterator[Path]:
     if len(path.parts) == 1:
         yield CHECKPOINTS / path / BEST
         yield CHECKPOINTS / path / LAST
-        yield _bundled("checkpoints") / path / BEST
+        yield from (found for found in bundled_checkpoints() if found.parent.name == str(path))
     yield path  # last, because it may be the text that the run of that name was trained on

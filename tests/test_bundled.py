@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import charrnn
-from charrnn.paths import bundled_checkpoints, bundled_corpus, find_checkpoint
-from tests.support.checkpoints import real_text
+from charrnn import paths
+from charrnn.errors import CheckpointError
+from charrnn.paths import BEST, BUNDLED, bundled_checkpoints, bundled_corpus, find_checkpoint
+from tests.support.checkpoints import ROOT, real_text, tiny
+from tests.support.command_line import leave
 
 
 def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph() -> None:
@@ -29,6 +37,64 @@ def test_without_a_run_the_bundled_checkpoint_is_used(
     assert find_checkpoint(None) == bundled
     assert find_checkpoint(Path("war-and-peace")) == bundled
     assert bundled.stat().st_size <= 16 << 20
+
+
+def test_what_is_bundled_is_what_the_package_contains() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    targets = project["tool"]["hatch"]["build"]["targets"]
+    files = {f"data/{paths.CORPUS_NAME}", *(f"checkpoints/{name}/{BEST}" for name in BUNDLED)}
+    assert targets["wheel"]["force-include"] == {file: f"charrnn/{file}" for file in files}
+    shipped = {file for file in targets["sdist"]["include"] if (ROOT / file).is_file()}
+    assert files <= shipped
+    if (ROOT / ".git").exists():
+        ignored = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True)
+        assert ignored.stdout == b""  # or no checkout would have it
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a run of its own, newer than the bundled checkpoint."""
+    root = tmp_path / "checkout"
+    bundled = root / "checkpoints" / BUNDLED[0] / BEST
+    bundled.parent.mkdir(parents=True)
+    shutil.copy(bundled_checkpoints()[0], bundled)
+    os.utime(bundled, (1, 1))
+    tiny().save(root / "checkpoints" / "toy" / BEST)
+    monkeypatch.setattr(paths, "_PACKAGE", root / "charrnn")
+    return root
+
+
+def listed(capfd: pytest.CaptureFixture[str]) -> dict[str, bool]:
+    """The names that ``ls`` prints, and whether each is said to be bundled."""
+    entries = json.loads(leave(["ls", "--json"], capfd).out)
+    return {Path(entry["path"]).parent.name: entry["bundled"] for entry in entries}
+
+
+def test_a_run_in_a_checkout_is_not_bundled(
+    checkout: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bundled = checkout / "checkpoints" / BUNDLED[0] / BEST
+    assert bundled_checkpoints() == [bundled]
+    assert find_checkpoint(None) == bundled
+    assert listed(capfd) == {BUNDLED[0]: True}
+    with pytest.raises(CheckpointError, match="no checkpoint at toy"):
+        find_checkpoint("toy")
+    tiny().save(tmp_path / "checkpoints" / "mine" / BEST)
+    assert find_checkpoint(None) == Path("checkpoints/mine") / BEST
+    assert listed(capfd) == {"mine": False, BUNDLED[0]: True}
+
+
+@pytest.mark.parametrize("newer", ["toy", BUNDLED[0]])
+def test_in_a_checkout_its_runs_are_one_s_own_and_the_bundled_checkpoint_is_not(
+    newer: str, checkout: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever their dates: a checkout that is updated gives its files new ones."""
+    os.utime(checkout / "checkpoints" / newer / BEST)
+    monkeypatch.chdir(checkout)
+    assert find_checkpoint(None) == Path("checkpoints/toy") / BEST
+    assert listed(capfd) == {"toy": False, BUNDLED[0]: True}
+    shutil.rmtree("checkpoints/toy")
+    assert find_checkpoint(None) == checkout / "checkpoints" / BUNDLED[0] / BEST
 
 
 def test_the_bundled_checkpoint_says_what_it_is() -> None:
