@@ -17,8 +17,10 @@ from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
+from charrnn import outlet
 from charrnn.errors import counted
 from charrnn.hints import PYTHON, Hint, Style
+from charrnn.outlet import Outlet
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -66,8 +68,12 @@ def note(text: str) -> None:
     line = one_line(text)
     if len(line) > LONGEST_NOTE:
         line = f"{line[: LONGEST_NOTE // 2]} … {line[-LONGEST_NOTE // 2 :]}"
-    with suppress(OSError):
-        print(f"charrnn: {line}", file=sys.stderr, flush=True)
+    _say(f"charrnn: {line}")
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # a terminal that was closed must not end the run
+        outlet.write(sys.stderr, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 # nats at which the next shade starts: expected characters are dim, surprising ones red or,
@@ -164,7 +170,8 @@ class TrainConsole:
         for line in describe(plan):
             note(line)
         if not is_plain(sys.stderr):
-            self._bar = _new_bar()
+            with suppress(OSError):
+                self._bar = _new_bar()
 
     def on_compiling(self) -> None:
         """Print what takes so long."""
@@ -231,24 +238,28 @@ class TrainConsole:
         note(f"kept {result.best}; try: {then}")
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # a terminal that was closed must not end the run
-            if self._bar is None:
-                print(text, file=sys.stderr, flush=True)
-            else:
-                self._bar.write(text, file=sys.stderr)
+        if self._bar is None:
+            _say(text)
+            return
+        with suppress(OSError):
+            self._bar.write(text, file=self._bar.fp)
 
     def close(self) -> None:
         """Remove the bar."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
 
 
 def _new_bar() -> tqdm[Any]:
     from tqdm import tqdm
 
-    return tqdm(
+    # otherwise a thread prints, too, and holds a lock while it waits for a reader
+    unwatched: type[tqdm[Any]] = type("Bar", (tqdm,), {"monitor_interval": 0})
+    return unwatched(
         total=100,
-        file=sys.stderr,
+        miniters=0,  # look at the clock at every step: without that thread, nobody else would
+        file=Outlet(sys.stderr),
         dynamic_ncols=True,
         leave=False,
         bar_format="{percentage:3.0f}%|{bar}| {desc}  {unit}  {elapsed}<{remaining}",

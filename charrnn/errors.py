@@ -30,6 +30,7 @@ them, ``str(error)`` the arguments of the Python interface.
 from __future__ import annotations
 
 import copyreg
+import errno
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -204,5 +205,5 @@ def titled(name: str, message: str) -> str:
 def os_message(error: OSError, path: str | Path = "") -> str:
     """The system's own message for ``error`` after the file concerned, or else ``path``."""
     named = error.filename or path
-    reason = error.strerror or str(error)
+    reason = "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
     return f"{named}: {reason}" if str(named) else reason

@@ -30,6 +30,7 @@ SAME_REQUEST_S = 0.2
 
 _received: int = 0
 _received_at: float = -SAME_REQUEST_S
+_stopping: bool = False
 _raising: bool = False
 _continued: bool = False
 _own_process: bool = False
@@ -42,14 +43,14 @@ def own_process() -> None:
 
 
 def _remember(signum: int, frame: FrameType | None) -> None:
-    global _received, _received_at
+    global _received, _received_at, _stopping
     if _received and _own_process:
         _quit(signum, frame)
     elif _received and not _is_repeated():
         # not Interrupted: whoever catches that may save a run, here in the middle of a step
         raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
     elif not _received:
-        _received, _received_at = signum, time.monotonic()
+        _received, _received_at, _stopping = signum, time.monotonic(), True
         if _raising:
             raise Interrupted.by(_received)
 
@@ -72,6 +73,11 @@ def _quit(signum: int, _frame: FrameType | None) -> None:
 def received() -> int:
     """The signal received since ``graceful`` was entered; 0 if there was none."""
     return _received
+
+
+def stopping() -> bool:
+    """Whether a signal was received since ``graceful`` was last entered, even if it is left."""
+    return _stopping
 
 
 def check() -> None:
@@ -98,11 +104,11 @@ def graceful() -> Iterator[None]:
         Interrupted: a signal was received after the last ``check`` of the block.
 
     """
-    global _received, _continued
+    global _received, _continued, _stopping
     if not _is_main_thread():
         yield
         return
-    _received, _continued = 0, False
+    _received, _continued, _stopping = 0, False, False
     try:
         with _handled(SIGNALS, _remember), _handled(CONTINUE, _note_continued):
             yield
@@ -121,8 +127,8 @@ def at_once() -> Iterator[None]:
     if not _is_main_thread():  # signals are handled in the main thread
         yield
         return
-    _raising = True
     try:
+        _raising = True
         check()
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -21,6 +22,7 @@ from charrnn.errors import CharRNNError, is_out_of_memory, os_message
 from charrnn.interrupts import SIGNALS, own_process
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
+TO_STDOUT = "cannot write to standard output"
 _VARIABLE = r" \(env var: '\w+'\)"  # typer adds it even where a flag is at fault
 _SUGGESTION = r"(?:\. Did you mean | \(Possible options: )(.*)[?)]$"  # typer's two ways to help
 STOPPED = {128 + signum for signum in SIGNALS}
@@ -111,25 +113,34 @@ def main(args: list[str] | None = None) -> None:
         own_process()
     _replace_closed_streams()
     _speak_utf8()
-    code = _run(args)
-    if code in STOPPED and args is None:
-        os._exit(code)  # nobody may ever read what is left in the buffer of stdout
+    try:
+        code = _flushed(_run(args))
+    except KeyboardInterrupt:  # somebody waited for a reader
+        code = SIGINT_EXIT
+    if code and args is None:
+        # nothing is left to do, and nobody may ever read what is left in the buffer of stdout;
+        # unloading torch takes time in which another signal could strike
+        os._exit(code)
+    if code == PIPE_EXIT:
+        _let_go(sys.stdout)
+    sys.exit(code)
+
+
+def _flushed(code: int) -> int:
+    """Write what is left in the buffers; returns the exit code, ``code`` unless that fails."""
+    if code in STOPPED:
+        return code
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = PIPE_EXIT
     except OSError as error:
-        code = code or _fail(f"cannot write to standard output: {error.strerror}", 1)
+        code = code or _fail(os_message(error, TO_STDOUT), 1)
     try:
         sys.stderr.flush()
     except OSError:
         _let_go(sys.stderr)
-    if code and args is None:
-        # nothing is left to do; unloading torch takes time in which another signal could strike
-        os._exit(code)
-    if code == PIPE_EXIT:
-        _let_go(sys.stdout)
-    sys.exit(code)
+    return code
 
 
 def _let_go(stream: TextIO) -> None:
@@ -185,8 +196,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         return _fail("this needs torch, which is not installed: pip install torch", 1)
     if isinstance(error, OSError):
-        full = "cannot write to standard output" if error.errno in FULL else ""
-        return _fail(os_message(error, full), 1)
+        path = TO_STDOUT if error.errno in (*FULL, errno.EBADF) else ""
+        return _fail(os_message(error, path), 1)
     if is_out_of_memory(error):
         return _fail("out of memory: train with a smaller --size, --batch or --window", 1)
     kind = type(error).__name__
@@ -210,10 +221,19 @@ def _fail(text: str, code: int) -> int:
 
 
 def _replace_closed_streams() -> None:
-    """Open the null device for closed streams (``>&-``), lest a file take their numbers."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Open the null device for closed streams (``>&-``), lest a file take their numbers.
+
+    Reading from a closed stdin or writing to a closed stdout still fails: the device is opened in
+    the other direction. Notes for a closed stderr are discarded.
+    """
+    streams = (
+        ("stdin", "r", os.O_WRONLY),
+        ("stdout", "w", os.O_RDONLY),
+        ("stderr", "w", os.O_WRONLY),
+    )
+    for name, mode, flags in streams:
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+            setattr(sys, name, open(os.open(os.devnull, flags), mode))  # noqa: SIM115
 
 
 def _speak_utf8() -> None:

@@ -11,6 +11,7 @@ import typer
 from charrnn import cells
 from charrnn.cli.command import Command
 from charrnn.cli.options import JSON, THREADS, WEIGHT_DTYPE, takes
+from charrnn.cli.output import check_stdout
 from charrnn.config import ModelConfig, TrainConfig, WeightDtype, model_options
 from charrnn.settings import Option, declared
 
@@ -49,6 +50,7 @@ def bench_train(*, json: bool = False, **settings: Any) -> None:
     """Measure training in characters per second: ours, nn.LSTM's, and the hardware's limit."""
     from charrnn.bench.training import VOCABULARY, bench_training
 
+    check_stdout()
     names = {option.name for option in model_options()}
     model = {name: value for name, value in settings.items() if name in names}
     training = {name: value for name, value in settings.items() if name not in names}
@@ -70,6 +72,7 @@ def bench_sample(
     """Measure sampling in characters per second: ours, torch's loops', the hardware's limit."""
     from charrnn.bench.sampling import Case, measure
 
+    check_stdout()
     _print(measure(Case(layers, hidden, streams, weight_dtype), threads=threads).to_dict(), json)
 
 

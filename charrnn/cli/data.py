@@ -9,7 +9,7 @@ import typer
 
 from charrnn.cli.command import Command
 from charrnn.cli.options import takes
-from charrnn.cli.output import print_path
+from charrnn.cli.output import check_stdout, print_path
 from charrnn.settings import Option
 
 Known = Literal["war-and-peace", "tinyshakespeare"]
@@ -38,4 +38,5 @@ def get(name: Known = NAME, *, out: Path = Path("data")) -> None:
     """Download a public-domain corpus, check its sha256, and print its path."""
     from charrnn.text.downloads import fetch
 
+    check_stdout()
     print_path(fetch(name, out))

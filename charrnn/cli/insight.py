@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.options import CHECKPOINT, ENCODING, SEED, UNKNOWN, read_text, takes
-from charrnn.cli.output import check_writable, write_file
+from charrnn.cli.output import check_stdout, check_writable, write_file
 from charrnn.config import Unknown, draw_seed
 from charrnn.errors import ConfigError, naming
 from charrnn.settings import Option
@@ -67,6 +67,7 @@ def insight(
         raise ConfigError(f"is {out}, a folder: name a file, or - for stdout", setting="out")
     if text == str(corpus) == "-":
         raise ConfigError("--text and --corpus cannot both be standard input")
+    check_stdout()
     check_writable(out)
     which = [str(model.path)] if checkpoint is None else []
     read, source = (None, "") if text is None else _read(model, text, encoding)

@@ -18,7 +18,7 @@ import typer
 
 from charrnn.cli.command import is_from_environment, variable_of
 from charrnn.config import TextConfig, TrainConfig, WeightDtype
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, os_message
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
 from charrnn.settings import Option, declared
@@ -175,15 +175,17 @@ def read_text(path: str | Path) -> bytes:
         CorpusError: it cannot be read, or is endless.
 
     """
-    if str(path) == "-":
-        return _whole(sys.stdin.buffer, "standard input")
     if not str(path):
         raise CorpusError("the path of the text is empty: name a file, or - for standard input")
+    name = "standard input" if str(path) == "-" else str(path)
     try:
+        if str(path) == "-":
+            return _whole(sys.stdin.buffer, name)
         with open(path, "rb") as file:
-            return _whole(file, str(path))
+            return _whole(file, name)
     except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+        error.filename = name
+        raise CorpusError(f"cannot read {os_message(error)}") from None
 
 
 def _whole(file: IO[bytes], name: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Literal, TextIO
 
-from charrnn import interrupts
+from charrnn import outlet
 from charrnn.atomic_io import write_atomic
 from charrnn.console import harmless, one_line
 from charrnn.errors import CharRNNError, os_message
@@ -31,18 +31,18 @@ class TextWriter:
 
     The first piece goes to a pipe at once too, for readers that want no more; then blocks double
     in size. A pipe gets the bytes as they are. Where control characters are escaped (``escape``;
-    ``auto`` does so on a terminal), the bytes are decoded as UTF-8 first.
+    ``auto`` does so on a terminal), the bytes are decoded as UTF-8 first. After a signal, whatever
+    a stuck reader does not take is discarded (``charrnn.outlet``).
     """
 
     def __init__(self, stream: TextIO, escape: Escape) -> None:
         self._terminal = stream.isatty()
-        self._out = stream.buffer
+        self._stream = stream
         self._harmless = is_escaped(stream, escape)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""  # a carriage return, harmless if a newline follows
         self._waiting = bytearray()
         self._block = 1
-        self._torn = False
         self._line_start = True
 
     def put(self, piece: bytes) -> None:
@@ -56,15 +56,10 @@ class TextWriter:
         self._write(between)
 
     def end(self) -> None:
-        """Write what is buffered, and end the line on a terminal.
-
-        Does nothing after an interrupted write, whose reader may never read again.
-        """
-        if self._torn:
-            return
+        """Write what is buffered, and end the line on a terminal."""
         if self._terminal and not self._line_start:
             self._waiting += b"\n"
-        self._drain()
+        self._flush()
 
     def _shown(self, piece: bytes, final: bool = False) -> bytes:
         text = self._held + self._decoder.decode(piece, final)
@@ -80,16 +75,29 @@ class TextWriter:
             self._flush()
 
     def _flush(self) -> None:
-        with interrupts.at_once():  # the reader may be slow
-            self._torn = True
-            self._drain()
-            self._torn = False
+        block = bytes(self._waiting)
+        self._waiting.clear()
+        outlet.write(self._stream, block)
 
-    def _drain(self) -> None:
-        # unbuffered (PYTHONUNBUFFERED), a write may be partial, for instance after SIGSTOP
-        while self._waiting:
-            del self._waiting[: self._out.write(bytes(self._waiting)) or 0]
-        self._out.flush()
+
+def print_line(text: str) -> None:
+    """Print a line on stdout at once.
+
+    Raises:
+        OSError: it cannot be written.
+
+    """
+    outlet.write(sys.stdout, f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+def check_stdout() -> None:
+    """Check before any work that standard output can be written.
+
+    Raises:
+        OSError: it cannot, for instance because it is closed.
+
+    """
+    outlet.check(sys.stdout)
 
 
 def print_path(path: Path) -> None:

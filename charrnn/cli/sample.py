@@ -21,7 +21,7 @@ from charrnn.cli.options import (
     read_text,
     takes,
 )
-from charrnn.cli.output import Escape, TextWriter, is_escaped
+from charrnn.cli.output import Escape, TextWriter, check_stdout, is_escaped, print_line
 from charrnn.config import WeightDtype, draw_seed
 from charrnn.errors import ConfigError, Interrupted, counted, naming, titled
 from charrnn.generation.filters import FILTERS
@@ -79,6 +79,7 @@ def sample(
     drawn = "seed" not in settings
     settings.setdefault("seed", draw_seed())
     config = SampleConfig(stop=tuple(map(_typed, stop)), **settings)
+    check_stdout()
     raw, source = _prime(prime, prime_file)
     model = load(checkpoint, weight_dtype=weight_dtype)
     encoding = model.encoding(encoding)
@@ -133,9 +134,7 @@ def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape) -> N
     escaped = is_escaped(sys.stdout, escape)
     for index, text in enumerate(texts):
         line = {"index": index, "seed": config.seed, "text": text}
-        with interrupts.at_once():  # the reader may be slow
-            sys.stdout.write(jsonlib.dumps(line, ensure_ascii=escaped) + "\n")
-            sys.stdout.flush()
+        print_line(jsonlib.dumps(line, ensure_ascii=escaped))
 
 
 def _print(

@@ -18,6 +18,7 @@ from charrnn.cli.options import (
     runs,
     takes,
 )
+from charrnn.cli.output import check_stdout
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError, naming, titled
 from charrnn.settings import Option
@@ -86,6 +87,7 @@ def score(
         raise ConfigError("--color prints a text, --json scores: omit one of them")
     if split is not None and encoding is not None:
         raise ConfigError("--split reads the corpus as the checkpoint did: omit --encoding")
+    check_stdout()
     model = load(checkpoint)
     which = str(model.path) if checkpoint is None else ""  # printed once all is well
     encoding = model.encoding(encoding)

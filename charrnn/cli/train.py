@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import typer
 from charrnn import interrupts
 from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.options import runs, takes
+from charrnn.cli.output import check_stdout, print_line
 from charrnn.config import START_FROM, TextConfig, TrainConfig, model_options
 from charrnn.settings import Option, declared
 from charrnn.training.recipes import PRESETS
@@ -55,6 +55,8 @@ def train(
 ) -> None:
     """Train on a text and keep the best network under ./checkpoints."""
     with interrupts.abrupt():
+        if json:
+            check_stdout()
         console = _console(quiet, json)
         try:
             result = _train(*(corpus or ()), listener=console, **settings)
@@ -74,8 +76,7 @@ def _console(quiet: bool, json: bool) -> Any:
 
     def echo(line: dict[str, Any]) -> None:
         try:
-            sys.stdout.write(jsonlib.dumps(line) + "\n")
-            sys.stdout.flush()
+            print_line(jsonlib.dumps(line))
         except OSError as error:
             error.filename = "standard output"
             raise

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.atomic_io import temporary_beside
-from charrnn.errors import CorpusError, DecodingError
+from charrnn.errors import CorpusError, DecodingError, os_message
 from charrnn.text.undecodable import explaining
 
 BLOCK = 1 << 20
@@ -141,7 +141,8 @@ def _name(path: str | Path) -> str:
 
 def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) -> Source:
     if str(path) == STDIN:
-        return Source(_copy(sys.stdin.buffer, spool, limit, stack), _name(path), limit)
+        name = _name(path)
+        return Source(_copy(sys.stdin.buffer, name, spool, limit, stack), name, limit)
     if not str(path):
         raise CorpusError("the path of the text is empty: name a file, or - for standard input")
     path = Path(path)
@@ -158,7 +159,7 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
         os.set_blocking(pipe.fileno(), True)
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
-    return Source(_copy(pipe, spool, limit, stack), _name(path), limit)
+    return Source(_copy(pipe, str(path), spool, limit, stack), _name(path), limit)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -176,11 +177,11 @@ def _wait_for(pipe: IO[bytes]) -> None:
         return
 
 
-def _copy(pipe: IO[bytes], spool: Path, limit: int | None, stack: ExitStack) -> Path:
+def _copy(pipe: IO[bytes], name: str, spool: Path, limit: int | None, stack: ExitStack) -> Path:
     """Copy a pipe, which cannot be read twice, into a file that is removed with ``stack``."""
     copy = stack.enter_context(temporary_beside(spool / "pipe"))
     with open(copy, "xb") as file:
-        for block in _read(pipe, limit, wait=True):
+        for block in _blaming(name, _read(pipe, limit, wait=True)):
             interrupts.check()
             file.write(block)
     return copy
@@ -208,11 +209,21 @@ def blocks(source: Source) -> Iterator[bytes]:
         CorpusError: it can no longer be read.
 
     """
-    try:
+
+    def read() -> Iterator[bytes]:
         with open(source.path, "rb") as file:
             yield from _read(file, source.limit)
+
+    return _blaming(source.name, read())
+
+
+def _blaming(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """``pieces``, whose errors name the text that is read."""
+    try:
+        yield from pieces
     except OSError as error:
-        raise CorpusError(f"cannot read {source.name}: {error.strerror or error}") from None
+        error.filename = name
+        raise CorpusError(f"cannot read {os_message(error)}") from None
 
 
 def code_blocks(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
+from charrnn import outlet
 from tests.support.checkpoints import charrnn, environment
 from tests.support.command_line import BEST, RUN, Call
 
@@ -24,16 +28,36 @@ def test_an_occupied_folder_says_how_to_go_on(call: Call) -> None:
     assert "with --resume, or" in call("train", "text.txt", "--steps", "1", "--out", str(RUN))[2]
 
 
-def test_metrics_that_cannot_be_printed_name_standard_output() -> None:
+JSON_RUN = ["train", "text.txt", "--steps", "2", "--size", "8", "--json", "--out", "run"]
+
+
+def test_metrics_that_can_no_longer_be_printed_name_standard_output(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(stream: TextIO, data: bytes) -> None:
+        if stream is sys.stdout:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written(stream, data)
+
     Path("text.txt").write_text("abcabc" * 1000)
-    args = ["train", "text.txt", "--steps", "2", "--size", "8", "--json", "--out", "run"]
+    written = outlet.write
+    monkeypatch.setattr(outlet, "write", write)
+    code, out, err = call(*JSON_RUN)
+    assert (code, out) == (1, "")
+    assert "charrnn: standard output: No space left on device; stopped and saved" in err
+    assert Path("run/last.safetensors").exists()
+
+
+def test_metrics_that_cannot_be_printed_are_refused_before_any_work() -> None:
+    Path("text.txt").write_text("abcabc" * 1000)
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "charrnn", *args], stdout=full, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "charrnn", *JSON_RUN], stdout=full, stderr=subprocess.PIPE,
             env=environment(), text=True,
         )  # fmt: skip
-    assert done.returncode == 1
-    assert "charrnn: standard output: No space left on device; stopped and saved" in done.stderr
+    said = "charrnn: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert not Path("run").exists()
 
 
 def test_samples_in_a_log_without_validations_follow_a_line_with_the_step() -> None:

@@ -38,6 +38,8 @@ def start(args: list[str], folder: str, env: dict[str, str], patches: list[list[
         given = env.pop(f"TEST_{stream.upper()}", None)
         place = given or (os.devnull if number == 0 else f"{name}/{stream}")
         os.dup2(os.open(place, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+        # Python's own streams remember what they lead to
+        setattr(sys, stream, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(env)
     try:

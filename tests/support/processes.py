@@ -75,7 +75,9 @@ class Process:
 
     @property
     def stderr(self) -> str:
-        return (self.streams / "stderr").read_text(errors="replace")
+        """What it has written there; nothing if that went elsewhere (``TEST_STDERR``)."""
+        path = self.streams / "stderr"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     @property
     def lines(self) -> list[str]:
