@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from charrnn.paths import cache_folder
@@ -29,12 +31,16 @@ _ours: set[str] = set()  # names in use by this process
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A temporary name in the folder of ``path`` (a rename cannot cross file systems).
 
-    A file that still has this name after the block is removed.
+    A file that still has this name after the block is removed. Errors name ``path`` instead.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{time.monotonic_ns()}")
     _ours.add(temporary.name)
     try:
         yield temporary
+    except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)) == temporary:
+            error.filename = str(path)
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -81,6 +87,28 @@ def write_atomic(path: Path, chunks: Iterable[bytes | memoryview[Any]]) -> None:
     with atomic_file(path) as file:
         for chunk in chunks:
             file.write(chunk)
+
+
+def check_folder(folder: Path, size: int = 0) -> None:
+    """Check before any work that a file of ``size`` bytes can be created in ``folder``.
+
+    A folder that does not exist yet would be created: its nearest parent counts.
+
+    Raises:
+        OSError: it cannot; names ``folder``.
+
+    """
+    try:
+        place = folder.resolve()
+        there = next(path for path in (place, *place.parents) if path.exists())
+        with TemporaryFile(dir=there):
+            pass
+        disk = shutil.disk_usage(there)
+        if disk.total and disk.free < size:  # some file systems report 0
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def is_trusted(folder: Path) -> bool:

@@ -202,8 +202,13 @@ def titled(name: str, message: str) -> str:
     return f"{name}: {message}" if name else message
 
 
+def os_reason(error: OSError) -> str:
+    """The system's own message for ``error``, without a file."""
+    # only a standard stream can be closed without our knowing
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+
+
 def os_message(error: OSError, path: str | Path = "") -> str:
     """The system's own message for ``error`` after the file concerned, or else ``path``."""
     named = error.filename or path
-    reason = "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
-    return f"{named}: {reason}" if str(named) else reason
+    return f"{named}: {os_reason(error)}" if str(named) else os_reason(error)

@@ -14,6 +14,7 @@ from charrnn.settings import Option
 if TYPE_CHECKING:
     from charrnn.textmodel import TextModel
 
+PAGE_BYTES = 1 << 20  # a page is smaller
 
 TEXT = Option(
     name="text",
@@ -68,7 +69,7 @@ def insight(
     if text == str(corpus) == "-":
         raise ConfigError("--text and --corpus cannot both be standard input")
     check_stdout()
-    check_writable(out)
+    check_writable(out, PAGE_BYTES)
     which = [str(model.path)] if checkpoint is None else []
     read, source = (None, "") if text is None else _read(model, text, encoding)
     if text is None and seed is None:

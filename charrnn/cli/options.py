@@ -18,7 +18,7 @@ import typer
 
 from charrnn.cli.command import is_from_environment, variable_of
 from charrnn.config import TextConfig, TrainConfig, WeightDtype
-from charrnn.errors import CorpusError, os_message
+from charrnn.errors import CorpusError, os_reason
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
 from charrnn.settings import Option, declared
@@ -184,8 +184,7 @@ def read_text(path: str | Path) -> bytes:
         with open(path, "rb") as file:
             return _whole(file, name)
     except OSError as error:
-        error.filename = name
-        raise CorpusError(f"cannot read {os_message(error)}") from None
+        raise CorpusError(f"cannot read {name}: {os_reason(error)}") from None
 
 
 def _whole(file: IO[bytes], name: str) -> bytes:

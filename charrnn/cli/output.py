@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Literal, TextIO
 
 from charrnn import outlet
-from charrnn.atomic_io import write_atomic
+from charrnn.atomic_io import check_folder, write_atomic
 from charrnn.console import harmless, one_line
-from charrnn.errors import CharRNNError, os_message
+from charrnn.errors import CharRNNError, os_reason
 
 Escape = Literal["auto", "always", "never"]
 
@@ -106,19 +106,20 @@ def print_path(path: Path) -> None:
     sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")
 
 
-def check_writable(path: Path) -> None:
-    """Check before any work that a file can be written to ``path``; ``-`` is standard output.
+def check_writable(path: Path, size: int) -> None:
+    """Check before any work that ``size`` bytes can be written to ``path``; ``-`` is stdout.
 
     Raises:
-        CharRNNError: it cannot.
+        CharRNNError: they cannot.
 
     """
-    if str(path) == "-" or (path.exists() and not path.is_file()):
+    if str(path) == "-":
         return
-    place = path.resolve()
-    folder = next(parent for parent in place.parents if parent.exists())
-    with _at(path), TemporaryFile(dir=folder):
-        pass
+    with _at(path):
+        if not path.exists() or path.is_file():
+            check_folder(path.resolve().parent, size)
+        elif not os.access(path, os.W_OK):  # a device or a pipe
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -147,6 +148,5 @@ def _at(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = str(path)
-        message = f"cannot write to {os_message(error)}"
+        message = f"cannot write to {path}: {os_reason(error)}"
         raise CharRNNError(message, "choose another {out}") from error

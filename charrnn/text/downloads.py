@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
-from charrnn.atomic_io import ABANDONED_S, atomic_file, sweep_temporaries
-from charrnn.errors import ConfigError, DownloadError
+from charrnn.atomic_io import ABANDONED_S, atomic_file, check_folder, sweep_temporaries
+from charrnn.errors import ConfigError, DownloadError, os_reason
 
 TIMEOUT_S = 60
 BLOCK = 1 << 16
@@ -52,8 +53,8 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         known: the corpora to choose from. Default: ``KNOWN``.
 
     Raises:
-        ConfigError: the name is unknown, or the folder cannot be created.
-        DownloadError: the download failed, or is not the expected text.
+        ConfigError: the name is unknown, or nothing can be written in ``folder``.
+        DownloadError: the download failed, is not the expected text, or could not be kept.
 
     """
     known = KNOWN if known is None else known
@@ -64,32 +65,28 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
     if os.path.isfile(path) and hashlib.sha256(path.read_bytes()).hexdigest() == corpus.sha256:
         return path
     try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder", "choose another {out}")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path} is not a file", "choose another {out}")
+        check_folder(folder, corpus.size)
         folder.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(folder, least_age_s=ABANDONED_S)
     except OSError as error:
-        reason = error.strerror or error
-        message = f"cannot create the folder {folder}: {reason}"
+        message = f"cannot write to {path}: {os_reason(error)}"
         raise ConfigError(message, "choose another {out}") from None
     try:
         _download(corpus, path)
-    except (OSError, ValueError, HTTPException) as error:
-        if isinstance(error, HTTPError):
-            error.close()  # it holds the connection
-        # if an address cannot be reached, urllib's error wraps the real reason
-        told = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
-        reason = " ".join(str(told).split())[:200]  # may be text that a server sent
-        message = f"could not download {corpus.url}: {reason}"
-        raise DownloadError(message, "try again later") from None
+    except OSError as error:
+        message = f"cannot write to {path}: {os_reason(error)}"
+        raise DownloadError(message, "choose another {out}") from None
     return path
 
 
 def _download(corpus: KnownCorpus, path: Path) -> None:
     digest, size = hashlib.sha256(), 0
-    with (
-        urllib.request.urlopen(corpus.url, timeout=TIMEOUT_S) as response,
-        atomic_file(path) as file,
-    ):
-        while size <= corpus.size and (block := response.read(BLOCK)):
+    with atomic_file(path) as file:
+        for block in _received(corpus):
             digest.update(block)
             size += len(block)
             file.write(block)
@@ -98,3 +95,26 @@ def _download(corpus: KnownCorpus, path: Path) -> None:
                 f"{corpus.url} is not the expected text ({size:,} bytes, sha256 "
                 f"{digest.hexdigest()[:16]}…): nothing was kept"
             )
+
+
+def _received(corpus: KnownCorpus) -> Iterator[bytes]:
+    """What the server sends, up to a little more than ``corpus`` has.
+
+    Raises:
+        DownloadError: it cannot be reached, or sends no more.
+
+    """
+    left = corpus.size
+    try:
+        with urllib.request.urlopen(corpus.url, timeout=TIMEOUT_S) as response:
+            while left >= 0 and (block := response.read(BLOCK)):
+                left -= len(block)
+                yield block
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
+        # if an address cannot be reached, urllib's error wraps the real reason
+        told = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
+        reason = " ".join(str(told).split())[:200]  # may be text that a server sent
+        message = f"could not download {corpus.url}: {reason}"
+        raise DownloadError(message, "try again later") from None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.atomic_io import temporary_beside
-from charrnn.errors import CorpusError, DecodingError, os_message
+from charrnn.errors import CorpusError, DecodingError, os_reason
 from charrnn.text.undecodable import explaining
 
 BLOCK = 1 << 20
@@ -158,7 +158,7 @@ def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) ->
         pipe = stack.enter_context(open(path, "rb", opener=_open_at_once))  # noqa: SIM115
         os.set_blocking(pipe.fileno(), True)
     except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror or error}") from None
+        raise CorpusError(f"cannot read {path}: {os_reason(error)}") from None
     return Source(_copy(pipe, str(path), spool, limit, stack), _name(path), limit)
 
 
@@ -222,8 +222,7 @@ def _blaming(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     try:
         yield from pieces
     except OSError as error:
-        error.filename = name
-        raise CorpusError(f"cannot read {os_message(error)}") from None
+        raise CorpusError(f"cannot read {name}: {os_reason(error)}") from None
 
 
 def code_blocks(

@@ -122,8 +122,7 @@ def _start(
     apply_preset(settings, preset)
     check_split(**dataclasses.asdict(text.split_spec()))
     hardware = _hardware(_hardware_settings(settings), world)
-    if out is not None:
-        world.decide(lambda: check_vacant(out))
+    world.decide(lambda: check_vacant(out))
     corpus = _encoded(text, bool(settings.get("lines")), world)
     _note_surprises(corpus, listener)
     spec = _new_spec(text, corpus, start_from, preset, settings, hardware, world)

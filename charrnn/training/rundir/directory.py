@@ -18,7 +18,13 @@ from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training.distributed import ALONE, World, on_main
 from charrnn.training.events import Listener
 from charrnn.training.rundir import metrics
-from charrnn.training.rundir.discovery import PREVIOUS, check_free, holds_run, numbered
+from charrnn.training.rundir.discovery import (
+    PREVIOUS,
+    check_free,
+    holds_run,
+    numbered,
+    unwritable,
+)
 from charrnn.training.rundir.lock import Lock
 from charrnn.training.rundir.metrics import METRICS
 from charrnn.training.rundir.rotation import Identity, identity, replace
@@ -66,8 +72,7 @@ class RunFolder:
             else:
                 self._take(self.path)
         except OSError as error:
-            message = f"cannot write to {self.path}: {error.strerror}"
-            raise SaveError(message, "choose another {out}") from None
+            raise unwritable(self.path, error) from None
         self._known = {file: identity(self.path / file) for file in (BEST, LAST)}
         sweep_temporaries(self.path)
         return self.path

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.atomic_io import check_folder
+from charrnn.errors import CheckpointError, ConfigError, SaveError, os_reason
 from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training.rundir.lock import LOCK, Lock
 
@@ -48,20 +48,32 @@ def _resumable(folder: Path) -> bool:
     return any((folder / file).exists() for file in (LAST, PREVIOUS))
 
 
-def check_vacant(folder: Path) -> None:
-    """Check that ``folder`` is free, and that no other process is training into it.
+def check_vacant(out: Path | None) -> None:
+    """Check before any work that a new run can begin in ``out`` (None: under ``./checkpoints``).
 
     Raises:
         ConfigError: it holds a run, or is a file.
         FolderBusyError: another process is training into it.
+        SaveError: nothing can be written there.
 
     """
-    check_free(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder", "choose another {out}")
-    with suppress(OSError):  # the run will report a folder that cannot be written
-        if (folder / LOCK).exists():
-            Lock(folder).release()
+    folder = CHECKPOINTS if out is None else out
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder", "choose another {out}")
+        if out is not None:
+            check_free(out)
+            if (out / LOCK).exists():
+                Lock(out).release()
+        check_folder(folder)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def unwritable(folder: Path, error: OSError) -> SaveError:
+    """What to raise if ``folder`` cannot be created or written."""
+    message = f"cannot write to {folder}: {os_reason(error)}"
+    return SaveError(message, "choose another {out}")
 
 
 def old_folder(name: str | None, out: Path | None) -> Path:
