@@ -75,7 +75,8 @@ def _reading() -> Callable[[int, int], object] | None:
     for part, total in enumerate(sums):
         w.write_vector(w.get(total), base, w.i64(part * w.lanes))
     w.end()
-    return link(compile_module(str(module)))
+    [run] = link(compile_module(str(module)), "run")
+    return run
 
 
 class Reader:

@@ -7,7 +7,7 @@ result does not depend on how it is unrolled or blocked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,6 +93,18 @@ class Writer:
     def write_vector(self, value: Value, base: Value, index: Value) -> None:
         """Store ``lanes`` floats from element ``index`` on."""
         self.b.store(value, self.at(base, index), align=4)
+
+    def copy(self, source: Value, target: Value, count: Value, kind: Any = FLOAT) -> None:
+        """Copy ``count`` elements of ``kind`` from one address to another."""
+        with self.loop(self.i64(0), count) as i:
+            self.b.store(self.read(source, i, kind), self.at(target, i, kind))
+
+    def copy_vectors(self, source: Value, target: Value, count: Value, kind: Any) -> None:
+        """``copy`` for a ``count`` that is a multiple of ``lanes``."""
+        vector, size = ir.VectorType(kind, self.lanes), {FLOAT: 4}[kind]
+        with self.loop(self.i64(0), count, self.lanes) as i:
+            value = self.b.load(self.at(source, i, kind), typ=vector, align=size)
+            self.b.store(value, self.at(target, i, kind), align=size)
 
     def splat(self, value: Value) -> Value:
         """The ``float`` or ``i32`` ``value`` in every lane."""
@@ -200,6 +212,22 @@ class Writer:
         yield current
         self.set(index, self.b.add(current, self.i64(step)))
         self.b.branch(test)
+        self.b.position_at_end(done)
+
+    @contextmanager
+    def repeat(self) -> Iterator[Callable[[Value], None]]:
+        """A loop without end; the block writes its body and gets ``leave_if(condition)``."""
+        body, done = (self.b.append_basic_block(name) for name in ("body", "done"))
+        self.b.branch(body)
+        self.b.position_at_end(body)
+
+        def leave_if(condition: Value) -> None:
+            stay = self.b.append_basic_block("stay")
+            self.b.cbranch(condition, done, stay)
+            self.b.position_at_end(stay)
+
+        yield leave_if
+        self.b.branch(body)
         self.b.position_at_end(done)
 
     def end(self) -> None:

@@ -6,7 +6,8 @@ streams nor on the number of threads, to the last bit (see ``kernels``).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import _thread
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Self
 
@@ -15,7 +16,16 @@ from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
 from charrnn.generation.compiled import machine_code
-from charrnn.generation.compiled.layout import FIELDS, LAYER_FIELDS, aligned
+from charrnn.generation.compiled.layout import (
+    FIELDS,
+    HELPER_FIELDS,
+    LAYER_FIELDS,
+    LEFT,
+    LINE,
+    MAX_THREADS,
+    aligned,
+    slot_bytes,
+)
 from charrnn.generation.compiled.packing import Packed
 from charrnn.generation.draw import inverse_temperature, write
 from charrnn.generation.filters import Context
@@ -59,40 +69,55 @@ class CompiledEngine:
             weights = Packed.prepare(config, weights, weight_dtype)
         self.config, self.packed, self.streams = config, weights, streams
         variant = weights.variant
-        self._run = machine_code.load(replace(variant, many=streams >= variant.block))
+        self._run, assist = machine_code.load(replace(variant, many=streams >= variant.block))
         self._wanted_threads = threads
         work = weights.bytes_per_step * min(streams, 8)
-        self._pool = _pool(threads - 1) if threads > 1 and work >= THREAD_BYTES else None
-        self.threads = threads if self._pool else 1
+        self.threads = min(threads, MAX_THREADS) if work >= THREAD_BYTES else 1
         N, L, H, V = streams, config.layers, weights.hidden, weights.padded_vocab
-        # a step reads one half of hx and writes the other
-        self._hx = aligned((2, L, N, H), np.float32)
-        self._cx = aligned((L, N, H), np.float32)
-        # hx rounded to integers, if products read it that way
-        self._rounded = aligned(self._hx.shape if weights.variant.integer else (0,), np.int16)
+        # two for each layer, because a step reads one and writes the other, then the spare ones
+        count = 2 * L + self.threads - 1
+        self._slots = aligned((count, slot_bytes(N, H)), np.uint8)
         self._features = aligned((N, H), np.float32)
         self._logits = aligned((N, V), np.float32)
+        # what a step reads: a character and a random number for each stream
+        self._read, self._read_uniforms = aligned((N,), np.int32), aligned((N,), np.float64)
+        # what a helper computes of a stage: see ``teamwork.Outputs``
+        self._stage_streams = min(N, variant.stage_streams)
+        # where helpers put logits and draws
+        size = self._stage_streams * 4 * (V + 1)
+        self._private = aligned((self.threads - 1, -(-size // 128) * 128), np.uint8)
         self._parity = 0
+        self._meeting = aligned((self.threads, LINE), np.int64)
+        self._helper_lines = aligned((self.threads, LINE), np.int64)
+        self._helper_lines[1:, HELPER_FIELDS.index("spare")] = self._addresses[2 * L :]
         self._plan = self._make_plan()
+        self._helpers = _Helpers(assist, self._meeting, self._plan, vars(self).copy())
 
     def _make_plan(self) -> NDArray[np.int64]:
         packed, plan = self.packed, dict.fromkeys(FIELDS, 0)
         plan |= {
             "streams": self.streams, "layers": self.config.layers, "hidden": packed.hidden,
             "vocab": self.config.vocab_size, "padded_vocab": packed.padded_vocab,
-            "threads": self.threads, "hx": self._hx.ctypes.data, "cx": self._cx.ctypes.data,
-            "features": self._features.ctypes.data, "logits": self._logits.ctypes.data,
+            "threads": self.threads, "features": self._features.ctypes.data,
+            "logits": self._logits.ctypes.data,
             "head": packed.head.ctypes.data, "head_bias": packed.head_bias.ctypes.data,
-            "rounded": self._rounded.ctypes.data,
+            "read": self._read.ctypes.data,
+            "read_uniforms": self._read_uniforms.ctypes.data,
+            "meeting": self._meeting.ctypes.data, "helpers": self._helper_lines.ctypes.data,
+            "private": self._private.ctypes.data,
+            "private_bytes": self._private.shape[1], "stage_streams": self._stage_streams,
+            "slot_bytes": self._slots.shape[1],
         }  # fmt: skip
         values = list(plan.values())
-        for layer in packed.layers:
+        for index, layer in enumerate(packed.layers):
             stride = layer.start[0].size if len(layer.start) > 1 else 0
             fields = {
                 "start": layer.start.ctypes.data, "start_stride": stride,
                 "x": layer.x.ctypes.data, "x_scale": layer.x_scale.ctypes.data,
                 "x_width": layer.x.shape[1],
                 "h": layer.h.ctypes.data, "h_scale": layer.h_scale.ctypes.data,
+                "even_slot": self._addresses[2 * index],
+                "odd_slot": self._addresses[2 * index + 1],
             }  # fmt: skip
             values += [fields[name] for name in LAYER_FIELDS]
         out = aligned((len(values),), np.int64)
@@ -105,38 +130,52 @@ class CompiledEngine:
         return type(self)(self.config, self.packed, streams, threads=self._wanted_threads)
 
     @property
-    def _parts(self) -> dict[str, Array]:
-        """The current parts of the state by name, ``(L, N, padded H)``."""
-        parts = {"h": self._hx[self._parity], "c": self._cx}
+    def _addresses(self) -> list[int]:
+        return [slot.ctypes.data for slot in self._slots]
+
+    def _parts(self, layer: int) -> dict[str, Array]:
+        """The parts of a layer's state by name, ``(N, padded H)``, as they are now."""
+        h, c, _ = self._slot(layer)
+        parts = {"h": h, "c": c}
         return {name: parts[name] for name in self.config.state_widths}
+
+    def _slot(self, layer: int) -> tuple[Array, Array, NDArray[np.int16]]:
+        """``h``, ``c`` and the rounded ``h`` of a layer, ``(N, padded H)``, as they are now."""
+        address = self._plan[_slot_index(layer, self._parity)]
+        bytes_, shape = self._slots[self._addresses.index(address)], (-1, self.packed.hidden)
+        size = self.streams * self.packed.hidden
+        h, c = bytes_[: 8 * size].view(np.float32).reshape(2, *shape)
+        return h, c, bytes_[8 * size : 10 * size].view(np.int16).reshape(shape)
 
     @property
     def state(self) -> State:
         """Copies of each layer's parts ``(N, H)``, in the order in which the cell declares them."""
         H = self.config.hidden
         return tuple(
-            tuple(part[layer, :, :H].copy() for part in self._parts.values())
+            tuple(part[:, :H].copy() for part in self._parts(layer).values())
             for layer in range(self.config.layers)
         )
 
     @state.setter
     def state(self, state: State) -> None:
         for layer, values in enumerate(state):
-            for part, value in zip(self._parts.values(), values, strict=True):
-                part[layer, :, : self.config.hidden] = value
+            for part, value in zip(self._parts(layer).values(), values, strict=True):
+                part[:, : self.config.hidden] = value
         self._round()
 
     def reset(self, streams: NDArray[Any] | slice = slice(None)) -> None:
         """Zero the state of ``streams`` (an index, a mask or a slice; default: all)."""
-        for part in self._parts.values():
-            part[:, streams] = 0
+        for layer in range(self.config.layers):
+            for part in self._parts(layer).values():
+                part[streams] = 0
         self._round()
 
     def _round(self) -> None:
-        """Update the rounded state from ``hx``."""
+        """Update the rounded state."""
         if self.packed.variant.integer:
-            hx = self._hx[self._parity]
-            self._rounded[self._parity] = rounded_state(hx, state_scale(self.packed.hidden))
+            for layer in range(self.config.layers):
+                h, _, rounded = self._slot(layer)
+                rounded[...] = rounded_state(h, state_scale(self.packed.hidden))
 
     def step(self, ids: Ids) -> Array:
         """Read ``ids (N,)``; return logits ``(N, V)``, valid until the next step."""
@@ -181,7 +220,7 @@ class CompiledEngine:
         plan = self._plan
         changes = {
             "steps": steps, "want_logits": int(logits or choice is not None),
-            "want_draw": int(choice is not None), "parity": self._parity, "barrier": 0,
+            "want_draw": int(choice is not None), "parity": self._parity,
             "ids": rows.ctypes.data, "uniforms": 0 if uniforms is None else uniforms.ctypes.data,
             "top_k": choice.top_k if choice else 0,
         }  # fmt: skip
@@ -192,25 +231,54 @@ class CompiledEngine:
             temperature = choice.temperature
             reals[_INDEX["scale"]] = inverse_temperature(temperature) if temperature > 0 else -1.0
             reals[_INDEX["top_p"]], reals[_INDEX["min_p"]] = choice.top_p, choice.min_p
-        others = [
-            self._pool.submit(self._run, plan.ctypes.data, thread)
-            for thread in range(1, self.threads)
-            if self._pool
-        ]
+        self._helpers.call()
         self._run(plan.ctypes.data, 0)
-        for other in others:
-            other.result()
         self._parity ^= steps & 1
 
 
-def _pool(threads: int) -> ThreadPoolExecutor | None:
-    """A pool of threads; None if the system refuses to start any."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        pool.submit(int)
-    except RuntimeError:
-        return None
-    return pool
+class _Helpers:
+    """Threads that run ``assist`` while an engine is called, and leave when it is not.
+
+    Args:
+        assist: the compiled function.
+        meeting: the table where they meet; see ``teamwork``.
+        plan: the engine's plan.
+        memory: all that ``assist`` reads or writes; kept alive until the last thread has left.
+
+    """
+
+    def __init__(
+        self, assist: machine_code.Run, meeting: NDArray[np.int64], plan: NDArray[np.int64],
+        memory: object,
+    ) -> None:  # fmt: skip
+        self._assist, self._plan, self._memory = assist, plan, memory
+        self._marks = meeting[:, 0]
+        self._marks[1:] = LEFT
+        self._locks = [_thread.allocate_lock() for _ in self._marks]
+
+    def call(self) -> None:
+        """Call those that have left; do not wait for them."""
+        for helper in range(1, len(self._marks)):
+            if self._marks[helper] == LEFT and not self._locks[helper].locked():
+                # ``threading`` would lose its way if a signal handler raised while it starts one
+                with suppress(RuntimeError):  # the system refuses a thread, or Python is ending
+                    _thread.start_new_thread(self._help, (helper,))
+
+    def _help(self, helper: int) -> None:
+        """Be ``helper``, unless another thread is."""
+        memory, lock = self._memory, self._locks[helper]
+        if lock.acquire(blocking=False):
+            try:
+                self._assist(self._plan.ctypes.data, helper)
+            finally:
+                lock.release()
+        del memory
+
+
+def _slot_index(layer: int, parity: int) -> int:
+    """Where the plan has the address of a layer's slot."""
+    fields = len(FIELDS) + layer * len(LAYER_FIELDS)
+    return fields + LAYER_FIELDS.index("even_slot") + parity
 
 
 _INDEX = {name: index for index, name in enumerate(FIELDS)}

@@ -8,19 +8,20 @@ the last bit whether it is stepped alone or in a block, by one thread or by two.
 Where states are rounded to integers (``Variant.integer``), a vector holds the int8 weights of two
 inputs for each unit, and sums are exact.
 
-``run(plan, thread)`` is called once per thread; ``plan`` is an int64 array of ``FIELDS``, followed
-by ``LAYER_FIELDS`` for every layer. Sizes are padded with zeros to whole vectors.
+``run(plan)`` advances all streams. It works in stages, a layer, the head or the draws of some
+streams, which other threads share (``teamwork``). ``plan`` is an int64 array of ``FIELDS``,
+followed by ``LAYER_FIELDS`` for every layer. Sizes are padded with zeros to whole vectors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
 
 from charrnn.generation.compiled import draw as drawing
+from charrnn.generation.compiled import teamwork
 from charrnn.generation.compiled.codegen import (
     DOUBLE,
     FLOAT,
@@ -33,15 +34,24 @@ from charrnn.generation.compiled.codegen import (
     Value,
     Writer,
 )
-from charrnn.generation.compiled.layout import FIELDS, HEAD_VECTORS, LAYER_FIELDS, PAIR, Variant
+from charrnn.generation.compiled.layout import HEAD_VECTORS, PAIR, Variant
+from charrnn.generation.compiled.plan import (
+    Slot,
+    field,
+    layer_at,
+    layer_field,
+    layer_pointer,
+    pointer,
+    real,
+    slot,
+)
+from charrnn.generation.compiled.teamwork import DRAW, HEAD, LAYER
 
 WEIGHT_TYPES = {"float32": FLOAT, "float16": HALF, "int8": I8}
 
-SPINS = 256  # at a barrier, before a thread yields its processor
-
 
 def build(variant: Variant) -> ir.Module:
-    """The LLVM module with ``run`` for ``variant``."""
+    """The LLVM module with ``run`` and ``assist`` for ``variant``."""
     return _Kernel(variant).module
 
 
@@ -54,6 +64,7 @@ class _Kernel:
         self.panels = {n: self._panel(n, m) for n, m in sizes.items()}
         self.heads = {n: self._head(n) for n in sizes}
         self.draw = drawing.build(self.module, variant.lanes)
+        self.team = teamwork.Team(self.module, variant, self._work())
         self._run()
 
     def _writer(self, name: str, arguments: Sequence[Any], public: bool = False) -> Writer:
@@ -61,45 +72,45 @@ class _Kernel:
 
     def _panel(self, n: int, m: int) -> Any:
         """Sums, gates and new state of ``m`` panels, for ``n`` streams from ``first`` on."""
-        w = self._writer(f"panel{n}", [PTR, PTR, I64, I64, I64, PTR, I64, I64])
-        plan, layer, index, panel, first, ids, old, new = w.arguments
-        N, H = field(w, plan, "streams"), field(w, plan, "hidden")
+        w = self._writer(f"panel{n}", [PTR, I64, I64, I64, I64, I64, I64])
+        plan, index, panel, first, *addresses = w.arguments
+        layer, ids, H = layer_at(w, plan, index), pointer(w, plan, "read"), field(w, plan, "hidden")
         rows = [w.b.add(first, w.i64(j)) for j in range(n)]
         panels = [w.b.add(panel, w.i64(j)) for j in range(m)]
         sums = [[self._start(w, layer, p, w.read(ids, row, I32)) for p in panels] for row in rows]
-        own = w.b.mul(w.b.mul(index, N), H)  # offsets of this layer's state, and of the one below
-        below = w.b.sub(own, w.b.mul(N, H))
-        cell = self.variant.compiled_cell
-        for name, half, state, width, which in (
-            ("x", new, below, layer_field(w, layer, "x_width"), cell.x_sums),
-            ("h", old, own, H, cell.h_sums),
+        below, old, new = (slot(w, plan, address) for address in addresses)
+        cell, offsets = self.variant.compiled_cell, [w.b.mul(row, H) for row in rows]
+        for name, source, width, which in (
+            ("x", below, layer_field(w, layer, "x_width"), cell.x_sums),
+            ("h", old, H, cell.h_sums),
         ):
-            offsets = [w.b.add(w.b.add(half, state), w.b.mul(row, H)) for row in rows]
+            kind = I16 if self.variant.integer else FLOAT
+            state = source.rounded if self.variant.integer else source.h
+            inputs = [w.at(state, offset, kind) for offset in offsets]
             targets = [[[block[a] for a in which] for block in stream] for stream in sums]
-            self._dot(w, plan, layer, name, panels, width, offsets, targets)
-        for row, stream in zip(rows, sums, strict=True):
-            start = w.b.mul(row, H)
+            self._dot(w, layer, name, panels, width, inputs, targets)
+        for offset, stream in zip(offsets, sums, strict=True):
             for p, block in zip(panels, stream, strict=True):
-                unit = w.b.mul(p, w.i64(w.lanes))
-                offset = w.b.add(w.b.add(own, start), unit)
-                h = self._state(w, plan, [w.get(s) for s in block], old, new, offset)
-                if self.variant.sum_layers:
-                    target = w.b.add(start, unit)
-                    self._add_feature(w, pointer(w, plan, "features"), target, index, h)
+                unit = w.b.add(offset, w.b.mul(p, w.i64(w.lanes)))
+                self._state(w, plan, [w.get(s) for s in block], old, new, unit)
         w.end()
         return w.function
 
     def _state(
-        self, w: Writer, plan: Value, sums: list[Value], old: Value, new: Value, offset: Value
-    ) -> Value:
-        """Compute, store and return the new ``hx`` of a panel's units."""
-        hx = pointer(w, plan, "hx")
-        h = self._gates(w, sums, w.at(hx, old), pointer(w, plan, "cx"), offset)
-        w.write_vector(h, w.at(hx, new), offset)
+        self, w: Writer, plan: Value, sums: list[Value], old: Slot, new: Slot, offset: Value
+    ) -> None:
+        """Compute and store the new state of a panel's units."""
+        h = self.variant.compiled_cell.gates(
+            w,
+            sums,
+            lambda: w.read_vector(old.h, offset),
+            lambda: w.read_vector(old.c, offset),
+            lambda c: w.write_vector(c, new.c, offset),
+        )
+        w.write_vector(h, new.h, offset)
         if self.variant.integer:
-            scale = w.b.fptrunc(w.read(plan, w.i64(FIELDS.index("state_scale")), DOUBLE), FLOAT)
-            w.write_rounded(h, scale, w.at(pointer(w, plan, "rounded"), new, I16), offset)
-        return h
+            scale = w.b.fptrunc(real(w, plan, "state_scale"), FLOAT)
+            w.write_rounded(h, scale, new.rounded, offset)
 
     def _start(self, w: Writer, layer: Value, panel: Value, index: Value) -> list[Value]:
         """Initial sums: the character's row of the table, or the biases."""
@@ -114,23 +125,20 @@ class _Kernel:
         ]
 
     def _dot(
-        self, w: Writer, plan: Value, layer: Value, name: str, panels: Sequence[Value],
-        width: Value, offsets: Sequence[Value], sums: Sequence[Sequence[Sequence[Value]]],
+        self, w: Writer, layer: Value, name: str, panels: Sequence[Value], width: Value,
+        inputs: Sequence[Value], sums: Sequence[Sequence[Sequence[Value]]],
     ) -> None:  # fmt: skip
         """Add the products of ``width`` inputs to ``sums[stream][panel]``."""
         kind, stride = WEIGHT_TYPES[self.variant.weight_dtype], len(sums[0][0]) * w.lanes
         base = layer_pointer(w, layer, name)
         weights = [w.at(base, w.b.mul(w.b.mul(p, width), w.i64(stride)), kind) for p in panels]
         if kind is not I8:
-            inputs = [w.at(pointer(w, plan, "hx"), offset) for offset in offsets]
             multiply_add(w, weights, kind, width, inputs, sums)
             return
         if self.variant.integer:
-            inputs = [w.at(pointer(w, plan, "rounded"), offset, I16) for offset in offsets]
             scaled = new_sums(w, sums, w.zero_i32())
             multiply_add_int8(w, weights, width, inputs, scaled, self.variant.x86)
         else:
-            inputs = [w.at(pointer(w, plan, "hx"), offset) for offset in offsets]
             scaled = new_sums(w, sums, w.constant(0.0))
             multiply_add(w, weights, kind, width, inputs, scaled)
         scales = layer_pointer(w, layer, name + "_scale")
@@ -145,25 +153,10 @@ class _Kernel:
                     target = total[number][a]
                     w.set(target, w.fma(value, scale, w.get(target)))
 
-    def _gates(self, w: Writer, s: list[Value], old: Value, cx: Value, offset: Value) -> Value:
-        """The new ``h`` of ``lanes`` units from their sums; stores the new cell state."""
-        return self.variant.compiled_cell.gates(
-            w,
-            s,
-            lambda: w.read_vector(old, offset),
-            lambda: w.read_vector(cx, offset),
-            lambda c: w.write_vector(c, cx, offset),
-        )
-
-    def _add_feature(self, w: Writer, base: Value, target: Value, index: Value, h: Value) -> None:
-        first = w.b.icmp_signed("==", index, w.i64(0))
-        total = w.b.fadd(w.read_vector(base, target), h)
-        w.write_vector(w.b.select(first, h, total), base, target)
-
     def _head(self, n: int) -> Any:
         """Logits of one panel of characters, for ``n`` streams from ``first`` on."""
-        w = self._writer(f"head{n}", [PTR, I64, I64, PTR])
-        plan, panel, first, features = w.arguments
+        w = self._writer(f"head{n}", [PTR, I64, I64, PTR, PTR])
+        plan, panel, first, features, out = w.arguments
         H, V = field(w, plan, "hidden"), field(w, plan, "padded_vocab")
         stride = HEAD_VECTORS * w.lanes
         begin = w.b.mul(panel, w.i64(stride))
@@ -174,117 +167,139 @@ class _Kernel:
         weights = w.at(pointer(w, plan, "head"), w.b.mul(begin, H))
         multiply_add(w, [weights], FLOAT, H, inputs, [[stream] for stream in sums])
         for row, stream in zip(rows, sums, strict=True):
-            base = w.at(pointer(w, plan, "logits"), w.b.mul(row, V))
+            base = w.at(out, w.b.mul(row, V))
             for offset, total in zip(offsets, stream, strict=True):
                 w.write_vector(w.get(total), base, offset)
         w.end()
         return w.function
 
-    def _run(self) -> None:
-        """``run``: one thread's share of ``steps`` steps."""
-        w = self._writer("run", [PTR, I64], public=True)
-        plan, thread = w.arguments
-        N, H, L = (field(w, plan, name) for name in ("streams", "hidden", "layers"))
-        size = w.b.mul(w.b.mul(L, N), H)
-        arrivals = w.variable(w.i64(0))
-        parity = w.variable(field(w, plan, "parity"))
-        ids = pointer(w, plan, "ids")
-        with w.loop(w.i64(0), field(w, plan, "steps")) as t:
-            # where the old and the new half of hx begin
-            old = w.b.mul(w.get(parity), size)
-            w.set(parity, w.b.sub(w.i64(1), w.get(parity)))
-            new = w.b.mul(w.get(parity), size)
-            row = w.at(ids, w.b.mul(t, N), I32)
-            with w.loop(w.i64(0), L) as index:
-                offset = w.b.add(w.i64(len(FIELDS)), w.b.mul(index, w.i64(len(LAYER_FIELDS))))
-                layer = w.at(plan, offset, I64)
-                with self._share(w, plan, thread, w.b.sdiv(H, w.i64(PAIR * w.lanes))) as pair:
-                    self._layer(w, N, pair, (plan, layer, index), (row, old, new))
-                self._barrier(w, plan, arrivals)
-            offset = w.b.add(new, w.b.sub(size, w.b.mul(N, H)))
-            last = w.at(pointer(w, plan, "hx"), offset)
-            features = pointer(w, plan, "features") if self.variant.sum_layers else last
-            self._output(w, plan, thread, t, features, arrivals)
+    def _work(self) -> Any:
+        """``work``: do the shares ``begin`` to ``end`` of a stage.
+
+        With ``private`` memory, logits and draws go there. New states go to their slot in any case.
+        """
+        w = self._writer("work", teamwork.WORK)
+        plan, kind, index, first, end, below, old, new, begin_share, end_share, private = (
+            w.arguments
+        )
+        shares, streams = (begin_share, end_share), (first, end)
+        logits, ids = teamwork.outputs(w, plan, first, private)
+        with w.b.if_then(w.b.icmp_signed("==", kind, w.i64(LAYER))):
+            pairs = teamwork.units(w, self.variant, plan, LAYER, streams)
+            with teamwork.share(w, plan, pairs, *shares) as pair:
+                self._layer(w, plan, (index, pair), streams, (below, old, new))
+        with w.b.if_then(w.b.icmp_signed("==", kind, w.i64(HEAD))):
+            panels, features = (
+                teamwork.units(w, self.variant, plan, HEAD, streams),
+                slot(w, plan, old),
+            )
+            with teamwork.share(w, plan, panels, *shares) as panel:
+                for n, low, high in self._blocks(w, *streams):
+                    with w.loop(low, high, n) as row:
+                        w.b.call(self.heads[n], [plan, panel, row, features.h, logits])
+        with w.b.if_then(w.b.icmp_signed("==", kind, w.i64(DRAW))):
+            count = teamwork.units(w, self.variant, plan, DRAW, streams)
+            with teamwork.share(w, plan, count, *shares) as n:
+                self._draw(w, plan, w.b.add(first, n), logits, ids)
         w.end()
-
-    def _output(
-        self, w: Writer, plan: Value, thread: Value, t: Value, features: Value, arrivals: Value
-    ) -> None:
-        """Compute logits and draw characters, as the plan asks."""
-        N, V = field(w, plan, "streams"), field(w, plan, "padded_vocab")
-        stride = w.i64(HEAD_VECTORS * w.lanes)
-        with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_logits"), w.i64(0))):
-            with self._share(w, plan, thread, w.b.sdiv(V, stride)) as panel:
-                for n, begin, end in self._blocks(w, N):
-                    with w.loop(begin, end, n) as first:
-                        w.b.call(self.heads[n], [plan, panel, first, features])
-            self._barrier(w, plan, arrivals)
-        with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_draw"), w.i64(0))):
-            with self._share(w, plan, thread, N) as n:
-                offset = w.b.add(w.b.mul(t, N), n)
-                row = w.at(pointer(w, plan, "logits"), w.b.mul(n, V))
-                uniform = w.read(pointer(w, plan, "uniforms"), offset, DOUBLE)
-                scale, top_p, min_p = (
-                    w.read(plan, w.i64(FIELDS.index(name)), DOUBLE)
-                    for name in ("scale", "top_p", "min_p")
-                )
-                top_k = field(w, plan, "top_k")
-                out = w.at(pointer(w, plan, "ids"), w.b.add(offset, N), I32)
-                size = field(w, plan, "vocab")
-                w.b.call(self.draw, [row, size, V, uniform, out, scale, top_k, top_p, min_p])
-            self._barrier(w, plan, arrivals)
-
-    @contextmanager
-    def _share(self, w: Writer, plan: Value, thread: Value, count: Value) -> Any:
-        """A loop over this thread's share of ``range(count)``."""
-        threads = field(w, plan, "threads")
-        begin = w.b.sdiv(w.b.mul(count, thread), threads)
-        end = w.b.sdiv(w.b.mul(count, w.b.add(thread, w.i64(1))), threads)
-        with w.loop(begin, end) as index:
-            yield index
+        return w.function
 
     def _layer(
-        self, w: Writer, N: Value, pair: Value, before: Sequence[Value], after: Sequence[Value]
-    ) -> None:
+        self, w: Writer, plan: Value, where: Sequence[Value], streams: Sequence[Value],
+        slots: Sequence[Value],
+    ) -> None:  # fmt: skip
         """A layer's step for ``PAIR`` panels: streams in blocks, the rest one by one."""
+        index, pair = where
         start = w.b.mul(pair, w.i64(PAIR))
-        for n, begin, end in self._blocks(w, N):
+        for n, low, high in self._blocks(w, *streams):
             panels = 1 if n > 1 else PAIR  # at once
             with (
                 w.loop(start, w.b.add(start, w.i64(PAIR)), panels) as panel,
-                w.loop(begin, end, n) as first,
+                w.loop(low, high, n) as row,
             ):
-                w.b.call(self.panels[n], [*before, panel, first, *after])
+                w.b.call(self.panels[n], [plan, index, panel, row, *slots])
 
-    def _blocks(self, w: Writer, N: Value) -> list[tuple[int, Value, Value]]:
-        """``N`` streams split into ranges: ``(block size, first stream, end stream)`` of each."""
+    def _blocks(self, w: Writer, first: Value, end: Value) -> list[tuple[int, Value, Value]]:
+        """Streams split into ranges: ``(block size, first stream, end stream)`` of each."""
         if not self.variant.many:
-            return [(1, w.i64(0), N)]
-        block = self.variant.block
-        blocked = w.b.mul(w.b.sdiv(N, w.i64(block)), w.i64(block))
-        return [(block, w.i64(0), blocked), (1, blocked, N)]
+            return [(1, first, end)]
+        block = w.i64(self.variant.block)
+        whole = w.b.mul(w.b.sdiv(w.b.sub(end, first), block), block)
+        middle = w.b.add(first, whole)
+        return [(self.variant.block, first, middle), (1, middle, end)]
 
-    def _barrier(self, w: Writer, plan: Value, arrivals: Value) -> None:
-        """Wait until all threads arrive: spin ``SPINS`` times, then yield to others."""
-        threads = field(w, plan, "threads")
-        with w.b.if_then(w.b.icmp_signed(">", threads, w.i64(1))):
-            w.set(arrivals, w.b.add(w.get(arrivals), threads))
-            counter = w.at(plan, w.i64(FIELDS.index("barrier")), I64)
-            w.b.atomic_rmw("add", counter, w.i64(1), "seq_cst")
-            spins = w.variable(w.i64(0))
-            test, spin, done = (w.b.append_basic_block(name) for name in ("test", "spin", "done"))
-            w.b.branch(test)
-            w.b.position_at_end(test)
-            arrived = w.b.load_atomic(counter, "acquire", 8, typ=I64)
-            w.b.cbranch(w.b.icmp_signed("<", arrived, w.get(arrivals)), spin, done)
-            w.b.position_at_end(spin)
-            w.set(spins, w.b.add(w.get(spins), w.i64(1)))
-            if self.variant.x86:
-                w.call("llvm.x86.sse2.pause", ir.VoidType(), [])
-            with w.b.if_then(w.b.icmp_signed(">", w.get(spins), w.i64(SPINS))):
-                w.call("sched_yield", I32, [])
-            w.b.branch(test)
-            w.b.position_at_end(done)
+    def _draw(self, w: Writer, plan: Value, row: Value, own: Value, ids: Value) -> None:
+        """Draw stream ``row``'s next character; the draw overwrites its ``own`` logits."""
+        V = field(w, plan, "padded_vocab")
+        own, logits = (w.at(base, w.b.mul(row, V)) for base in (own, pointer(w, plan, "logits")))
+        with w.b.if_then(w.b.icmp_unsigned("!=", own, logits)):
+            w.copy_vectors(logits, own, V, FLOAT)
+        uniform = w.read(pointer(w, plan, "read_uniforms"), row, DOUBLE)
+        scale, top_p, min_p = (real(w, plan, name) for name in ("scale", "top_p", "min_p"))
+        size, top_k = field(w, plan, "vocab"), field(w, plan, "top_k")
+        out = w.at(ids, row, I32)
+        w.b.call(self.draw, [own, size, V, uniform, out, scale, top_k, top_p, min_p])
+
+    def _run(self) -> None:
+        """``run``: advance all streams by ``steps`` steps."""
+        w = self._writer("run", [PTR, I64], public=True)
+        plan = w.arguments[0]
+        N, L = field(w, plan, "streams"), field(w, plan, "layers")
+        parity = w.variable(field(w, plan, "parity"))
+        teamwork.set_active(w, plan, 1)
+        with w.loop(w.i64(0), field(w, plan, "steps")) as t:
+            row = w.b.mul(t, N)
+            w.copy(w.at(pointer(w, plan, "ids"), row, I32), pointer(w, plan, "read"), N, I32)
+            now = w.get(parity)
+            with w.loop(w.i64(0), L) as index:
+                self._stages(w, plan, LAYER, teamwork.slots(w, plan, index, now), now)
+                if self.variant.sum_layers:
+                    self._add_features(w, plan, index, now)
+            with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_logits"), w.i64(0))):
+                self._stages(w, plan, HEAD, self._head_inputs(w, plan, now), now)
+            with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_draw"), w.i64(0))):
+                given = w.at(pointer(w, plan, "uniforms"), row, DOUBLE)
+                w.copy(given, pointer(w, plan, "read_uniforms"), N, DOUBLE)
+                nothing = teamwork.Slots(*[w.i64(0)] * 4)
+                self._stages(w, plan, DRAW, nothing, now)
+                drawn = w.at(pointer(w, plan, "ids"), w.b.add(row, N), I32)
+                w.copy(pointer(w, plan, "read"), drawn, N, I32)
+            w.set(parity, w.b.sub(w.i64(1), now))
+        teamwork.set_active(w, plan, 0)
+        w.end()
+
+    def _add_features(self, w: Writer, plan: Value, index: Value, parity: Value) -> None:
+        """Add a layer's new ``h`` to the head's inputs."""
+        h = slot(w, plan, teamwork.slots(w, plan, index, parity).new).h
+        features, first = pointer(w, plan, "features"), w.b.icmp_signed("==", index, w.i64(0))
+        size = w.b.mul(field(w, plan, "streams"), field(w, plan, "hidden"))
+        with w.loop(w.i64(0), size, w.lanes) as i:
+            value = w.read_vector(h, i)
+            total = w.b.fadd(w.read_vector(features, i), value)
+            w.write_vector(w.b.select(first, value, total), features, i)
+
+    def _head_inputs(self, w: Writer, plan: Value, parity: Value) -> teamwork.Slots:
+        """Where the head's inputs ``(N, H)`` are."""
+        last = w.b.sub(field(w, plan, "layers"), w.i64(1))
+        found = teamwork.slots(w, plan, last, parity).new
+        if self.variant.sum_layers:
+            found = field(w, plan, "features")
+        return teamwork.Slots(w.i64(0), w.i64(0), found, w.i64(0))
+
+    def _stages(
+        self, w: Writer, plan: Value, kind: int, slots: teamwork.Slots, parity: Value
+    ) -> None:
+        """Run the stages of ``kind`` that all streams need."""
+        N, first = field(w, plan, "streams"), w.variable(w.i64(0))
+        with w.repeat() as leave_if:
+            begin = w.get(first)
+            end = w.b.add(begin, field(w, plan, "stage_streams"))
+            end = w.b.select(w.b.icmp_signed("<", end, N), end, N)
+            index, *addresses = slots
+            stage = [w.i64(kind), index, begin, end, *addresses]
+            w.b.call(self.team.stage, [plan, *stage, parity])
+            w.set(first, end)
+            leave_if(w.b.icmp_signed("==", end, N))
 
 
 def new_sums(
@@ -326,23 +341,3 @@ def multiply_add_int8(
                 for x, stream in zip(xs, sums, strict=True):
                     total = stream[number][a]
                     w.set(total, w.add_products(vector, x, w.get(total), x86))
-
-
-def field(w: Writer, plan: Value, name: str) -> Value:
-    """The integer field ``name`` of the plan."""
-    return w.read(plan, w.i64(FIELDS.index(name)), I64)
-
-
-def pointer(w: Writer, plan: Value, name: str) -> Value:
-    """The address in field ``name`` of the plan."""
-    return w.b.inttoptr(field(w, plan, name), PTR)
-
-
-def layer_field(w: Writer, layer: Value, name: str) -> Value:
-    """The integer field ``name`` of a layer."""
-    return w.read(layer, w.i64(LAYER_FIELDS.index(name)), I64)
-
-
-def layer_pointer(w: Writer, layer: Value, name: str) -> Value:
-    """The address in field ``name`` of a layer."""
-    return w.b.inttoptr(layer_field(w, layer, name), PTR)

@@ -13,10 +13,24 @@ from charrnn.generation.quantization import quantizes_states
 
 FIELDS = (
     "steps", "streams", "layers", "hidden", "vocab", "padded_vocab", "threads", "want_logits",
-    "want_draw", "parity", "barrier", "ids", "hx", "cx", "features", "logits", "head",
-    "head_bias", "uniforms", "scale", "top_k", "top_p", "min_p", "rounded", "state_scale",
+    "want_draw", "parity", "ids", "features", "logits", "head", "head_bias", "uniforms", "scale",
+    "top_k", "top_p", "min_p", "state_scale", "read", "read_uniforms", "meeting", "helpers",
+    "private", "private_bytes", "stage_streams", "slot_bytes",
 )  # fmt: skip
-LAYER_FIELDS = ("start", "start_stride", "x", "x_scale", "x_width", "h", "h_scale")
+# even_slot and odd_slot hold the state after an even and an odd number of steps
+LAYER_FIELDS = (
+    "start", "start_stride", "x", "x_scale", "x_width", "h", "h_scale", "even_slot", "odd_slot",
+)  # fmt: skip
+
+# The tables where threads meet, in lines of int64 for each: see ``teamwork``. A line is two cache
+# lines long, because processors fetch them in pairs.
+STAGE_FIELDS = (
+    "number", "ready", "kind", "index", "first", "end", "below", "old", "new", "active",
+)  # fmt: skip
+HELPER_FIELDS = ("spare", "writes", "mark", "together", "rest", "rests_until")
+LINE = 16
+LEFT, NAPPING = -2, -4
+MAX_THREADS = 63  # one bit each
 
 # panels that a single stream reads at once: enough independent sums to hide the latency of each
 PAIR = 2
@@ -24,7 +38,17 @@ PAIR = 2
 # vectors of the head's rows side by side in a panel
 HEAD_VECTORS = 4
 
+# Streams of one stage, at most: the fewer, the better their states fit into a processor's cache,
+# and the more often weights are read, which is cheap for int8.
+MOST_STREAMS, INTEGER_STREAMS = 256, 96
+
 CACHE_LINE = 64
+
+
+def slot_bytes(streams: int, hidden: int) -> int:
+    """Bytes of a layer's state ``(N, H)``: ``h`` and ``c`` as float32, ``h`` rounded to int16."""
+    size = 10 * streams * hidden
+    return -(-size // (8 * LINE)) * (8 * LINE)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -57,6 +81,11 @@ class Variant:
         """Streams per pass over a panel: their sums, 4 each, and the weights fill the registers."""
         registers = 16 if self.x86 and self.lanes < 16 else 32
         return 6 if registers == 32 else 3
+
+    @property
+    def stage_streams(self) -> int:
+        """The most streams that a stage has."""
+        return INTEGER_STREAMS if self.integer else MOST_STREAMS
 
     @property
     def integer(self) -> bool:

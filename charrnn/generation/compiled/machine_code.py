@@ -24,7 +24,10 @@ from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
 # the sources that determine the code, which also depends on the processor
-SOURCES = ("cells.py", "codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py")
+SOURCES = (
+    "cells.py", "codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py", "plan.py",
+    "teamwork.py",
+)  # fmt: skip
 
 Run = Callable[[int, int], None]
 
@@ -53,10 +56,10 @@ def processor() -> Processor:
 
 
 @cache
-def load(variant: Variant) -> Run:
-    """The ``run`` of ``kernels`` for this processor, compiled if it is not in the cache.
+def load(variant: Variant) -> tuple[Run, Run]:
+    """``run`` and ``assist`` of ``kernels`` for this processor, compiled if not in the cache.
 
-    It runs without Python's global lock, so several threads can run it at once.
+    They run without Python's global lock, so several threads can run at once.
 
     Raises:
         RuntimeError: this processor has no float16, which ``variant`` stores: its code would call
@@ -76,17 +79,18 @@ def load(variant: Variant) -> Run:
             folder = code_cache("kernels")
             sweep_temporaries(folder, least_age_s=ABANDONED_S)
             write_atomic(folder / name, [hashlib.sha256(code).digest() + code])
-    return link(code)
+    run, assist = link(code, "run", "assist")
+    return run, assist
 
 
-def link(code: bytes) -> Run:
-    """The ``run(address, number)`` in object code; it runs without Python's global lock."""
+def link(code: bytes, *names: str) -> list[Run]:
+    """Functions ``(address, number)`` in object code; they run without Python's global lock."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-    return kind(engine.get_function_address("run"))
+    return [kind(engine.get_function_address(name)) for name in names]
 
 
 # keeps engines alive: code is freed with its engine
