@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
 import statistics
 import subprocess
 import sys

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
 import dataclasses
 from pathlib import Path
 from typing import Any

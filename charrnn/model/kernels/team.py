@@ -1,9 +1,10 @@
 """Run a compiled function on every thread of torch's own OpenMP team.
 
-torch keeps its OpenMP workers spinning for some milliseconds after every parallel operator, and
-threads of our own would compete with them for the cores. ``GOMP_parallel``, the entry point that
-gcc emits for ``#pragma omp parallel``, uses those workers instead and costs a few microseconds. If
-torch uses another OpenMP, plain Python threads do the work.
+torch keeps its OpenMP workers spinning for a while after every parallel operator, and threads of
+our own would compete with them for the cores. ``GOMP_parallel``, the entry point that gcc emits for
+``#pragma omp parallel``, uses those workers instead and costs a few microseconds, and
+``GOMP_barrier`` lets them sleep when they wait for long (``charrnn.model.openmp``). If torch uses
+another OpenMP, plain Python threads do the work.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from numba import njit
 from charrnn.model.kernels.simd import atomic_add, atomic_load, call_int, pause, peek
 
 # slots of the header that starts every kernel's parameter table
-(SIZE, TICKETS, COUNTER, YIELD, THREAD_NUM, NUM_THREADS) = range(6)
-HEADER = 6
+(SIZE, TICKETS, COUNTER, YIELD, THREAD_NUM, NUM_THREADS, BARRIER) = range(7)
+HEADER = 7
 _SPINS = 1000  # some 50 microseconds, before a waiting thread yields its core
 _VOID_P = ctypes.c_void_p
 
@@ -37,6 +38,9 @@ def join(p):
 @njit
 def barrier(p, arrivals):
     """Wait until this was called ``arrivals`` times since the start, counting all threads."""
+    if peek(p, BARRIER) != 0:
+        call_int(peek(p, BARRIER))
+        return
     counter = peek(p, COUNTER)
     atomic_add(counter, 1)
     spins = 0
@@ -48,8 +52,8 @@ def barrier(p, arrivals):
 
 
 @functools.cache
-def _openmp() -> tuple[Any, int, int] | None:
-    """GOMP_parallel, addresses of omp_get_thread_num and omp_get_num_threads; None without them."""
+def _openmp() -> tuple[Any, list[int]] | None:
+    """GOMP_parallel, and addresses of what ``join`` and ``barrier`` call; None without them."""
     try:
         with open("/proc/self/maps") as maps:
             paths = {line.split()[-1] for line in maps if "libgomp" in line}
@@ -60,9 +64,9 @@ def _openmp() -> tuple[Any, int, int] | None:
         start.restype = None
         addresses = [
             ctypes.cast(f, _VOID_P).value or 0
-            for f in (library.omp_get_thread_num, library.omp_get_num_threads)
+            for f in (library.omp_get_thread_num, library.omp_get_num_threads, library.GOMP_barrier)
         ]
-        return start, addresses[0], addresses[1]
+        return start, addresses
     except (OSError, ValueError, AttributeError):
         return None
 
@@ -77,6 +81,15 @@ def _pool(size: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(size - 1, thread_name_prefix="lstm")
 
 
+def _wait(others: list[Future[None]]) -> None:
+    """Wait for all of ``others``, whatever is raised meanwhile: they use memory of the caller's."""
+    try:
+        wait(others)
+    except BaseException:
+        _wait(others)
+        raise
+
+
 class Team(threading.local):
     """Starts kernels with a parameter table; one shared instance per Python thread."""
 
@@ -89,8 +102,8 @@ class Team(threading.local):
         self.shared.zero_()
         base = self.shared.data_ptr()
         openmp = _openmp()
-        numbers = (openmp[1], openmp[2]) if openmp and size > 1 else (0, 0)
-        header = [size, base, base + 128, _yield_address(), *numbers]
+        functions = openmp[1] if openmp and size > 1 else [0, 0, 0]
+        header = [size, base, base + 128, _yield_address(), *functions]
         table = (ctypes.c_int64 * (HEADER + len(values)))(*header, *values)
         address = ctypes.addressof(table)
         if openmp and size > 1:
@@ -98,8 +111,10 @@ class Team(threading.local):
             return
         call = ctypes.CFUNCTYPE(None, _VOID_P)(entry)
         others = [_pool(size).submit(call, address) for _ in range(size - 1)]
-        call(address)
-        wait(others)
+        try:
+            call(address)
+        finally:
+            _wait(others)
 
 
 team = Team()

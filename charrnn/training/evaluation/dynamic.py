@@ -7,6 +7,8 @@ gradients' size (as in RMSprop), and the weights are pulled back to their initia
 
 from __future__ import annotations
 
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
 from dataclasses import dataclass
 
 import torch
