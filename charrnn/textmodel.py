@@ -38,6 +38,7 @@ class TextModel:
         path: the file it was loaded from, if any.
         weight_dtype: the number format of the recurrent weights for writing; scoring always uses
             float32.
+        threads: how many threads write; the text does not depend on it. 0: at most two.
 
     Attributes:
         vocab: the vocabulary.
@@ -52,8 +53,10 @@ class TextModel:
         checkpoint: Checkpoint,
         path: Path | None = None,
         weight_dtype: WeightDtype = "int8",
+        threads: int = 0,
     ) -> None:
-        self.checkpoint, self.path, self.weight_dtype = checkpoint, path, weight_dtype
+        self.checkpoint, self.path = checkpoint, path
+        self.weight_dtype, self.threads = weight_dtype, threads
         self.vocab: Vocab = checkpoint.vocab
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
@@ -83,11 +86,9 @@ class TextModel:
 
     @cached_property
     def _engine(self) -> AnyEngine:
-        checkpoint = self.checkpoint
+        own, dtype = self.checkpoint, self.weight_dtype
         with np.errstate(all="ignore"):  # weights of an untrusted file may overflow
-            return open_engine(
-                checkpoint.config, checkpoint.weights, weight_dtype=self.weight_dtype
-            )
+            return open_engine(own.config, own.weights, weight_dtype=dtype, threads=self.threads)
 
     def encoding(self, asked: str | None = None) -> str:
         """The encoding of texts for this model: ``asked``, or that of its corpus, or UTF-8.
@@ -326,7 +327,9 @@ class TextModel:
             raise CheckpointError(message, "score a whole file") from None
 
 
-def load(path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8") -> TextModel:
+def load(
+    path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8", threads: int = 0
+) -> TextModel:
     """Load a trained model.
 
     Args:
@@ -334,6 +337,7 @@ def load(path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8") 
             ``./checkpoints``, or the bundled one.
         weight_dtype: the number format of the recurrent weights for writing: ``int8`` is fastest,
             ``float32`` is exact.
+        threads: how many threads write; the text does not depend on it. 0: at most two.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it is not usable.
@@ -342,4 +346,4 @@ def load(path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8") 
     """
     check_choice("weight_dtype", weight_dtype, get_args(WeightDtype))
     found = find_checkpoint(path)
-    return TextModel(load_checkpoint(found), found, weight_dtype)
+    return TextModel(load_checkpoint(found), found, weight_dtype, threads)

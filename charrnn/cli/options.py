@@ -162,6 +162,7 @@ CHECKPOINT = typer.Argument(
 [SEED] = declared(SampleConfig, "seed")
 [UNKNOWN] = declared(SampleConfig, "unknown")
 [THREADS] = declared(TrainConfig, "threads")
+SAMPLE_THREADS = THREADS.replace(unset="at most 2")
 [_ENCODING] = declared(TextConfig, "encoding")
 ENCODING = _ENCODING.replace(
     help="Encoding of the text that is read.", unset="that of the checkpoint's corpus"

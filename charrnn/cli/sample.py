@@ -17,6 +17,7 @@ from charrnn.cli.options import (
     CHECKPOINT,
     ENCODING,
     JSON,
+    SAMPLE_THREADS,
     WEIGHT_DTYPE,
     read_text,
     takes,
@@ -57,6 +58,7 @@ HOW = *declared(SampleConfig), *(filter.option for filter in FILTERS.values())
     ENCODING,
     ESCAPE,
     WEIGHT_DTYPE,
+    SAMPLE_THREADS,
     JSON,
 )
 def sample(
@@ -69,6 +71,7 @@ def sample(
     encoding: str | None = None,
     escape: Escape = "auto",
     weight_dtype: WeightDtype = "int8",
+    threads: int = 0,
     json: bool = False,
     **settings: Any,
 ) -> None:
@@ -81,7 +84,7 @@ def sample(
     config = SampleConfig(stop=tuple(map(_typed, stop)), **settings)
     check_stdout()
     raw, source = _prime(prime, prime_file)
-    model = load(checkpoint, weight_dtype=weight_dtype)
+    model = load(checkpoint, weight_dtype=weight_dtype, threads=threads)
     encoding = model.encoding(encoding)
     # find every error before anything is written
     with naming(source):
