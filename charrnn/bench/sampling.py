@@ -11,6 +11,8 @@ character.
 
 from __future__ import annotations
 
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
 import dataclasses
 import statistics
 import time
@@ -24,6 +26,8 @@ import torch
 from charrnn.bench import start
 from charrnn.bench.eager import CellLoop, EagerLoop, in_own_process, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
+from charrnn.bench.neighbors import Beside
+from charrnn.bench.neighbors import measure as neighbor_cost
 from charrnn.config import ModelConfig, WeightDtype
 from charrnn.generation.factory import AnyEngine, cpus, open_engine
 from charrnn.generation.sample_config import SampleConfig
@@ -126,6 +130,15 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     rates["alone"] = in_own_process(config)
     cold = start.measure(config, weights, case.weight_dtype, rounds)
     return _result(case, engine, rates, size, read, flops, ceiling, cold)
+
+
+def sampling_beside(case: Case, neighbors: int, threads: int = 0) -> Beside:
+    """How efficient our engine is beside ``neighbors`` busy loops."""
+    weights = random_weights(case.config)
+    engine = open_engine(
+        case.config, weights, case.streams, weight_dtype=case.weight_dtype, threads=threads
+    )
+    return neighbor_cost(_Sampling(engine), neighbors)
 
 
 def _result(

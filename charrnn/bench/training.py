@@ -6,6 +6,8 @@ machines are noisy.
 
 from __future__ import annotations
 
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
 import dataclasses
 import math
 import statistics
@@ -18,6 +20,8 @@ import torch
 from torch import Tensor
 
 from charrnn.bench.evaluation import CHARS, evaluation_speed
+from charrnn.bench.neighbors import Beside
+from charrnn.bench.neighbors import measure as neighbor_cost
 from charrnn.bench.plain import plain_step
 from charrnn.bench.step_time import divide
 from charrnn.config import ModelConfig, TrainConfig
@@ -134,6 +138,16 @@ def bench_training(
         # last, because a profiler may slow down what comes after it
         **_division(own, text, taken["own"]),
     )
+
+
+def training_beside(config: ModelConfig, settings: TrainConfig, neighbors: int) -> Beside:
+    """How efficient our step is beside ``neighbors`` busy loops."""
+    hardware = choose_hardware(settings)
+    step, text = (
+        own_step(config, settings, hardware),
+        random_text(config, settings, hardware.device),
+    )
+    return neighbor_cost(lambda: step(text), neighbors)
 
 
 def _loops(

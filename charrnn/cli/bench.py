@@ -10,7 +10,7 @@ import typer
 
 from charrnn import cells
 from charrnn.cli.command import Command
-from charrnn.cli.options import JSON, THREADS, WEIGHT_DTYPE, takes
+from charrnn.cli.options import JSON, SAMPLE_THREADS, THREADS, WEIGHT_DTYPE, takes
 from charrnn.cli.output import check_stdout
 from charrnn.config import ModelConfig, TrainConfig, WeightDtype, model_options
 from charrnn.settings import Option, declared
@@ -28,6 +28,13 @@ SIZE, LAYERS = (option.replace(unset="") for option in declared(ModelConfig, "hi
 STREAMS = Option(
     name="streams", kind=int, low=1, high=MAX_STREAMS, help="Texts generated in parallel."
 )
+BESIDE = Option(
+    name="beside",
+    kind=int,
+    low=1,
+    high=256,
+    help="Measure instead how efficient it is beside N busy programs.",
+)
 
 
 @app.callback()
@@ -44,22 +51,27 @@ def bench() -> None:
     *(option.replace(unset="") for option in declared(TrainConfig, "batch", "window")),
     *declared(TrainConfig, "device", "precision"),
     THREADS,
+    BESIDE,
     JSON,
 )
-def bench_train(*, json: bool = False, **settings: Any) -> None:
+def bench_train(*, beside: int = 0, json: bool = False, **settings: Any) -> None:
     """Measure training in characters per second: ours, nn.LSTM's, and the hardware's limit."""
-    from charrnn.bench.training import VOCABULARY, bench_training
+    from charrnn.bench.training import VOCABULARY, bench_training, training_beside
 
     check_stdout()
     names = {option.name for option in model_options()}
     model = {name: value for name, value in settings.items() if name in names}
     training = {name: value for name, value in settings.items() if name not in names}
     config = ModelConfig.from_dict(model | {"vocab_size": VOCABULARY})
-    _print(bench_training(config, TrainConfig(steps=1, **training)).to_dict(), json)
+    chosen = TrainConfig(steps=1, **training)
+    if beside:
+        _print(training_beside(config, chosen, beside).to_dict(), json)
+        return
+    _print(bench_training(config, chosen).to_dict(), json)
 
 
 @app.command("sample", cls=Command, short_help="Measure the speed of sampling.")
-@takes(SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, THREADS.replace(unset="at most 2"), JSON)
+@takes(SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, SAMPLE_THREADS, BESIDE, JSON)
 def bench_sample(
     *,
     hidden: int = 512,
@@ -67,13 +79,18 @@ def bench_sample(
     streams: int = 1,
     weight_dtype: WeightDtype = "int8",
     threads: int = 0,
+    beside: int = 0,
     json: bool = False,
 ) -> None:
     """Measure sampling in characters per second: ours, torch's loops', the hardware's limit."""
-    from charrnn.bench.sampling import Case, measure
+    from charrnn.bench.sampling import Case, measure, sampling_beside
 
     check_stdout()
-    _print(measure(Case(layers, hidden, streams, weight_dtype), threads=threads).to_dict(), json)
+    case = Case(layers, hidden, streams, weight_dtype)
+    if beside:
+        _print(sampling_beside(case, beside, threads).to_dict(), json)
+        return
+    _print(measure(case, threads=threads).to_dict(), json)
 
 
 def _print(result: dict[str, object], json: bool) -> None:
