@@ -11,6 +11,7 @@ import torch
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, counted
+from charrnn.training.hardware.threads import is_dynamic, note_start, set_dynamic, thread_limit
 from charrnn.training.hardware.throughput import cpu_flags, matmul_throughput
 
 # The throughput of a whole run, validations included, as a part of that of one large product.
@@ -47,7 +48,7 @@ def own_torch_settings() -> Iterator[None]:
     What ``choose_hardware`` sets is restored, too.
     """
     threads, products = torch.get_num_threads(), _CUDNN_RNN.fp32_precision
-    dtype = torch.get_default_dtype()
+    dtype, dynamic = torch.get_default_dtype(), is_dynamic()
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
@@ -56,9 +57,11 @@ def own_torch_settings() -> Iterator[None]:
                 stack.enter_context(torch.autocast(kind, enabled=False))
         torch.set_default_dtype(torch.float32)
         try:
+            _ask_for(threads)
             yield
         finally:
             torch.set_num_threads(threads)
+            set_dynamic(dynamic)
             _CUDNN_RNN.fp32_precision = products
             torch.set_default_dtype(dtype)
 
@@ -72,13 +75,22 @@ def choose_hardware(config: TrainConfig) -> Hardware:
         ConfigError: the machine lacks the device, or the device cannot use that precision.
 
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    _ask_for(config.threads or torch.get_num_threads())
     device = _device(config.device)
     # by default cuDNN rounds the factors of float32 products to TF32
     exact = config.precision == "float32"
     _CUDNN_RNN.fp32_precision = "ieee" if exact else "tf32"
     return Hardware(device, _dtype(config.precision, device), torch.get_num_threads())
+
+
+def _ask_for(threads: int) -> None:
+    """Let torch ask for so many threads, or for as many as OpenMP surely starts."""
+    set_dynamic(False)
+    granted = min(threads, thread_limit())
+    if granted != torch.get_num_threads():
+        torch.set_num_threads(granted)
+    if granted > 1:
+        note_start()
 
 
 def _device(name: str) -> torch.device:
