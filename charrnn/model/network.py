@@ -95,16 +95,45 @@ class Dropout:
         return x * masks[self.rank * B : (self.rank + 1) * B]
 
     def _mask(self, shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
-        if like.device.type != "cpu":
-            kept = torch.empty(shape, device=like.device)
-            return kept.bernoulli_(1 - rate, generator=self.generator).div_(1 - rate).to(like.dtype)
-        # a CPU draws numbers one after the other: each 64-bit number serves four elements, which
-        # rounds the rate to a multiple of 2^-16
-        count, dropped = math.prod(shape), min(round(rate * 2**16), 2**16 - 1)
-        draws = torch.empty((count + 3) // 4, dtype=torch.int64)
-        draws.random_(-(2**63), None, generator=self.generator)
-        bits = draws.view(torch.int16)[:count].view(shape)
-        return (bits >= dropped - 2**15).to(like.dtype).mul_(2**16 / (2**16 - dropped))
+        draws = self._draws(shape, like.device)
+        dropped, fewer, low, high = _scales(rate, like.dtype)
+        kept = (draws >= dropped - 2**15).to(like.dtype).mul_(high)
+        if fewer:
+            kept.sub_((draws >= 2**15 - fewer).to(like.dtype), alpha=high - low)
+        return kept
+
+    def _draws(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Random numbers from −2^15 to 2^15 − 1."""
+        if device.type != "cpu":
+            draws = torch.empty(shape, dtype=torch.int32, device=device)
+            return draws.random_(-(2**15), 2**15, generator=self.generator)
+        # a CPU draws numbers one after the other: each 64-bit number serves four elements
+        count = math.prod(shape)
+        numbers = torch.empty((count + 3) // 4, dtype=torch.int64)
+        numbers.random_(-(2**63), None, generator=self.generator)
+        return numbers.view(torch.int16)[:count].view(shape)
+
+
+def _scales(rate: float, dtype: torch.dtype) -> tuple[int, int, float, float]:
+    """How a mask with values of ``dtype`` drops its ``rate``, of 2^16 draws, and keeps the mean.
+
+    The scale of what is kept is seldom a number of bfloat16: between 1 and 2 these are 2^-7 apart.
+    So some elements get the next lower number and the others the next higher one.
+
+    Returns:
+        How many draws drop, how many of the others get the lower scale, and both scales.
+
+    """
+    dropped = min(round(rate * 2**16), 2**16 - 2)  # float16 has no scale of 2^16
+    kept = 2**16 - dropped
+    scale = torch.tensor(2**16 / kept, dtype=torch.float64)
+    near = scale.to(dtype)
+    below = near if near <= scale else torch.nextafter(near, torch.zeros_like(near))
+    low = float(below)
+    if low == float(scale) or dtype == torch.float32:
+        return dropped, 0, float(near), float(near)
+    high = float(torch.nextafter(below, torch.full_like(below, torch.inf)))
+    return dropped, round((high * kept - 2**16) / (high - low)), low, high
 
 
 NO_DROPOUT = Dropout()

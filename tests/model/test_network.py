@@ -264,6 +264,21 @@ def test_masks_drop_their_rate_and_keep_the_mean(rate: float) -> None:
     assert (abs(together) < 5 * (4 / size) ** 0.5).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rate", [0.001, 0.01, 0.05, 0.1, 0.31, 0.5, 0.9, 0.99999])
+def test_masks_of_every_number_format_keep_the_mean(rate: float, dtype: torch.dtype) -> None:
+    """Over all 2^16 draws, each of which is as likely: the rate and the mean are exact."""
+    dropout = Dropout(rate, generator=torch.Generator())
+    every = torch.arange(-(2**15), 2**15).to(torch.int16)
+    dropout._draws = lambda shape, device: every.view(shape)  # type: ignore[method-assign]
+    mask = dropout.units(torch.ones(1, 1, 2**16, dtype=dtype))
+    assert mask.dtype == dtype
+    assert abs((mask == 0).double().mean().item() - rate) <= 2**-15
+    assert abs(mask.double().mean().item() - 1) < 2e-7 / (1 - rate)
+    spread = mask[mask != 0].double()
+    assert spread.max() / spread.min() - 1 <= torch.finfo(dtype).eps
+
+
 @pytest.mark.parametrize("rate", [1e-9, 0.999999])
 def test_masks_of_extreme_rates_are_finite(rate: float) -> None:
     kept = Dropout(rate, generator=torch.Generator().manual_seed(3)).units(torch.ones(1, 1, 1003))
