@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
-from charrnn.config import Split, Unknown, WeightDtype, draw_seed
+from charrnn.config import Unknown, WeightDtype, draw_seed
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, DecodingError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
@@ -25,7 +25,7 @@ from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.kinds import HEAD, kind_of
 from charrnn.text.records import RecordForm, aligned_parts, form_of
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
-from charrnn.text.splits import Parts, Range
+from charrnn.text.splits import Parts, Range, recorded
 from charrnn.text.splits import split as cut
 from charrnn.text.vocab import Ids, Vocab
 
@@ -296,7 +296,7 @@ class TextModel:
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
-        (name, digest, encoding), (kind, *fractions) = self._split()
+        (name, digest, encoding), how = recorded(self.checkpoint.about("corpus"), self._name)
         if source is None:
             corpus = cached_corpus(digest, name, encoding, records=self._read)
         else:
@@ -308,23 +308,12 @@ class TextModel:
         if corpus.sha256 != digest:
             message = f"{source} is not the corpus {name}: its sha256 differs"
             raise CorpusError(message, "name the text that the model was trained on")
-        parts = cut(len(corpus), kind, *fractions)
+        parts = cut(len(corpus), *how)
         if corpus.vocab.codes != self.vocab.codes:
             raise CheckpointError(f"{self._name} does not have the vocabulary of its corpus {name}")
         if self.records is not None:
             parts = aligned_parts(corpus.ids, parts, self.records.line_end)
         return corpus.ids, parts
-
-    def _split(self) -> tuple[tuple[str, str, str], tuple[Split, float, float]]:
-        """Name, sha256 and encoding of the corpus; kind and fractions of its split."""
-        about = self.checkpoint.about("corpus")
-        try:
-            how = about["split"]
-            cuts = how["kind"], float(how["val_frac"]), float(how["test_frac"])
-            return (str(about["name"]), str(about["sha256"]), str(about["encoding"])), cuts
-        except (KeyError, TypeError, ValueError, OverflowError):
-            message = f"{self._name} does not say how its corpus was split"
-            raise CheckpointError(message, "score a whole file") from None
 
 
 def load(

@@ -3,7 +3,12 @@
 ``contiguous``: one training part, then one validation part, then one test part.
 ``interleaved``: as in char-rnn and the 2015 paper: the text is reshaped into 100 rows of whole
 windows of 100 characters, and each row is cut in this way. Characters that do not fill the rows are
-not used.
+not used. The training part gets its fraction of the windows, rounded down, the validation part its
+own, rounded down, and the test part the rest; without a test part the validation part gets the rest
+(char-rnn, ``util/CharSplitLMMinibatchLoader.lua``).
+
+Up to version 0.1.0 the training and the validation part together were rounded down. Runs that began
+with that rule, 1, keep it.
 """
 
 from __future__ import annotations
@@ -11,16 +16,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import Split, TextConfig
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.settings import NOTHING, declared
 
 ROWS = 100
 ROW_WINDOW = 100
+RULE = 2  # by which new runs are interleaved
 
 Range = tuple[int, int]
 
@@ -48,13 +55,43 @@ def length(ranges: tuple[Range, ...]) -> int:
     return sum(stop - start for start, stop in ranges)
 
 
-def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
-    """Where the validation and test parts of ``whole`` items start.
+def spread(ranges: tuple[Range, ...], chars: int, piece: int = 4096) -> tuple[Range, ...]:
+    """About ``chars`` characters of ``ranges``: pieces of ``piece`` at equal distances.
 
-    Computed with exact decimal fractions: 0.9 of 10 is 9, whatever the nearest doubles are.
+    The result depends on nothing else; it is ``ranges`` if they have no more characters than that.
     """
-    val, test = Fraction(str(val_frac)), Fraction(str(test_frac))
+    if (whole := length(ranges)) <= chars:
+        return ranges
+    piece = min(piece, chars)
+    count = chars // piece
+    found, before = [], 0
+    begins = [whole * k // count for k in range(count)]
+    for start, stop in ranges:
+        for begin in begins:
+            first = max(begin - before, 0)
+            last = min(begin + piece - before, stop - start)
+            if first < last:
+                found.append((start + first, start + last))
+        before += stop - start
+    return tuple(found)
+
+
+def _fractions(val_frac: float, test_frac: float) -> tuple[Fraction, Fraction]:
+    """The two fractions as they are written: 0.9 of 10 is 9, whatever the nearest doubles are."""
+    return Fraction(str(val_frac)), Fraction(str(test_frac))
+
+
+def _cuts(whole: int, val_frac: float, test_frac: float) -> tuple[int, int]:
+    """Where the validation and test parts of ``whole`` items start, if both are rounded down."""
+    val, test = _fractions(val_frac, test_frac)
     return math.floor(whole * (1 - val - test)), math.floor(whole * (1 - test))
+
+
+def _cuts_of_char_rnn(windows: int, val_frac: float, test_frac: float) -> tuple[int, int]:
+    """Where they start in char-rnn, which multiplies doubles as Lua does."""
+    val, test = _fractions(val_frac, test_frac)
+    train = math.floor(windows * float(1 - val - test))
+    return train, train + math.floor(windows * float(val)) if test else windows
 
 
 def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
@@ -72,20 +109,25 @@ def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
         raise ConfigError(reason, "make {val_frac} or {test_frac} smaller")
 
 
-def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
+def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RULE) -> Parts:
     """Split ``n`` positions into training, validation and test parts.
 
+    ``rule`` is 1 for runs of version 0.1.0; it makes no difference to ``contiguous``.
+
     Raises:
-        ConfigError: as for ``check_split``.
+        ConfigError: as for ``check_split``; or this version does not know the rule.
         CorpusError: the text is too short for ``interleaved``: a part would be empty.
 
     """
     check_split(kind, val_frac, test_frac)
+    if rule not in (1, RULE):
+        raise ConfigError(f"the split follows rule {rule}, which this version does not know")
     if kind == "contiguous":
         a, b = _cuts(n, val_frac, test_frac)
         return Parts(_ranges((0, a)), _ranges((a, b)), _ranges((b, n)))
     windows = n // (ROWS * ROW_WINDOW)
-    a, b = (cut * ROW_WINDOW for cut in _cuts(windows, val_frac, test_frac))
+    cuts = _cuts if rule == 1 else _cuts_of_char_rnn
+    a, b = (cut * ROW_WINDOW for cut in cuts(windows, val_frac, test_frac))
     row = windows * ROW_WINDOW
     wanted = {"training": (a, True), "validation": (b - a, val_frac), "test": (row - b, test_frac)}
     for name, (got, asked) in wanted.items():
@@ -105,6 +147,27 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float) -> Parts:
 
 def _ranges(*ranges: Range) -> tuple[Range, ...]:
     return tuple(r for r in ranges if r[1] > r[0])
+
+
+def recorded(
+    corpus: dict[str, Any], checkpoint: str
+) -> tuple[tuple[str, str, str], tuple[Split, float, float, int]]:
+    """What the metadata of a checkpoint called ``checkpoint`` say about its ``corpus``.
+
+    Returns:
+        Name, sha256 and encoding of the corpus; and the arguments of ``split`` after its length.
+
+    Raises:
+        CheckpointError: they do not say how the corpus was split.
+
+    """
+    try:
+        how = corpus["split"]
+        cuts = how["kind"], float(how["val_frac"]), float(how["test_frac"]), how.get("rule", 1)
+        return (str(corpus["name"]), str(corpus["sha256"]), str(corpus["encoding"])), cuts
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        message = f"{checkpoint} does not say how its corpus was split"
+        raise CheckpointError(message, "score a whole file") from None
 
 
 class RangeMap:

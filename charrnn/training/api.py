@@ -122,7 +122,8 @@ def _start(
     if origin is not None:
         settings, text = keep_shape(origin, settings), text.read_as(origin)
     apply_preset(settings, preset)
-    check_split(**dataclasses.asdict(text.split_spec()))
+    wanted = text.split_spec()
+    check_split(wanted.kind, wanted.val_frac, wanted.test_frac)
     hardware = _hardware(_hardware_settings(settings), world)
     world.decide(lambda: check_vacant(out))
     corpus = _encoded(text, bool(settings.get("lines")), world)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from charrnn.config import ModelConfig, Split, TrainConfig
 from charrnn.settings import check_int, check_real
@@ -18,11 +19,20 @@ FURTHEST = 2**53  # steps, characters or windows: more than any run reaches
 
 @dataclass(frozen=True)
 class SplitSpec:
-    """How the corpus is split; both fractions are parts of the whole text."""
+    """How the corpus is split; both fractions are parts of the whole text.
+
+    ``rule`` is that of ``charrnn.text.splits``; a checkpoint that names none follows rule 1.
+    """
 
     kind: Split
     val_frac: float
     test_frac: float
+    rule: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        values = dataclasses.asdict(self)
+        return values if self.rule != 1 else {k: v for k, v in values.items() if k != "rule"}
 
 
 @dataclass(frozen=True)

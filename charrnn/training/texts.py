@@ -14,7 +14,7 @@ from charrnn.paths import bundled_corpus
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.records import aligned_parts
 from charrnn.text.sources import find_codec
-from charrnn.text.splits import Parts, length, split
+from charrnn.text.splits import RULE, Parts, length, split
 from charrnn.training.state import SplitSpec
 
 UTF8, BYTES = "utf-8", "bytes"
@@ -68,6 +68,7 @@ class TextChoice(TextConfig):
             "contiguous" if self.split is None else self.split,
             val_frac if self.val_frac is None else self.val_frac,
             (0.1 if interleaved else 0.0) if self.test_frac is None else self.test_frac,
+            RULE if interleaved else 1,
         )
 
     @property
@@ -120,7 +121,7 @@ def parts_of(corpus: Corpus, split_spec: SplitSpec, line_end: int | None = None)
         CorpusError: the training part is too short.
 
     """
-    parts = split(len(corpus), split_spec.kind, split_spec.val_frac, split_spec.test_frac)
+    parts = split(len(corpus), **dataclasses.asdict(split_spec))
     if line_end is not None:
         whole = aligned_parts(corpus.ids, parts, line_end)
         parts = whole if corpus.records else dataclasses.replace(whole, train=parts.train)

@@ -145,7 +145,7 @@ def test_edges_move_to_the_nearest_beginning(lengths: list[int], edges: list[int
 
 
 def test_interleaved_parts_hold_whole_records() -> None:
-    text = "".join(f"{n:0{1 + n % 9}d}\n" for n in range(12_000))
+    text = "".join(f"{n:0{1 + n % 9}d}\n" for n in range(20_000))
     cut = split(len(text), "interleaved", 0.1, 0.1)
     parts = records.aligned_parts(text_ids(text), cut, END)
     lines = set(text.splitlines(keepends=True))

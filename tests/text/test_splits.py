@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import encode_corpus
-from charrnn.text.splits import RangeMap, length, split
+from charrnn.text.splits import RangeMap, length, split, spread
 from tests.support.checkpoints import real_text
 
 FRACTIONS = st.sampled_from([0, 0.05, 0.1, 0.125, 0.2, 0.3])
@@ -56,6 +56,66 @@ def test_fractions_that_leave_nothing_are_refused(val: float, test: float) -> No
 def test_too_short_a_text_for_rows_names_the_part_that_gets_none(n: int, part: str) -> None:
     with pytest.raises(CorpusError, match=f"corpus of {n:,} .* none is left for the {part} part"):
         split(n, "interleaved", 0.1, 0.1)
+
+
+def char_rnn(n: int, train_frac: float, val_frac: float) -> list[int]:
+    """The sizes of the parts in windows of 100, as ``CharSplitLMMinibatchLoader.lua`` computes."""
+    nbatches = n // (100 * 100)
+    test_frac = max(0, 1 - (train_frac + val_frac))
+    ntrain = math.floor(nbatches * train_frac)
+    if test_frac == 0:
+        return [ntrain, nbatches - ntrain, 0]
+    nval = math.floor(nbatches * val_frac)
+    return [ntrain, nval, nbatches - nval - ntrain]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [(0.8, 0.1, 0.1), (0.9, 0.05, 0.05), (0.95, 0.05, 0), (0.71, 0.29, 0), (0.42, 0.29, 0.29)],
+)
+def test_interleaved_parts_are_char_rnns(train: float, val: float, test: float) -> None:
+    for windows in range(20, 700):
+        parts = split(windows * 10_000 + 9_999, "interleaved", val, test)
+        found = [length(part) // 10_000 for part in (parts.train, parts.val, parts.test)]
+        assert found == char_rnn(windows * 10_000, train, val), windows
+
+
+def test_a_run_of_before_keeps_its_split() -> None:
+    """War and Peace with LF line ends: 319 windows."""
+    before = split(3_196_213, "interleaved", 0.1, 0.1, rule=1)
+    now = split(3_196_213, "interleaved", 0.1, 0.1)
+    assert [length(part) for part in (before.val, before.test)] == [320_000, 320_000]
+    assert [length(part) for part in (now.val, now.test)] == [310_000, 330_000]
+    assert before.train == now.train
+    for rule in (1, 2):
+        assert split(1003, "contiguous", 0.1, 0.1, rule) == split(1003, "contiguous", 0.1, 0.1)
+    with pytest.raises(ConfigError, match="rule 3, which this version does not know"):
+        split(3_196_213, "interleaved", 0.1, 0.1, rule=3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 300)), min_size=1, max_size=6),
+    st.integers(1, 900),
+    st.integers(1, 200),
+)
+def test_a_sample_is_spread_over_the_ranges(
+    gaps: list[tuple[int, int]], chars: int, piece: int
+) -> None:
+    ranges, at = [], 0
+    for gap, size in gaps:
+        ranges.append((at + gap, at + gap + size))
+        at += gap + size
+    found = spread(tuple(ranges), chars, piece)
+    whole = [i for start, stop in ranges for i in range(start, stop)]
+    taken = [i for start, stop in found for i in range(start, stop)]
+    assert taken == sorted(set(taken) & set(whole))
+    if len(whole) <= chars:
+        assert found == tuple(ranges)
+        return
+    assert chars - min(piece, chars) < len(taken) <= chars
+    places = [whole.index(i) for i in taken]
+    gaps_left = np.diff([-1, *places, len(whole)]) - 1
+    assert gaps_left.max() <= len(whole) / (chars // min(piece, chars))
 
 
 def test_split_p_is_that_of_the_paper() -> None:

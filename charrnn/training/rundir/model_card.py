@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import platform
@@ -32,7 +31,7 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
             "max_bytes": spec.max_bytes,
             "lines": spec.training.lines,
             "records": corpus.records,
-            "split": dataclasses.asdict(spec.split),
+            "split": spec.split.to_dict(),
         },
         "losses": {"train": progress.train_nats, "val": progress.best_val, "test": None},
         "start_from": spec.start_from,

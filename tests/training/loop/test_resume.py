@@ -14,6 +14,7 @@ import charrnn
 from charrnn.checkpoint import file as checkpoint
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, Interrupted, SaveError
 from charrnn.text.vocab import Vocab
+from charrnn.training.events import Plan, Silence
 from charrnn.training.loop import trainer as loop
 from tests.support.processes import TEXT
 from tests.support.runs import SMALL, Notes, Worse, run
@@ -129,13 +130,38 @@ def test_a_resumed_run_refuses_what_it_cannot_change(corpus: Path, tmp_path: Pat
 
 
 def test_an_interleaved_run_does_not_become_a_contiguous_one(tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text(TEXT * (60_000 // len(TEXT) + 1))
+    (tmp_path / "long.txt").write_text(TEXT * (130_000 // len(TEXT) + 1))
     run(tmp_path / "long.txt", tmp_path / "run", steps=5, split="interleaved")
     with pytest.raises(ConfigError, match="omit split"):
         charrnn.train(out=tmp_path / "run", resume=True, split="contiguous", steps=9)
     again = charrnn.train(out=tmp_path / "run", resume=True, steps=9)
     assert again.steps == 9
     assert again.test is not None  # the part that only an interleaved split has by default
+
+
+def test_a_run_of_before_keeps_its_interleaved_parts(tmp_path: Path) -> None:
+    """Of 19 windows the first version validated on two; char-rnn, and runs of today, on one."""
+    text, folder = tmp_path / "long.txt", tmp_path / "run"
+    text.write_text((TEXT * 30)[:190_000])
+    run(text, folder, steps=5, split="interleaved", fit_temperature=False)
+    assert charrnn.load(folder).score_split("val", text).chars == 10_000
+    for name in ("best.safetensors", "last.safetensors"):
+        made = checkpoint.load(folder / name, extra=True)
+        corpus = made.about("corpus")
+        assert corpus["split"].pop("rule") == 2
+        dataclasses.replace(made, meta=made.meta | {"corpus": corpus}).save(folder / name)
+    listener = Planned()
+    charrnn.train(out=folder, resume=True, steps=9, listener=listener)
+    assert listener.chars == {"train": 150_000, "val": 20_000, "test": 20_000}
+    assert "rule" not in checkpoint.load(folder / "last.safetensors").about("corpus")["split"]
+    assert charrnn.load(folder).score_split("val", text).chars == 20_000
+
+
+class Planned(Silence):
+    """Remembers the sizes of the parts."""
+
+    def on_plan(self, plan: Plan) -> None:
+        self.chars = plan.chars
 
 
 def test_a_resumed_run_accepts_its_own_settings(corpus: Path, tmp_path: Path) -> None:
