@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from charrnn.config import TrainConfig
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
+from charrnn.model.large_vocabulary import is_large, mean_loss
 from charrnn.model.network import CharNetwork, Dropout, State, detached
 from charrnn.model.torch_private import fused_adamw
 from charrnn.training.distributed import ALONE, World
@@ -88,8 +89,14 @@ class Stepper:
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""
-        logits, state = self.network(x, state, dtype=self.hardware.dtype, dropout=self.dropout)
-        return F.cross_entropy(logits.flatten(0, 1), y.flatten()), state
+        network, y = self.network, y.flatten()
+        dtype, head = self.hardware.dtype, network.head
+        in_parts = y.device.type == "cpu" and is_large(len(y), network.vocab_size)
+        if in_parts and network.config.definition.after_head is None:
+            features, state = network.features(x, state, dtype=dtype, dropout=self.dropout)
+            return mean_loss(features.flatten(0, 1), head.weight, head.bias, y, dtype), state
+        logits, state = network(x, state, dtype=dtype, dropout=self.dropout)
+        return F.cross_entropy(logits.flatten(0, 1), y), state
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
