@@ -208,49 +208,53 @@ class TextModel:
             prime = self.records.begun(prime)
         return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
 
-    def score(self, text: str | bytes, *, unknown: Unknown = "error") -> Score:
+    def score(self, text: str | bytes, *, unknown: Unknown = "error", exact: bool = False) -> Score:
         """How well the model predicts ``text``; its first character is not counted.
 
-        A model of records scores each line by itself, from the line end before it to its own line
+        A long text is read in pieces, and ``Score.error_bound`` says what that may cost. A model of
+        records scores each line by itself, from the line end before it to its own line
         end, and counts all of it, whether the last line has a line end or not.
 
         Args:
             text: the text; bytes are UTF-8 (``read`` decodes other encodings), or the symbols of a
                 byte vocabulary.
             unknown: what to do about characters that are not in the vocabulary.
+            exact: read the text in one pass, even if that takes several times as long.
 
         Raises:
             CorpusError: the text has fewer than two characters, or no record.
             UnknownCharacterError: it has a character that is not in the vocabulary.
 
         """
-        return self.score_ranges(self.encode(text, unknown))
+        return self.score_ranges(self.encode(text, unknown), exact=exact)
 
-    def score_lines(self, text: str | bytes, *, unknown: Unknown = "error") -> Iterator[ScoredLine]:
-        """``score`` for each line of a text; the state is carried from line to line.
-
-        A model of records carries nothing.
+    def score_lines(
+        self, text: str | bytes, *, unknown: Unknown = "error", exact: bool = False
+    ) -> Iterator[ScoredLine]:
+        """``score`` for each line of a text; records apart, the state is carried from line to line.
 
         Raises immediately what ``score`` raises.
         """
         text = self._complete(text)
         ids = self.vocab.encode(text, unknown)
         config, weights = self.checkpoint.config, self.checkpoint.weights
-        if self.records is None:
-            nats = position_nats(config, weights, ids)
-        else:
-            whole, ranges = self.records.apart(ids)
-            nats = position_nats(config, weights, whole, ranges=ranges)[1:]
-        return scored_lines(self.vocab, text, ids, nats, unknown)
+        whole, ranges = (ids, None) if self.records is None else self.records.apart(ids)
+        nats, total = position_nats(config, weights, whole, ranges=ranges, exact=exact)
+        nats = nats[len(whole) - len(ids) :]
+        return scored_lines(self.vocab, text, ids, nats, unknown, total.error_bound)
 
-    def score_split(self, part: str, source: str | Path | None = None) -> Score:
+    def score_split(
+        self, part: str, source: str | Path | None = None, *, exact: bool = False
+    ) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
 
-        Arguments and errors are those of ``part``.
+        Arguments and errors are those of ``part`` and of ``score``.
         """
-        return self.score_ranges(*self.part(part, source))
+        return self.score_ranges(*self.part(part, source), exact=exact)
 
-    def score_ranges(self, ids: Ids, ranges: tuple[Range, ...] | None = None) -> Score:
+    def score_ranges(
+        self, ids: Ids, ranges: tuple[Range, ...] | None = None, *, exact: bool = False
+    ) -> Score:
         """How well the model predicts ``ranges`` of ``ids (N,)``; by default all of it.
 
         Each range starts from the zero state and reads the character before it; all its characters
@@ -263,7 +267,8 @@ class TextModel:
         """
         if self.records is not None:
             ids, ranges = self.records.apart(ids, ranges)
-        return score_ids(self.checkpoint.config, self.checkpoint.weights, ids, ranges=ranges)
+        checkpoint = self.checkpoint
+        return score_ids(checkpoint.config, checkpoint.weights, ids, ranges=ranges, exact=exact)
 
     def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
         """The ids ``(N,)`` of the model's own corpus, and the ranges of one of its parts.

@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import charrnn
@@ -122,6 +123,32 @@ def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path: Path) -> N
     for part in ("val", "test"):
         scored = model.score_split(part, text).nats_per_char
         assert scored == pytest.approx(said[part], abs=2e-3)
+
+
+def holds_its_bound(text: str) -> None:
+    """Each line of a text scored in pieces, and each character, against one pass through it."""
+    model = charrnn.load("war-and-peace")
+    lines = zip(model.score_lines(text), model.score_lines(text, exact=True), strict=True)
+    for joined, exact in lines:
+        bound = joined.score.error_bound
+        assert exact.score.error_bound == 0 < bound <= 4e-4
+        assert joined.score.chars == exact.score.chars
+        assert abs(joined.score.nats_per_char - exact.score.nats_per_char) <= bound
+        between = np.abs(np.subtract(joined.nats, exact.nats))
+        assert (between[~np.isnan(exact.nats)] <= bound).all(), joined.text
+
+
+def war_and_peace() -> str:
+    return real_text("warpeace_input.txt").read_bytes().decode().replace("\r", "")
+
+
+def test_the_bound_of_a_score_holds_for_every_line_of_thirty_thousand_characters() -> None:
+    holds_its_bound(war_and_peace()[:30_000])
+
+
+@pytest.mark.soak
+def test_the_bound_of_a_score_holds_for_every_line_of_war_and_peace() -> None:
+    holds_its_bound(war_and_peace())
 
 
 def test_a_text_that_begins_with_an_empty_line_is_scored_line_by_line() -> None:

@@ -23,7 +23,7 @@ def evaluation_speed(
     lanes: int | None = None,
     turns: int = 3,
 ) -> float:
-    """Characters per second, the median of ``turns``; warming lanes up takes time, too.
+    """Characters per second, the median of ``turns``; joining pieces takes time, too.
 
     ``lanes`` is how many are read in parallel (None: as in training).
     """
@@ -38,7 +38,6 @@ def evaluation_speed(
             ids.astype(np.uint8),
             ((0, chars),),
             device=hardware.device,
-            dtype=hardware.dtype,
             lanes=lanes,
         )
         seconds.append(time.perf_counter() - began)

@@ -63,9 +63,15 @@ ADAPT = Option(
     kind=bool,
     help="Also score a model that keeps learning from the text it has scored; needs torch.",
 )
+EXACT = Option(
+    name="exact",
+    kind=bool,
+    help="Read the text in one pass, even if that takes several times as long. Otherwise a long "
+    "text is read in pieces, and error_bound says how far a score may be from that of one pass.",
+)
 
 
-@takes(MODEL, SPLIT, PER_LINE, COLOR, ADAPT, UNKNOWN, ENCODING, JSON)
+@takes(MODEL, SPLIT, PER_LINE, COLOR, ADAPT, EXACT, UNKNOWN, ENCODING, JSON)
 def score(
     file: str = FILE,
     *,
@@ -74,6 +80,7 @@ def score(
     per_line: bool = False,
     color: bool = False,
     adapt: bool = False,
+    exact: bool = False,
     unknown: Unknown = "error",
     encoding: str | None = None,
     json: bool = False,
@@ -93,7 +100,7 @@ def score(
     encoding = model.encoding(encoding)
     if split is not None:
         ids, ranges = model.part(split, file)
-        static = model.score_ranges(ids, ranges)
+        static = model.score_ranges(ids, ranges, exact=exact)
         _name(which)
         _print(static, json, _adapted(model, ids, ranges) if adapt else {})
         return
@@ -103,11 +110,11 @@ def score(
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             note(titled(source, omissions))
         if per_line or color:
-            lines = model.score_lines(text, unknown=unknown)
+            lines = model.score_lines(text, unknown=unknown, exact=exact)
             _name(which)
             _print_lines(lines) if json else _show_lines(lines, per_line, color)
         else:
-            static = model.score(text, unknown=unknown)
+            static = model.score(text, unknown=unknown, exact=exact)
             _name(which)
             adapted = _adapted(model, model.encode(text, unknown)) if adapt else {}
             _print(static, json, adapted)
@@ -149,7 +156,10 @@ def _print(score: Score, json: bool, adapted: dict[str, float]) -> None:
     if json:
         sys.stdout.write(jsonlib.dumps(values) + "\n")
         return
-    table(("", ""), [(name, _figure(value)) for name, value in values.items()])
+    rows = [(name, _figure(value)) for name, value in values.items()]
+    if score.chars:
+        rows = [(n, f"{score.error_bound:g}" if n == "error_bound" else v) for n, v in rows]
+    table(("", ""), rows)
 
 
 def _figure(value: float | None) -> str:
@@ -165,9 +175,13 @@ def _print_lines(lines: Iterator[ScoredLine]) -> None:
 
 
 def _show_lines(lines: Iterator[ScoredLine], figures: bool, color: bool) -> None:
-    from charrnn.console import colored, one_line
+    from charrnn.console import colored, note, one_line
 
+    said = False
     for line in lines:
+        if (bound := line.score.error_bound) and not said:
+            note(f"scores are within {bound:g} nats of those of one pass; --exact makes one pass")
+            said = True
         figure = _figure(line.score.to_dict()["nats_per_char"]) + "\t" if figures else ""
         text = colored(line.pieces, line.nats) if color else one_line(line.text)
         sys.stdout.write(f"{figure}{text}\n")

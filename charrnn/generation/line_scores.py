@@ -35,11 +35,17 @@ class ScoredLine:
 
 
 def scored_lines(
-    vocab: Vocab, text: str | bytes, ids: Ids, nats: NDArray[Any], unknown: Unknown
+    vocab: Vocab,
+    text: str | bytes,
+    ids: Ids,
+    nats: NDArray[Any],
+    unknown: Unknown,
+    error_bound: float = 0.0,
 ) -> Iterator[ScoredLine]:
     """The lines of ``text``, which ``vocab`` encodes as ``ids (N,)``, each with its ``nats (N,)``.
 
-    A loss that is NaN is not counted; ``unknown`` says how ``text`` was encoded.
+    A loss that is NaN is not counted; ``unknown`` says how ``text`` was encoded, and
+    ``error_bound`` how far each of ``nats`` may be from that of one pass.
     """
     symbols = list(vocab.symbols())
     start = 0
@@ -47,7 +53,7 @@ def scored_lines(
         if end > start:
             own = nats[start:end]
             counted = own[~np.isnan(own)]
-            total = Score(float(counted.sum(dtype=np.float64)), len(counted))
+            total = Score(float(counted.sum(dtype=np.float64)), len(counted), error_bound)
             pieces = [symbols[i] for i in ids[start:end]]
             line = vocab.decode(ids[start:end]).removesuffix("\n").removesuffix("\r")
             yield ScoredLine(line, pieces, own.tolist(), total)

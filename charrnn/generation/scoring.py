@@ -1,40 +1,49 @@
 """How well a network predicts a text, in nats per character.
 
-A text is laid out in lanes (``charrnn.text.lanes``), which one engine reads side by side as its
-streams, with one matrix product per weight. The first character of a text cannot be predicted from
-anything, so it is read but not counted: of N characters, N − 1 count.
+Long texts are read in pieces, side by side, that are joined (``charrnn.text.lanes``): one engine
+reads them as its streams, with one matrix product per weight. The first character of a text cannot
+be predicted from anything, so it is read but not counted: of N characters, N − 1 count.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import interrupts
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array, Engine
-from charrnn.text import lanes as lane_layout
-from charrnn.text.lanes import WARMUP
-from charrnn.text.splits import Range
+from charrnn.text import lanes
+from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
 
-LANES = 128
-WINDOW = 256
+LANES = 32  # a processor is busy with so many, and few long pieces have the fewest joints
+# One pass through a text is exact, and takes a few seconds if characters · (weights + CALLS) are at
+# most this; calling the engine for a character takes as long as reading so many weights.
+ONE_PASS, CALLS = 8e10, 500_000
+LOGITS = 2**20  # numbers that are turned into losses at a time
+
+# is told of an engine's state after a step: the targets (K,) of that step, and which of them count
+Observer: TypeAlias = Callable[[AnyEngine, NDArray[np.int64], NDArray[np.bool_]], None]
 
 
 @dataclass(frozen=True)
 class Score:
-    """The sum of ``nats`` over ``chars`` characters; divided only here."""
+    """The sum of ``nats`` over ``chars`` characters; divided only here.
+
+    The loss of a character, and so each mean, is at most ``error_bound`` nats from that of one pass
+    through the text; 0: there was one pass.
+    """
 
     nats: float
     chars: int
+    error_bound: float = 0.0
 
     @property
     def nats_per_char(self) -> float:
@@ -58,6 +67,7 @@ class Score:
             "nats_per_char": self.nats_per_char if self.chars else None,
             "bits_per_char": self.bits_per_char if self.chars else None,
             "perplexity": self.perplexity if self.chars else None,
+            "error_bound": self.error_bound if self.chars else None,
         }
 
 
@@ -67,8 +77,7 @@ def score(
     ids: Ids,
     *,
     ranges: tuple[Range, ...] | None = None,
-    lanes: int = LANES,
-    warmup: int = WARMUP,
+    exact: bool = False,
     temperature: float = 1.0,
 ) -> Score:
     """Score ``ids (N,)``, or ``ranges`` of it, each from the zero state.
@@ -77,25 +86,20 @@ def score(
         config: the network's shape.
         weights: its weights; or an engine, whose weights are used by a new engine of its kind.
         ids: the whole text.
-        ranges: ``(start, stop)`` pairs (default: the whole text). Every character of a range is
-            counted; the first one is predicted from the one before the range.
-        lanes: roughly how many pieces are read at once; with 1, each range is read straight
-            through, in NumPy.
-        warmup: uncounted characters that are read before a piece that starts inside a range.
+        ranges: ``(start, stop)`` pairs that do not overlap (default: the whole text). Every
+            character of a range is counted; the first one is predicted from the one before the
+            range.
+        exact: whether to read each range in one pass, even if that takes long.
         temperature: divides the logits; above 0.
 
     Raises:
         CorpusError: no character can be counted.
         CheckpointError: the network's numbers overflow.
+        Interrupted: a signal arrived.
+
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
-    nats, count = 0.0, 0
-    for _, losses in _counted(config, weights, ids, ranges, lanes, warmup, temperature):
-        nats += float(losses.sum(dtype=np.float64))
-        count += len(losses)
-    expected = sum(max(0, stop - max(start, 1)) for start, stop in ranges)
-    assert count == expected, (count, expected)
-    return Score(nats, count)
+    return _read(config, weights, _Target(ids, temperature), ranges, exact)
 
 
 def position_nats(
@@ -104,50 +108,112 @@ def position_nats(
     ids: Ids,
     *,
     ranges: tuple[Range, ...] | None = None,
-    lanes: int = LANES,
-    warmup: int = WARMUP,
-    temperature: float = 1.0,
-) -> Array:
-    """Nats of every character, ``(N,)`` float32; NaN for those that are not counted.
+    exact: bool = False,
+    observe: Observer | None = None,
+) -> tuple[Array, Score]:
+    """Nats of every character of ``ids (N,)``, and their score.
 
-    Arguments and errors are as in ``score``. Ranges must not overlap.
+    Arguments and errors are as in ``score``; ``observe`` is told of every step that counts. Some
+    steps are taken again, and then the last time counts.
+
+    Returns:
+        ``(N,)`` float32, NaN for those that are not counted; and the score.
+
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
     nats = np.full(len(ids), np.nan, np.float32)
-    for targets, losses in _counted(config, weights, ids, ranges, lanes, warmup, temperature):
-        assert np.isnan(nats[targets]).all(), f"counted twice near {targets[0]}"
-        nats[targets] = losses
-    return nats
+    text = _Target(ids, nats=nats, observe=observe)
+    return nats, _read(config, weights, text, ranges, exact)
 
 
-def _counted(
+@dataclass(frozen=True)
+class _Target:
+    """A text to score, and what is to become of the losses besides their sum."""
+
+    ids: Ids
+    temperature: float = 1.0
+    nats: Array | None = None
+    observe: Observer | None = None
+
+
+def _read(
     config: ModelConfig,
     weights: dict[str, NDArray[Any]] | AnyEngine,
-    ids: Ids,
+    text: _Target,
     ranges: tuple[Range, ...],
-    lanes: int,
-    warmup: int,
-    temperature: float,
-) -> Iterator[tuple[Ids, Array]]:
-    """Yield positions and nats of the counted characters, each once, some at a time."""
-    if temperature <= 0:
-        raise ValueError(f"temperature is {temperature}: it must be above 0")
-    layout = lane_layout.lay(ranges, lanes, warmup, config.cycle)
-    if not layout:
+    exact: bool,
+) -> Score:
+    if text.temperature <= 0:
+        raise ValueError(f"temperature is {text.temperature}: it must be above 0")
+    chars = length(ranges)
+    exact = exact or chars * (config.parameters + CALLS) <= ONE_PASS
+    if not any(stop > max(start, 1) for start, stop in ranges):
         raise CorpusError("the text to score needs at least two characters")
-    scale = np.float32(1 / temperature)
+    batched = len(ranges) > 1 or not exact
     with np.errstate(all="ignore"):  # _finite reports an overflow
-        engine = None
-        for group in lane_layout.groups(layout):
-            engine = _open(config, engine or weights, len(group), exact=lanes == 1)
-            for block in lane_layout.blocks(ids, group, WINDOW):
-                interrupts.check()
-                for x, positions, mask in zip(block.x.T, block.places.T, block.mask.T, strict=True):
-                    logits = engine.step(x)
-                    targets = positions[mask]
-                    if len(targets):
-                        losses = _losses(logits[mask], ids[targets], scale)
-                        yield targets, _finite(losses, targets)
+        reader = _EngineReader(_open(config, weights, batched), text)
+        reading = lanes.read(
+            reader, ranges, LANES, chars if exact else lanes.LEAST, cycle=config.cycle
+        )
+    return Score(reading.nats, reading.chars, reading.error)
+
+
+def _open(
+    config: ModelConfig, weights: dict[str, NDArray[Any]] | AnyEngine, batched: bool
+) -> AnyEngine:
+    if isinstance(weights, dict):
+        return open_engine(config, weights, batched=batched)
+    if isinstance(weights, Engine):
+        return Engine(config, weights.weights, batched=batched)
+    return weights.sibling(1)
+
+
+class _EngineReader:
+    """An engine that reads a text (``lanes.Reader``)."""
+
+    def __init__(self, engine: AnyEngine, text: _Target) -> None:
+        self.engine, self.text = engine, text
+        self.scale = np.float32(1 / text.temperature)
+        self.widths = list(engine.config.state_widths.values())
+        self.zero = np.zeros(engine.config.layers * sum(self.widths), np.float32)
+
+    def begin(self, states: Array) -> None:
+        """Continue from ``states (K, S)``."""
+        if len(states) != self.engine.streams:
+            self.engine = self.engine.sibling(len(states))
+        ends = np.cumsum(self.widths * self.engine.config.layers)[:-1]
+        parts, each = np.split(states, ends, axis=1), len(self.widths)
+        # lists of parts, one for each layer
+        self.engine.state = tuple(tuple(parts[i : i + each]) for i in range(0, len(parts), each))
+
+    def states(self) -> Array:
+        """The states ``(K, S)``."""
+        return np.concatenate([part for layer in self.engine.state for part in layer], axis=1)
+
+    def read(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Array:
+        """The losses ``(K, T)`` of ``targets``; 0 for those that are not ``counted``."""
+        K, T = targets.shape
+        nats = np.zeros((K, T), np.float32)
+        at_once = max(1, LOGITS // (K * self.engine.config.vocab_size))
+        for begin in range(0, T, at_once):
+            here = slice(begin, begin + at_once)
+            nats[:, here] = self._some(targets[:, here], counted[:, here])
+        if self.text.nats is not None:
+            self.text.nats[targets[counted]] = nats[counted]
+        return nats
+
+    def _some(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Array:
+        ids, observe = self.text.ids, self.text.observe
+        x, y = ids[targets - 1], ids[targets]
+        logits = np.empty((*targets.shape, self.engine.config.vocab_size), np.float32)
+        for t in range(targets.shape[1]):
+            logits[:, t] = self.engine.step(x[:, t])
+            if observe is not None:
+                observe(self.engine, targets[:, t], counted[:, t])
+        nats = np.zeros(targets.shape, np.float32)
+        losses = _losses(logits[counted], y[counted], self.scale)
+        nats[counted] = _finite(losses, targets[counted])
+        return nats
 
 
 def _finite(losses: Array, positions: Ids) -> Array:
@@ -164,19 +230,6 @@ def _finite(losses: Array, positions: Ids) -> Array:
             "its weights are too large; use another checkpoint"
         )
     return losses
-
-
-def _open(
-    config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | AnyEngine,
-    lanes: int,
-    exact: bool,
-) -> AnyEngine:
-    if isinstance(weights, dict):
-        return open_engine(config, weights, lanes, accelerate=not exact, batched=not exact)
-    if isinstance(weights, Engine):
-        return Engine(config, weights.weights, lanes, batched=not exact)
-    return weights.sibling(lanes)
 
 
 def _losses(logits: Array, targets: Ids, scale: np.float32) -> Array:

@@ -8,19 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn import interrupts
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
-from charrnn.errors import CheckpointError
-from charrnn.generation.factory import AnyEngine, open_engine
+from charrnn.errors import CheckpointError, CorpusError
+from charrnn.generation.factory import AnyEngine
 from charrnn.generation.numpy_engine import Array
 from charrnn.generation.scoring import position_nats
-from charrnn.text import lanes
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
 
-LANES = 64  # the most pieces of the text that are read in parallel
-WINDOW = 64
 LENGTH = 20_000  # the most characters of a text that are traced
 VALUES = 10**8  # the most values of units that are kept
 
@@ -69,26 +65,24 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
 
     """
     config, (part, width) = checkpoint.config, _traced(checkpoint.config)
+    units = np.zeros((len(ids), config.layers * width), np.float16)
+
+    def hold(engine: AnyEngine, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> None:
+        units[targets[counted] - 1] = _held(engine, part)[counted]
+
+    if len(ids) < 2:
+        raise CorpusError("the text to read needs at least two characters")
     with np.errstate(all="ignore"):  # untrusted weights may overflow, which is checked below
-        nats = position_nats(config, checkpoint.weights, ids, ranges=ranges)
-        # lanes end at a target, so another character makes them reach the last state
-        read = np.append(ids, ids[-1:])
-        last = len(ids), len(read)
-        parts = (*ranges, last) if ranges else ((0, len(read)),)
-        layout = lanes.lay(parts, LANES, cycle=config.cycle)
-        engine = open_engine(config, checkpoint.weights, len(layout), batched=True)
-        units = np.zeros((len(ids), config.layers * width), np.float16)
-        for block in lanes.blocks(read, layout, WINDOW):
-            interrupts.check()
-            for x, places, counts in zip(block.x.T, block.places.T, block.mask.T, strict=True):
-                engine.step(x)
-                units[places[counts] - 1] = _held(engine, part)[counts]
+        # the last character is read to predict another one
+        read, last = np.append(ids, ids[-1:]), (len(ids), len(ids) + 1)
+        ranges = (*ranges, last) if ranges else ((0, len(read)),)
+        nats, _ = position_nats(config, checkpoint.weights, read, ranges=ranges, observe=hold)
         largest = np.abs(units).max(initial=1)
         if not np.isfinite(largest):
             raise CheckpointError("the network's numbers overflow: use another checkpoint")
         if largest > 1:
             units /= largest
-        return Trace(ids, nats, units, width)
+        return Trace(ids, nats[:-1], units, width)
 
 
 def _held(engine: AnyEngine, part: str) -> NDArray[Any]:

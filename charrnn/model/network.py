@@ -242,7 +242,27 @@ class CharNetwork(nn.Module):
         if self.config.definition.after_head is not None:
             return self._with_feedback(x, state, dtype, dropout)
         features, state = self.features(x, state, dtype=dtype, dropout=dropout)
-        return self._head(dtype)(features), state
+        return self.logits(features, dtype), state
+
+    @property
+    def output_width(self) -> int:
+        """The width of ``outputs``."""
+        has_feedback = self.config.definition.after_head is not None
+        return self.config.vocab_size if has_feedback else self.config.features
+
+    def outputs(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """What ``logits`` reads, ``(B, T, output_width)``, for ids ``x (B, T)``; the state after.
+
+        That is the head's input. Of a cell that reads the head's output it is this output.
+        """
+        has_feedback = self.config.definition.after_head is not None
+        return self(x, state) if has_feedback else self.features(x, state)
+
+    def logits(self, outputs: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """``logits (..., V)`` in the weights' type for ``outputs``, products in ``dtype``."""
+        if self.config.definition.after_head is not None:
+            return outputs
+        return self._head(dtype)(outputs)
 
     def _head(self, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor]:
         """What maps the head's input ``(..., features)`` to logits ``(..., V)``."""

@@ -1,97 +1,215 @@
-"""Texts to score in parallel lanes, with every character a target exactly once.
+"""Reads long texts in pieces, side by side, and joins the pieces to what one pass would read.
 
-A range ``(start, stop)`` of a text is one lane that starts from the zero state. A long range is cut
-into several lanes that run in parallel; each but the first starts ``warmup`` characters early,
-without counting them, so that its state is that of one pass through the range except for what the
-network has forgotten over that distance.
+A range ``(start, stop)`` of a text begins with the zero state. A long range is cut into pieces, and
+at first every piece begins with the zero state, too. For all but the first one that is wrong, so
+they are read again, each from the state in which the piece before it ended, until the state meets
+that of the reading before: from there on both are the same. A piece whose readings do not meet ends
+in another state, so the next piece is read again; in the worst case that goes on until all were
+read in one pass (a Jacobi iteration over the pieces).
+
+Two readings seldom meet to the last bit: rounding keeps units that forget slowly apart. They have
+met when state and losses differ by very little (``charrnn.text.pieces``), and ``Reading.error``
+bounds what that leaves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import interrupts
+from charrnn.text.pieces import BLOCK, Lane, Losses, Piece, States, cut
 from charrnn.text.splits import Range
-from charrnn.text.vocab import Ids
 
-WARMUP = 512
-MOST = 256  # lanes that are read side by side
-
-
-@dataclass(frozen=True)
-class Lane:
-    """Targets ``[first, stop)``; those from ``counted`` on are counted."""
-
-    first: int
-    counted: int
-    stop: int
+LEAST = 4096  # characters of a piece: most networks forget within half of it
+# the differences measured where pieces are joined are a sample of those that follow
+MARGIN, ROUNDING = 4, 1e-4
+MOST = 256  # lanes, where no range is cut
 
 
-@dataclass(frozen=True)
-class Block:
-    """T steps of K lanes.
+class Reader(Protocol):
+    """A network that reads K texts side by side.
 
     Attributes:
-        x: inputs ``(K, T)``.
-        y: targets ``(K, T)``.
-        places: positions ``(K, T)`` of the targets in the text.
-        mask: ``(K, T)``, true where a target counts.
+        zero: the state ``(S,)`` before a text.
 
     """
 
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-    places: NDArray[np.int64]
-    mask: NDArray[np.bool_]
+    zero: States
+
+    def begin(self, states: States) -> None:
+        """Continue with these lanes: one for each row of ``states (K, S)``."""
+
+    def read(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Losses:
+        """Read the characters before ``targets (K, T)``, which are positions in the text.
+
+        Returns the losses ``(K, T)`` of the targets that are ``counted``, in nats; 0 for others.
+        """
+        ...
+
+    def states(self) -> States:
+        """The current states ``(K, S)``."""
+        ...
 
 
-def lay(ranges: tuple[Range, ...], lanes: int, warmup: int = WARMUP, cycle: int = 1) -> list[Lane]:
-    """About ``lanes`` lanes, at least one for each range, longest first.
+class Group:
+    """The processes that read a text together. This class is a single process."""
 
-    The first target of a range is its first character, predicted from the one before it; the first
-    character of the whole text has none before it and is not counted. A lane starts a multiple of
-    ``cycle`` characters after its range, so that a network's clocks agree with those of one pass.
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` on all processes if any of them has received a signal."""
+        interrupts.check()
+
+    def sum(self, mine: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum over all processes."""
+        return mine
+
+
+ALONE = Group()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The losses of a text: ``nats`` in all, of ``chars`` characters.
+
+    No loss is further than ``error`` nats from that of one pass; with 0 there was one pass.
     """
-    total = sum(stop - start for start, stop in ranges)
-    if total == 0:
-        return []
-    longest = max(math.ceil(total / lanes), warmup, 1)
-    result = []
-    for start, stop in ranges:
-        start = max(start, 1)
-        pieces = max(1, round((stop - start) / longest))
-        cuts = [start + (stop - start) * k // pieces for k in range(pieces + 1)]
-        for a, b in pairwise(cuts):
-            skipped = max(0, a - warmup - start) // cycle * cycle
-            result.append(Lane(start + skipped, a, b))
-    kept = [lane for lane in result if lane.stop > lane.counted]
-    return sorted(kept, key=lambda lane: lane.first - lane.stop)
+
+    nats: float
+    chars: int
+    error: float
 
 
-def groups(lanes: list[Lane]) -> Iterator[list[Lane]]:
-    """``lanes``, at most ``MOST`` at a time."""
-    for first in range(0, len(lanes), MOST):
-        yield lanes[first : first + MOST]
+def read(
+    reader: Reader,
+    ranges: tuple[Range, ...],
+    lanes: int,
+    least: int = LEAST,
+    group: Group = ALONE,
+    cycle: int = 1,
+) -> Reading:
+    """Read ``ranges`` of a text, each from the zero state.
+
+    Args:
+        reader: the network. What it reads last of a position counts.
+        ranges: ``(start, stop)`` pairs that do not overlap.
+        lanes: how many pieces all processes read at once, at most.
+        least: about how many characters of a range are worth a piece of their own.
+        group: the processes that read together; each reads some of the pieces.
+        cycle: the number of characters after which the network's clocks repeat.
+
+    Raises:
+        Interrupted: a signal arrived.
+
+    """
+    return _Relay(reader, cut(ranges, lanes, least, cycle), lanes, group).run()
 
 
-def count(lanes: list[Lane]) -> int:
-    """The number of characters that ``lanes`` count."""
-    return sum(lane.stop - lane.counted for lane in lanes)
+class _Relay:
+    """The pieces of a text, handing their states on until all fit together."""
+
+    def __init__(self, reader: Reader, pieces: list[Piece], lanes: int, group: Group) -> None:
+        self.reader, self.pieces, self.group = reader, pieces, group
+        self.mine = pieces if group.size == 1 else pieces[group.rank :: group.size]
+        if len(pieces) > lanes and not any(piece.carried for piece in pieces):
+            lanes = MOST  # of short texts, as of records, many must be read at once
+        self.most = max(1, lanes // group.size)
+        self.lanes: list[Lane] = []
+        self.states: States = np.tile(reader.zero, (0, 1))
+
+    def run(self) -> Reading:
+        todo, again, straight = self.pieces, False, False
+        while todo:
+            self._read(todo, again)
+            self._share()
+            left = [piece for piece in self.pieces if piece.outdated]
+            # where states seldom meet, reading on from states that will change is a waste
+            straight = straight or (again and 2 * len(left) > len(todo) > 1)
+            todo, again = [p for p in left if not straight or not p.waits], True
+            for piece in todo:
+                piece.used = piece.before.version if piece.before else 0
+        return self._reading()
+
+    def _reading(self) -> Reading:
+        gaps = [piece.gap for piece in self.mine if piece.gap is not None]
+        table = np.zeros((self.group.size, 3))
+        nats = math.fsum(piece.nats for piece in self.mine)
+        table[self.group.rank] = nats, len(gaps), max(gaps, default=0)
+        table = self.group.sum(table)
+        error = _bound(float(table[:, 2].max())) if table[:, 1].any() else 0.0
+        chars = sum(piece.length for piece in self.pieces)
+        return Reading(float(table[:, 0].sum()), chars, error)
+
+    def _read(self, todo: list[Piece], again: bool) -> None:
+        """Read those pieces of ``todo`` that are this process's."""
+        if self.group.size > 1:
+            mine = set(self.mine)
+            todo = [piece for piece in todo if piece in mine]
+        # lanes that end together are read without padding
+        waiting = deque(sorted(todo, key=lambda piece: -piece.length))
+        while self._any(bool(waiting or self.lanes)):
+            self.group.check()
+            if waiting and len(self.lanes) < self.most:
+                self._begin(waiting, again)
+            if self.lanes:
+                self._block()
+
+    def _any(self, busy: bool) -> bool:
+        return bool(self.group.sum(np.array([busy], np.float64))[0])
+
+    def _begin(self, waiting: deque[Piece], again: bool) -> None:
+        """Fill the free lanes with ``waiting`` pieces."""
+        count = min(len(waiting), self.most - len(self.lanes))
+        new = [Lane(waiting.popleft(), again) for _ in range(count)]
+        states = np.tile(self.reader.zero, (count, 1))
+        for row, lane in zip(states, new, strict=True):
+            if again and lane.piece.before is not None:
+                row[:] = lane.piece.before.end
+        self._continue(self.lanes + new, np.concatenate([self.states, states]))
+
+    def _continue(self, lanes: list[Lane], states: States) -> None:
+        self.lanes, self.states = lanes, states
+        if lanes:
+            self.reader.begin(states)
+
+    def _block(self) -> None:
+        """Read a block of every lane, and drop the lanes that are done."""
+        lanes, before = self.lanes, self.states
+        steps = min(BLOCK, max(lane.rest for lane in lanes))
+        first = np.array([lane.piece.first + lane.offset for lane in lanes])[:, None]
+        stop = np.array([lane.piece.stop for lane in lanes])[:, None]
+        targets = first + np.arange(steps)  # (K, T)
+        counted = (targets < stop) & np.array([lane.counts for lane in lanes])[:, None]
+        nats = self.reader.read(np.minimum(targets, stop - 1), counted)
+        self.states = self.reader.states()
+        rows = zip(lanes, before, nats, self.states, strict=True)
+        kept = [not lane.advance(*row) for lane, *row in rows]
+        if not all(kept):
+            left = [lane for lane, keep in zip(lanes, kept, strict=True) if keep]
+            self._continue(left, self.states[kept])
+
+    def _share(self) -> None:
+        """Tell the other processes how this one's pieces ended."""
+        if self.group.size == 1:
+            return
+        carried, mine = [piece for piece in self.pieces if piece.carried], set(self.mine)
+        table = np.zeros((len(carried), 1 + len(self.reader.zero)))
+        for row, piece in zip(table, carried, strict=True):
+            if piece in mine and piece.end is not None:
+                row[0], row[1:] = piece.version, piece.end
+        for row, piece in zip(self.group.sum(table), carried, strict=True):
+            piece.version, piece.end = int(row[0]), row[1:].astype(self.reader.zero.dtype)
 
 
-def blocks(ids: Ids, lanes: list[Lane], window: int) -> Iterator[Block]:
-    """``window`` steps of all lanes at a time; lanes that have ended are padded."""
-    first = np.array([lane.first for lane in lanes])[:, None]
-    counted = np.array([lane.counted for lane in lanes])[:, None]
-    stop = np.array([lane.stop for lane in lanes])[:, None]
-    for begin in range(0, int((stop - first).max()), window):
-        last = min(begin + window, int((stop - first).max()))
-        target = first + np.arange(begin, last)  # (K, T)
-        mask = (target >= counted) & (target < stop)
-        inside = np.minimum(target, stop - 1)
-        yield Block(ids[inside - 1].astype(np.int64), ids[inside].astype(np.int64), inside, mask)
+def _bound(gap: float) -> float:
+    """What the error is at most if the largest measured difference is ``gap``, to one digit."""
+    bound = max(ROUNDING, MARGIN * gap)
+    unit = 10.0 ** math.floor(math.log10(bound))
+    return float(f"{math.ceil(bound / unit - 1e-9) * unit:.0e}")

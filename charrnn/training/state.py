@@ -84,6 +84,7 @@ class TrainingState:
     validated_step: int = 0
     validated_s: float = 0.0  # when the last validation ended
     validation_s: float = 0.0  # how long it took
+    val_chars: int = 0  # that validations read of the validation part; 0: all
     loss_sum: float = 0.0
     loss_steps: int = 0
     train_nats: float | None = None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.generation import scoring
+from charrnn.text import lanes
 from tests.support.checkpoints import charrnn, real_text, tiny
 from tests.support.command_line import BEST, Call
 from tests.support.networks import letters
@@ -19,8 +21,11 @@ def test_score_as_table_json_and_lines(call: Call) -> None:
     code, out, _ = call("score", "text.txt", "--model", "novel", "--json")
     values = json.loads(out)
     assert code == 0
-    assert sorted(values) == ["bits_per_char", "chars", "nats_per_char", "perplexity"]
+    assert sorted(values) == [
+        "bits_per_char", "chars", "error_bound", "nats_per_char", "perplexity",
+    ]  # fmt: skip
     assert values["chars"] == 26
+    assert values["error_bound"] == 0
     table = dict(line.split("\t") for line in call("score", "text.txt")[1].splitlines())
     assert table["nats_per_char"] == f"{values['nats_per_char']:.4f}"
     per_line = call("score", "text.txt", "--per-line")[1].splitlines()
@@ -89,8 +94,33 @@ def test_a_line_without_counted_characters_has_no_figure(call: Call) -> None:
     assert second == f"{counted['nats_per_char']:.4f}\tthe old"
     assert call(*args, "--color")[1].startswith("-\t")
     row = json.loads(call(*args, "--json")[1].splitlines()[0])
-    nothing = dict.fromkeys(["nats_per_char", "bits_per_char", "perplexity"])
+    nothing = dict.fromkeys(["nats_per_char", "bits_per_char", "perplexity", "error_bound"])
     assert row == {"chars": 0, "text": "", **nothing}
+
+
+def test_a_score_is_exact_or_says_how_far_it_may_be_from_one_pass(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "ONE_PASS", 0)
+    monkeypatch.setattr(lanes, "LEAST", 768)
+    text, said = "the old prince and the new\n" * 100, "within 0.0001 nats of those of one pass"
+    Path("text.txt").write_text(text)
+    args = ["score", "text.txt", "--model", "novel"]
+    joined, exact = (json.loads(call(*args, "--json", *more)[1]) for more in ([], ["--exact"]))
+    assert (joined["error_bound"], exact["error_bound"]) == (1e-4, 0)
+    assert joined["nats_per_char"] == pytest.approx(exact["nats_per_char"], abs=1e-4)
+    assert "error_bound\t0.0001\n" in call(*args)[1]
+    assert "error_bound\t0\n" in call(*args, "--exact")[1]
+    for detail in ("--per-line", "--color"):
+        assert said in call(*args, detail)[2]
+        assert call(*args, detail, "--exact")[2] == ""
+    rows = {}
+    for bound, more in ((1e-4, []), (0, ["--exact"])):
+        _, out, _ = call(*args, "--per-line", "--json", *more)
+        rows[bound] = [json.loads(row) for row in out.splitlines()]
+    assert all(row["error_bound"] == bound for bound in rows for row in rows[bound])
+    for one, other in zip(rows[0], rows[1e-4], strict=True):
+        assert one["nats_per_char"] == pytest.approx(other["nats_per_char"], abs=1e-4)
 
 
 def test_score_wants_a_file_or_a_split(call: Call) -> None:

@@ -246,7 +246,7 @@ def test_skipped_and_replaced_characters_are_reported(call: Call) -> None:
         left = call("score", "text", "--model", "model", "--json", *asked)
         assert left.err == f"charrnn: text: {line}"
         assert sorted(json.loads(left.out)) == sorted(
-            ["chars", "nats_per_char", "bits_per_char", "perplexity"]
+            ["chars", "nats_per_char", "bits_per_char", "perplexity", "error_bound"]
         )
     assert call(*SAMPLE, "--prime", "the end", "--unknown", "skip").err == ""
     one = call(*SAMPLE, "--prime", "5", "--unknown", "skip").err

@@ -1,4 +1,4 @@
-"""Training does not wait for the device between two reports, and evaluation only at its end."""
+"""Training does not wait for the device between two reports, and evaluation once a block."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.bench.step_time import count_waits, divide
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
-from charrnn.training.evaluation.loss import evaluate
+from charrnn.training.evaluation.loss import TorchReader, evaluate
 from charrnn.training.evaluation.temperature import fit_temperature
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.batches import Windows
@@ -89,16 +89,26 @@ def test_a_step_and_its_window_wait_for_nothing(precision: Any) -> None:
 
 
 @gpu_only
-def test_an_evaluation_waits_once() -> None:
+def test_an_evaluation_waits_for_the_losses_and_states_of_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A block is 256 characters of each lane: between two, it looks whether pieces have met."""
     network = CharNetwork(ModelConfig(V, hidden=128)).to(DEVICE)
-    ranges = ((0, len(IDS)),)
+    ranges, blocks, read = ((0, len(IDS)),), [], TorchReader.read
+
+    def counted(*args: Any) -> Any:
+        blocks.append(1)
+        return read(*args)
+
+    monkeypatch.setattr(TorchReader, "read", counted)
     for scored in (evaluate, fit_temperature):
 
         def once(work: Any = scored) -> None:
-            work(network, IDS, ranges, device=DEVICE, dtype=torch.float16)
+            blocks.clear()
+            work(network, IDS, ranges, device=DEVICE)
 
         once()
-        assert sum(count_waits(once, 1).values()) <= 1, scored
+        assert sum(count_waits(once, 1).values()) <= 2 * len(blocks) + 2, scored
 
 
 def test_an_evaluation_on_the_device_is_that_of_the_processor() -> None:

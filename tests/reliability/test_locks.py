@@ -17,7 +17,7 @@ from charrnn.errors import ConfigError, FolderBusyError
 from charrnn.generation.scoring import Score
 from charrnn.training.distributed import World
 from charrnn.training.events import Silence
-from charrnn.training.loop import trainer as loop
+from charrnn.training.loop import validation
 from charrnn.training.rundir import directory as folder
 from charrnn.training.rundir.directory import occupied
 from charrnn.training.rundir.lock import LOCK, Lock
@@ -209,7 +209,7 @@ def test_a_removed_best_checkpoint_is_saved_again(
 ) -> None:
     corpus_in(tmp_path)
     nats = iter(range(100, 200))  # only the first is better than all before it
-    monkeypatch.setattr(loop, "evaluate", lambda *_, **__: Score(float(next(nats)), 100))
+    monkeypatch.setattr(validation, "evaluate", lambda *_, **__: Score(float(next(nats)), 100))
     best, there = RUN / "best.safetensors", []
 
     class Removing(Notes):

@@ -285,7 +285,7 @@ def test_cutting_an_encoded_text_that_was_read_does_not_affect_a_run(
     ("place", "saved"),
     [
         (STEP, 5),
-        ("charrnn.training.loop.trainer.evaluate", 5),
+        ("charrnn.training.loop.validation.evaluate", 5),
         ("charrnn.training.loop.finalize.evaluate", 10),
     ],
     ids=["training", "validation", "test"],

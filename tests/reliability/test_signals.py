@@ -51,7 +51,7 @@ DURING: dict[str, list[object]] = {
     "beginning": ["hold", "charrnn.training.api.Trainer"],
     "first step": ["hold", "charrnn.training.loop.optimizer.Stepper.step"],
     "a step": ["hold", "charrnn.training.loop.optimizer.Stepper.step", 7],
-    "validation": ["hold", "charrnn.training.loop.trainer.evaluate", 3],
+    "validation": ["hold", "charrnn.training.loop.validation.evaluate", 3],
     "inside a validation": ["hold", "charrnn.training.evaluation.loss.F.cross_entropy", 21],
     "first best": ["hold_halfway", 1],
     "first last": ["hold_halfway", 2],
@@ -60,7 +60,7 @@ DURING: dict[str, list[object]] = {
     "rotation": ["hold", "charrnn.training.rundir.rotation._keep_previous", 3],
     "preview": ["hold", "charrnn.training.loop.trainer.preview", 4],
     "last save": ["hold", "charrnn.training.loop.trainer.Trainer._save_last", 12],
-    "last validation": ["hold", "charrnn.training.loop.trainer.evaluate", 12],
+    "last validation": ["hold", "charrnn.training.loop.validation.evaluate", 12],
 }
 AFTER: dict[str, list[object]] = {  # the budget is spent
     "fitting": ["hold", "charrnn.training.loop.finalize.fit_temperature"],
@@ -71,7 +71,7 @@ SECOND: dict[str, list[object]] = {
     "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
     "first step": ["stay", "charrnn.training.loop.optimizer.Stepper.step"],
     "a step": ["stay", "charrnn.training.loop.optimizer.Stepper.step", 7],
-    "validation": ["stay", "charrnn.training.loop.trainer.evaluate", 3],
+    "validation": ["stay", "charrnn.training.loop.validation.evaluate", 3],
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],
     "rotation": ["stay", "charrnn.training.rundir.rotation.os.link", 2],

@@ -1,7 +1,7 @@
 """What a test changes in a charrnn that runs as a process: it says where it is, waits, or fails.
 
-Everything is named by its place, as in ``charrnn.training.loop.trainer.evaluate``. A process says
-that it has come to a place by making the file ``phase`` in the folder where it was started.
+Everything is named by its place, as in ``charrnn.training.loop.validation.evaluate``. A process
+says that it has come to a place by making the file ``phase`` in the folder where it was started.
 """
 
 from __future__ import annotations

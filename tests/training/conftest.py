@@ -10,6 +10,7 @@ import pytest
 from charrnn.generation.scoring import Score
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.loop import trainer as loop
+from charrnn.training.loop import validation
 from charrnn.training.loop.optimizer import Stepper, StepResult
 from tests.support.runs import SlowClock
 
@@ -31,6 +32,6 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
 
         monkeypatch.setattr(loop, "Clock", SlowClock)
         monkeypatch.setattr(Stepper, "step", slow_step)
-        monkeypatch.setattr(loop, "evaluate", slow_evaluation)
+        monkeypatch.setattr(validation, "evaluate", slow_evaluation)
 
     return begin

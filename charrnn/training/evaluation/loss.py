@@ -1,9 +1,12 @@
-"""How well a network predicts a part of a corpus: nats are summed in float64, and divided once."""
+"""How well a network predicts a part of a corpus: nats are summed in float64, and divided once.
+
+All products are in float32, whatever the number format that the network is trained in: the result
+is that of the weights as they are kept, as ``TextModel.score`` gives it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,14 +16,16 @@ from torch.nn import functional as F
 
 from charrnn.generation.scoring import Score
 from charrnn.model.network import State
-from charrnn.text import lanes as lane_layout
-from charrnn.text.splits import Range
+from charrnn.text import lanes as joining
+from charrnn.text.splits import Range, length
 from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
+from charrnn.training.hardware.device import exact_products
 
 WINDOW = 128
-LANES, GPU_LANES = 64, 128  # cuDNN's persistent kernels read at most 128 lanes
-LOGITS = 2**24  # numbers at a time, 64 MiB: a vocabulary may have 65,535 characters
+LANES, GPU_LANES = 64, 128
+LEAST = 2048  # characters of a piece
+LOGITS = 2**23  # numbers at a time, 32 MiB: a vocabulary may have 65,535 characters
 
 
 class Predictor(Protocol):
@@ -32,6 +37,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def output_width(self) -> int:
+        """The width of ``outputs``."""
+        ...
+
+    @property
     def cycle(self) -> int:
         """The number of characters after which its clocks repeat; 1 without clocks."""
         ...
@@ -40,110 +50,137 @@ class Predictor(Protocol):
         """The state before a text."""
         ...
 
-    def __call__(
-        self, x: Tensor, state: State, *, dtype: torch.dtype | None = None
-    ) -> tuple[Tensor, State]:
-        """``logits (B, T, V)`` for ids ``x (B, T)``, and the state after them."""
+    def outputs(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """What ``logits`` reads, ``(B, T, output_width)``, for ids ``x``; and the state after."""
+        ...
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """The logits ``(n, V)`` of the next characters for ``outputs (n, output_width)``."""
         ...
 
 
+@torch.no_grad()
 def evaluate(
     predictor: Predictor,
     ids: Ids,
     ranges: tuple[Range, ...],
     *,
     device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
     lanes: int | None = None,
     world: World = ALONE,
 ) -> Score:
     """Score ``ranges`` of ``ids (N,)``, each with a state that starts from zero.
 
-    Long ranges are divided into lanes that are warmed up (``charrnn.text.lanes``), of which each
-    process of ``world`` scores some. The log-softmax is float32, the sum float64. A training run is
-    not affected: there are no gradients and no random numbers.
+    Long ranges are read in pieces that are joined (``charrnn.text.lanes``), ``lanes`` at once
+    (None: as many as suit the device); each process of ``world`` reads some. A training run is not
+    affected: there are no gradients and no random numbers.
 
     Raises:
         Interrupted: a signal arrived.
         ValueError: the ranges are empty.
 
     """
-    nats, chars = zeros(1, device), 0
-    for logits, targets in predictions(
-        predictor, ids, ranges, device=device, dtype=dtype, lanes=lanes, world=world
-    ):
-        nats += total(F.cross_entropy(logits, targets, reduction="none"))
-        chars += len(targets)
-    nats, chars = summed(nats, chars, ranges, world)
-    return Score(float(nats), chars)
-
-
-def zeros(count: int, device: torch.device | None) -> Tensor:
-    """``count`` sums to begin with, float64, where ``total`` leaves its result."""
-    on_gpu = device is not None and device.type == "cuda"
-    return torch.zeros(count, dtype=torch.float64, device=device if on_gpu else None)
-
-
-def total(losses: Tensor) -> Tensor:
-    """The sum of ``losses`` in float64: on a GPU it stays there, since reading it would wait."""
-    # mps has no float64
-    return (losses if losses.is_cuda else losses.cpu()).sum(dtype=torch.float64)
-
-
-def summed(nats: Tensor, chars: int, ranges: tuple[Range, ...], world: World) -> tuple[Tensor, int]:
-    """``nats`` and ``chars``, summed over all processes, on the CPU.
-
-    Every character of ``ranges`` counts once, but for the first of a text: nothing precedes it.
-    """
-    chars = int(world.all_reduce(torch.tensor(chars)))
+    reader = TorchReader(predictor, ids, device)
+    reading = read(reader, ranges, LEAST, world, lanes)
     expected = sum(stop - max(start, 1) for start, stop in ranges)
-    assert chars == expected, f"counted {chars} of {expected} characters"
-    return world.all_reduce(nats.cpu()), chars
+    assert reading.chars == expected, f"counted {reading.chars} of {expected} characters"
+    return Score(reading.nats, reading.chars, reading.error)
 
 
-@torch.no_grad()
-def predictions(
-    predictor: Predictor,
-    ids: Ids,
+def read(
+    reader: TorchReader,
     ranges: tuple[Range, ...],
-    *,
-    device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    least: int,
+    world: World,
     lanes: int | None = None,
-    world: World = ALONE,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The logits ``(n, V)`` float32 and the actual characters ``(n,)``, block by block.
-
-    Lanes (None: as many as suit the device) are sorted by length; this process takes every
-    ``world.size``-th one.
+) -> joining.Reading:
+    """``charrnn.text.lanes.read``, with float32 products.
 
     Raises:
         Interrupted: a signal arrived.
         ValueError: the ranges are empty.
 
     """
-    on_gpu = device is not None and device.type == "cuda"
-    lanes = lanes or (GPU_LANES if on_gpu else LANES)
-    layout = lane_layout.lay(ranges, lanes, cycle=predictor.cycle)
-    if not layout:
+    if not length(ranges):
         raise ValueError("nothing to evaluate: the ranges are empty")
-    mine = slice(world.rank, None, world.size)
-    for group in lane_layout.groups(layout):
-        state = predictor.zero_state(len(group[mine]))
-        window = max(1, min(WINDOW, LOGITS // (len(group) * predictor.vocab_size)))
-        for block in lane_layout.blocks(ids, group, window):
-            world.check_signals()
-            if not group[mine]:
-                continue
-            x, y = (_sent(values[mine], device) for values in (block.x, block.y))
-            logits, state = predictor(x, state, dtype=dtype)
-            kept = _sent(np.flatnonzero(block.mask[mine]), device)
-            yield logits.float().flatten(0, 1)[kept], y.flatten()[kept]
+    on_gpu = reader.device is not None and reader.device.type == "cuda"
+    most = lanes or (GPU_LANES if on_gpu else LANES)
+    with exact_products():
+        return joining.read(reader, ranges, most, least, Ranks(world), cycle=reader.predictor.cycle)
 
 
-def _sent(values: NDArray[np.int64], device: torch.device | None) -> Tensor:
-    """``values`` as a tensor on ``device``; a GPU is not waited for."""
-    tensor = torch.from_numpy(values)
-    if device is not None and device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+class Ranks(joining.Group):
+    """The processes of a ``World`` as a group that reads together."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.rank, world.size)
+        self.world = world
+
+    def check(self) -> None:
+        """``World.check_signals``."""
+        self.world.check_signals()
+
+    def sum(self, mine: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum over all processes."""
+        total: NDArray[np.float64] = self.world.all_reduce(torch.from_numpy(mine)).numpy()
+        return total
+
+
+class TorchReader:
+    """A predictor that reads a text (``lanes.Reader``)."""
+
+    def __init__(self, predictor: Predictor, ids: Ids, device: torch.device | None) -> None:
+        self.predictor, self.ids, self.device = predictor, ids, device
+        self.state = predictor.zero_state(1)
+        self.widths = [[part.shape[1] for part in layer] for layer in self.state]
+        self.zero = self.states()[0]
+
+    def begin(self, states: NDArray[Any]) -> None:
+        """Continue from ``states (K, S)``."""
+        widths = [width for layer in self.widths for width in layer]
+        parts = iter(torch.split_with_sizes(self._sent(states), widths, dim=1))
+        self.state = tuple(tuple(next(parts).contiguous() for _ in layer) for layer in self.widths)
+
+    def states(self) -> NDArray[Any]:
+        """The states ``(K, S)``."""
+        parts = [part for layer in self.state for part in layer]
+        states: NDArray[Any] = torch.cat(parts, dim=1).cpu().numpy()
+        return states
+
+    def read(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[Any]:
+        """The losses ``(K, T)`` of ``targets``; 0 for those that are not ``counted``."""
+        windows, (K, T) = [], targets.shape
+        window = max(1, min(WINDOW, LOGITS // (K * self.predictor.output_width)))
+        for begin in range(0, T, window):
+            here = np.s_[:, begin : begin + window]
+            windows.append(self._window(targets[here], counted[here]))
+        nats: NDArray[Any] = torch.cat(windows, dim=1).cpu().numpy()  # waits for a GPU
+        return nats
+
+    def _window(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Tensor:
+        x = self._sent(self.ids[targets - 1].astype(np.int64))
+        outputs, self.state = self.predictor.outputs(x, self.state)
+        outputs = outputs.flatten(0, 1)
+        # logits are worked out only where they count, and of a large vocabulary a few at a time
+        rows, some = np.flatnonzero(counted), max(1, LOGITS // self.predictor.vocab_size)
+        losses = []
+        for begin in range(0, len(rows), some):
+            here = rows[begin : begin + some]
+            index = self._sent(here)
+            y = self._sent(self.ids[targets.flat[here]].astype(np.int64))
+            losses.append(self.losses(self.predictor.logits(outputs[index]), y))
+        found = torch.cat(losses) if losses else torch.zeros(0)
+        nats = torch.zeros(counted.size, dtype=found.dtype, device=self.device)
+        nats[self._sent(rows)] = found.to(nats.device)
+        return nats.view(counted.shape)
+
+    def losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The losses ``(n,)`` of the characters ``y (n,)`` for ``logits (n, V)``."""
+        return F.cross_entropy(logits, y, reduction="none")
+
+    def _sent(self, values: NDArray[Any]) -> Tensor:
+        """``values`` as a tensor on the device; a GPU is not waited for."""
+        tensor = torch.from_numpy(values)
+        if self.device is not None and self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)

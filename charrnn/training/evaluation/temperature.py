@@ -7,59 +7,74 @@ of them gives the result.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from torch import Tensor
 
 from charrnn.checkpoint.file import Tensors
-from charrnn.text.splits import Range, length
+from charrnn.text.splits import Range, spread
 from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
-from charrnn.training.evaluation.loss import Predictor, predictions, summed, total, zeros
+from charrnn.training.evaluation.loss import Predictor, TorchReader, read
 
 FITTING = 100_000  # characters that are enough to fit one number
-LEAST_TO_FIT = 500  # with fewer, the temperature would fit only these
+LOGITS = 2**27  # enough, too: a large vocabulary has as many for few characters
+PIECE = 4096  # characters that are read from the zero state
+LEAST_TO_FIT = 500  # characters; with fewer, the temperature would fit only these
 # of the temperatures to score, 2 ** EXPONENTS
 EXPONENTS = np.arange(-6, 11) / 8
 
 
+def enough_to_fit(ranges: tuple[Range, ...], vocab_size: int) -> tuple[Range, ...]:
+    """A sample of ``ranges`` that is enough to fit a temperature."""
+    return spread(ranges, min(FITTING, max(LEAST_TO_FIT, LOGITS // vocab_size)), PIECE)
+
+
+@torch.no_grad()
 def fit_temperature(
     predictor: Predictor,
     ids: Ids,
     ranges: tuple[Range, ...],
     *,
     device: torch.device | None = None,
-    dtype: torch.dtype | None = None,
     world: World = ALONE,
 ) -> float:
-    """The temperature with the least loss over the beginnings of ``ranges`` of ``ids (N,)``.
+    """The temperature with the least loss over ``ranges`` of ``ids (N,)``, read in short pieces.
 
     Raises:
         Interrupted: a signal arrived.
         ValueError: the ranges are empty.
 
     """
-    ranges = _beginnings(ranges)
-    nats, chars = zeros(len(EXPONENTS), device), 0
-    for logits, targets in predictions(
-        predictor, ids, ranges, device=device, dtype=dtype, world=world
-    ):
+    pieces = tuple(
+        (begin, min(begin + PIECE, stop))
+        for start, stop in ranges
+        for begin in range(start, stop, PIECE)
+    )
+    reader = _Fitter(predictor, ids, device)
+    reading = read(reader, pieces, PIECE, world)  # none is cut, so nothing is read twice
+    nats = world.all_reduce(reader.nats.cpu()).numpy()
+    return float(2.0 ** _lowest(EXPONENTS, nats / reading.chars))
+
+
+class _Fitter(TorchReader):
+    """Sums the losses at each temperature, in ``nats``."""
+
+    def __init__(self, predictor: Predictor, ids: Ids, device: torch.device | None) -> None:
+        super().__init__(predictor, ids, device)
+        # mps has no float64
+        there = device if device is not None and device.type == "cuda" else None
+        self.nats = torch.zeros(len(EXPONENTS), dtype=torch.float64, device=there)
+
+    def losses(self, logits: Tensor, y: Tensor) -> Tensor:
+        """The losses at the last temperature; those at all of them are added to ``nats``."""
         for index, exponent in enumerate(EXPONENTS):
-            losses = F.cross_entropy(logits * 2.0**-exponent, targets, reduction="none")
-            nats[index] += total(losses)
-        chars += len(targets)
-    nats, chars = summed(nats, chars, ranges, world)
-    return float(2.0 ** _lowest(EXPONENTS, nats.numpy() / chars))
-
-
-def _beginnings(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
-    """The same fraction of each range, about ``FITTING`` characters in all."""
-    share = min(1.0, FITTING / max(length(ranges), 1))
-    return tuple((start, start + math.ceil((stop - start) * share)) for start, stop in ranges)
+            losses = super().losses(logits * 2.0**-exponent, y)
+            self.nats[index] += losses.to(self.nats.device).sum(dtype=torch.float64)
+        return losses
 
 
 def _lowest(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

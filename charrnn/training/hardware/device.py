@@ -66,6 +66,17 @@ def own_torch_settings() -> Iterator[None]:
             torch.set_default_dtype(dtype)
 
 
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Within the block cuDNN does not round the factors of float32 products to TF32."""
+    before = _CUDNN_RNN.fp32_precision
+    _CUDNN_RNN.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        _CUDNN_RNN.fp32_precision = before
+
+
 def choose_hardware(config: TrainConfig) -> Hardware:
     """The hardware that ``config`` names, or for ``auto`` the best of this machine.
 

@@ -8,11 +8,15 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import CorpusError, Interrupted, TrainingError
 from charrnn.paths import BEST
 from charrnn.text.splits import Range, length
-from charrnn.training.evaluation.loss import evaluate
-from charrnn.training.evaluation.temperature import LEAST_TO_FIT, fit_temperature, tempered
+from charrnn.training.evaluation.temperature import (
+    LEAST_TO_FIT,
+    enough_to_fit,
+    fit_temperature,
+    tempered,
+)
 from charrnn.training.events import Result
 from charrnn.training.loop.trainer import TO_CONTINUE, Trainer
-from charrnn.training.rundir.directory import UNFITTED
+from charrnn.training.rundir.directory import SAMPLE, UNFITTED
 
 
 def finish(trainer: Trainer, early: bool) -> Result:
@@ -52,39 +56,60 @@ def _reached(trainer: Trainer) -> tuple[str, str]:
 def _calibrate(trainer: Trainer) -> tuple[float | None, float | None]:
     """Fit the best network's temperature on the validation part, and scale its head accordingly.
 
+    If validations read a sample, the network is then measured on the whole validation part.
+
     Returns:
         The temperature (None: not fitted), and the network's validation loss.
 
     """
     spec, folder = trainer.spec, trainer.folder
     saved = folder.best_val()  # of a better network, if this run was resumed from an older state
-    best_val = trainer.progress.best_val if saved is None else saved
-    # a network that reads its own distribution would not be the same at another temperature
-    possible = length(spec.parts.val) >= LEAST_TO_FIT and not spec.model.definition.after_head
-    if not (spec.training.fit_temperature and possible and folder.has(BEST)):
-        return None, best_val
+    chosen = trainer.progress.best_val if saved is None else saved
+    if not spec.parts.val or not folder.has(BEST):
+        return None, chosen
     best = folder.read_best()
     fitted, known = best.meta.get("temperature"), best.about("losses").get("val")
-    if isinstance(fitted, float) and isinstance(known, float):  # fitted before the run was resumed
+    known = known if isinstance(known, float) else chosen
+    if isinstance(fitted, float):  # before the run was resumed
         return fitted, known
-    hardware, network = trainer.stepper.hardware, trainer.stepper.network
-    network.load_numpy(best.weights)
-    temperature = fit_temperature(
-        network,
-        *spec.to_score(spec.parts.val),
-        device=hardware.device,
-        dtype=hardware.dtype,
-        world=trainer.world,
-    )
-    best = dataclasses.replace(best, weights=tempered(best.weights, temperature))
-    val = _scored(trainer, best, spec.parts.val)
-    if best_val is None or not val < best_val:
-        return None, best_val
-    losses = best.about("losses") | {"val": val, UNFITTED: best_val}
-    meta = best.meta | {"temperature": temperature, "losses": losses}
-    if not folder.save(BEST, dataclasses.replace(best, meta=meta)):
-        return None, best_val
+    kept, temperature, val = _tempered(trainer, best, chosen)
+    if SAMPLE in best.about("losses"):
+        val = _scored(trainer, kept, spec.parts.val)
+    elif temperature is None:
+        return None, known
+    losses = {name: value for name, value in best.about("losses").items() if name != SAMPLE}
+    meta = best.meta | {"losses": losses | {"val": val, UNFITTED: chosen}}
+    if temperature is not None:
+        meta["temperature"] = temperature
+    if not folder.save(BEST, dataclasses.replace(kept, meta=meta)):
+        return None, chosen
     return temperature, val
+
+
+def _tempered(
+    trainer: Trainer, best: Checkpoint, chosen: float | None
+) -> tuple[Checkpoint, float | None, float | None]:
+    """``best`` at its best temperature, that temperature, and the loss in place of ``chosen``.
+
+    Where no temperature improves the loss, the network stays as it is, and the temperature is None.
+    """
+    spec = trainer.spec
+    # a network that reads its own distribution would not be the same at another temperature
+    possible = length(spec.parts.val) >= LEAST_TO_FIT and not spec.model.definition.after_head
+    if not (spec.training.fit_temperature and possible):
+        return best, None, chosen
+    with trainer.stepper.weights_of(best):
+        temperature = fit_temperature(
+            trainer.stepper.network,
+            *spec.to_score(enough_to_fit(spec.parts.val, spec.model.vocab_size)),
+            device=trainer.stepper.hardware.device,
+            world=trainer.world,
+        )
+    warm = dataclasses.replace(best, weights=tempered(best.weights, temperature))
+    val = _scored(trainer, warm, trainer.validator.ranges(trainer.progress))
+    if chosen is None or not val < chosen:
+        return best, None, chosen
+    return warm, temperature, val
 
 
 def _score_test(trainer: Trainer) -> float | None:
@@ -100,16 +125,7 @@ def _score_test(trainer: Trainer) -> float | None:
 
 def _scored(trainer: Trainer, best: Checkpoint, ranges: tuple[Range, ...]) -> float:
     """Nats a character of ``best`` over ``ranges`` of the run's corpus."""
-    network, hardware = trainer.stepper.network, trainer.stepper.hardware
-    network.load_numpy(best.weights)
-    score = evaluate(
-        network,
-        *trainer.spec.to_score(ranges),
-        device=hardware.device,
-        dtype=hardware.dtype,
-        world=trainer.world,
-    )
-    return score.nats_per_char
+    return trainer.validator.score(best, ranges).nats_per_char
 
 
 def _result(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TrainConfig
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
@@ -106,6 +107,16 @@ class Stepper:
             return
         own = self.flat.values.clone()
         self.flat.values.copy_(self.averaged)
+        try:
+            yield
+        finally:
+            self.flat.values.copy_(own)
+
+    @contextmanager
+    def weights_of(self, best: Checkpoint) -> Iterator[None]:
+        """Within the block the network has the weights in ``best``, after it its own again."""
+        own = self.flat.values.clone()
+        self.network.load_numpy(best.weights)
         try:
             yield
         finally:

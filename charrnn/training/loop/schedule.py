@@ -11,6 +11,10 @@ from charrnn.training.state import TrainingState
 WARMUP_AT_MOST = 0.1  # of the budget
 VALIDATIONS = 20  # in a run, about
 VALIDATION_SHARE = 0.04  # of a time budget, at most
+# of a time budget, for one validation: if all of the validation part takes longer, a sample is read
+SAMPLE_SHARE = 0.005
+LEAST_SAMPLE = 4096  # characters
+READING = 1.5  # times as fast as training: without gradients, but in float32
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,22 @@ class Budget:
         return max(self.seconds / VALIDATIONS, pause)
 
 
-def expected_validation_s(budget: Budget, progress: TrainingState, val_chars: int) -> float:
-    """How long the next validation takes: as long as the last one; before the first, an estimate.
+def sample_chars(budget: Budget, progress: TrainingState, val_chars: int) -> int:
+    """How many characters of a validation part of ``val_chars`` to read; 0 stands for all."""
+    if budget.total_steps:
+        return 0  # such a run does not depend on how fast the machine is
+    speed = READING * progress.chars / progress.elapsed_s if progress.elapsed_s else 0.0
+    most = max(LEAST_SAMPLE, int(SAMPLE_SHARE * budget.seconds * speed))
+    # a part that is not much longer is read as a whole
+    return most if 1.5 * most < val_chars else 0
 
-    Reading is about three times as fast as training.
-    """
+
+def expected_validation_s(budget: Budget, progress: TrainingState, val_chars: int) -> float:
+    """How long the next validation takes: as the last one; before the first, an estimate."""
     if progress.validation_s or not progress.chars:
         return progress.validation_s
-    training_s = val_chars * progress.elapsed_s / progress.chars
-    return min(training_s / 3, budget.seconds / 4)
+    chars = sample_chars(budget, progress, val_chars) or val_chars
+    return min(chars * progress.elapsed_s / progress.chars / READING, budget.seconds / 4)
 
 
 def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:

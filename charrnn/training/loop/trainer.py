@@ -24,7 +24,6 @@ from charrnn.model.network import State, zeroed
 from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
-from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Listener, Report
 from charrnn.training.hardware.memory import out_of_memory
 from charrnn.training.loop.batches import Windows
@@ -33,6 +32,7 @@ from charrnn.training.loop.clock import Clock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
 from charrnn.training.loop.schedule import Budget, expected_validation_s, learning_rate
+from charrnn.training.loop.validation import Validator
 from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.state import RunSpec, TrainingState
 
@@ -59,6 +59,7 @@ class Trainer:
         self.spec, self.stepper, self.streams = spec, stepper, streams
         self.windows = Windows(streams, stepper.hardware.device)
         self.folder, self.listener, self.world = folder, listener, stepper.world
+        self.validator = Validator(spec, stepper, folder, listener)
         self.progress = TrainingState()
         self.config = spec.training
         self.budget = Budget.of(self.config, streams.windows)
@@ -120,6 +121,7 @@ class Trainer:
                     self._step()
             if self.progress.validated_step != self.progress.step or self.progress.step == 0:
                 self._validate()
+            self._renew_best()
         except (OSError, CacheError, CorpusError, Interrupted) as error:
             raise self._stopped(error) from None
         except (MemoryError, RuntimeError) as error:
@@ -286,6 +288,9 @@ class Trainer:
         """Evaluate, save, and show a sample."""
         self._settle()
         progress, began = self.progress, self._now()
+        progress.elapsed_s = began
+        self.validator.choose_sample(self.budget, progress)
+        self._renew_best()
         evaluation = self._evaluate()
         if evaluation is not None and not math.isfinite(evaluation.nats):
             raise self._not_finite(f"the validation loss is not finite at step {progress.step}")
@@ -324,21 +329,15 @@ class Trainer:
         saved = self.folder.best_val()
         return saved is not None and saved < val_nats
 
+    def _renew_best(self) -> None:
+        if self.resumed:
+            self.validator.renew_best(self.progress)
+
     def _save_best(self) -> bool:
         return self.folder.save(BEST, best_checkpoint(self.spec, self.stepper, self.progress))
 
     def _evaluate(self) -> Score | None:
-        if not self.spec.parts.val:
-            return None
-        hardware = self.stepper.hardware
-        with self.stepper.averaged_weights():
-            return evaluate(
-                self.stepper.network,
-                *self.spec.to_score(self.spec.parts.val),
-                device=hardware.device,
-                dtype=hardware.dtype,
-                world=self.world,
-            )
+        return self.validator.evaluate(self.progress)
 
     def _save_last(self) -> bool:
         self.progress.elapsed_s = self._now()

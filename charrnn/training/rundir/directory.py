@@ -30,7 +30,9 @@ from charrnn.training.rundir.metrics import METRICS
 from charrnn.training.rundir.rotation import Identity, identity, replace
 
 DAMAGED = "best.damaged"
-UNFITTED = "unfitted_val"  # the metadata's key of the validation loss before calibration
+# keys of the losses: the validation loss by which a network was chosen, before its calibration; and
+# how many characters the validation loss is that of, if not of the whole validation part
+UNFITTED, SAMPLE = "unfitted_val", "val_chars"
 FAILED_SAVES = 3  # in a row, after which training stops
 
 

@@ -14,6 +14,7 @@ from charrnn.config import START_FROM, TextConfig
 from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
 from charrnn.text.corpus import Corpus
+from charrnn.text.splits import length
 from charrnn.training.state import RunSpec, TrainingState
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
@@ -33,7 +34,8 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
             "records": corpus.records,
             "split": spec.split.to_dict(),
         },
-        "losses": {"train": progress.train_nats, "val": progress.best_val, "test": None},
+        "losses": _losses(progress),
+        "validation": measure(spec, progress),
         "start_from": spec.start_from,
         "training": spec.training.to_dict(),
         "progress": {
@@ -51,6 +53,17 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
         },
         "licence": LICENCE,
     }
+
+
+def measure(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
+    """How the validations of a run measure: only losses that agree in it can be compared."""
+    return {"precision": "float32", "chars": progress.val_chars or length(spec.parts.val)}
+
+
+def _losses(progress: TrainingState) -> dict[str, Any]:
+    """The losses; ``val_chars`` says of how many characters, if not of the whole part."""
+    losses = {"train": progress.train_nats, "val": progress.best_val, "test": None}
+    return losses | ({"val_chars": progress.val_chars} if progress.val_chars else {})
 
 
 def command(spec: RunSpec) -> str:

@@ -28,7 +28,7 @@ from charrnn.training.state import TrainingState
 from tests.support.processes import TEXT
 from tests.support.runs import metrics, run, same, tensors
 
-EVALUATE = "charrnn.training.loop.trainer.evaluate"
+EVALUATE = "charrnn.training.loop.validation.evaluate"
 
 
 def test_training_learns(corpus: Path, tmp_path: Path) -> None:
