@@ -43,8 +43,8 @@ STEPS = ("--steps", "12", "--test-frac", "0.1")  # every step is validated and s
 # where a signal comes: how the process says so, and what is there afterwards
 BEFORE: dict[str, list[object]] = {  # nothing to save
     "hashing": ["hold", "charrnn.text.corpus.blocks"],
-    "counting": ["hold", "charrnn.text.corpus.code_blocks"],
-    "encoding": ["hold", "charrnn.text.corpus.code_blocks", 2],
+    "counting": ["hold", "charrnn.text.corpus._count"],
+    "encoding": ["hold", "charrnn.text.corpus._write"],
     "building": ["hold", "charrnn.training.api.CharNetwork"],
 }
 DURING: dict[str, list[object]] = {
@@ -68,14 +68,14 @@ AFTER: dict[str, list[object]] = {  # the budget is spent
     "last line": ["hold", "charrnn.training.rundir.directory.RunFolder.check_saved", 2],
 }
 SECOND: dict[str, list[object]] = {
-    "encoding": ["stay", "charrnn.text.corpus.code_blocks", 2],
+    "encoding": ["stay", "charrnn.text.corpus._write"],
     "first step": ["stay", "charrnn.training.loop.optimizer.Stepper.step"],
     "a step": ["stay", "charrnn.training.loop.optimizer.Stepper.step", 7],
     "validation": ["stay", "charrnn.training.loop.validation.evaluate", 3],
     "a best": ["stay_halfway", 7],
     "a last": ["stay_halfway", 8],
     "rotation": ["stay", "charrnn.training.rundir.rotation.os.link", 2],
-    "test": ["stay", "charrnn.training.loop.finalize.evaluate"],
+    "test": ["stay", "charrnn.training.loop.finalize._score_test"],
 }
 
 
