@@ -157,7 +157,7 @@ def test_a_run_leaves_no_traces(corpus: Path, settings: dict[str, Any]) -> None:
 def test_a_run_leaves_the_c_library_as_the_environment_wants_it(
     corpus: Path, asked: dict[str, str]
 ) -> None:
-    assert max(left_behind(corpus, {"hidden": 64, "steps": 3}, **asked)["kept"]) <= 2
+    assert max(left_behind(corpus, {"hidden": 64, "steps": 3}, **asked)["kept"]) <= 16
 
 
 def with_defaults(dtype: torch.dtype, device: str) -> AbstractContextManager[object]:
