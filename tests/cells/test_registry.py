@@ -18,9 +18,10 @@ from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import ModelConfig
 from charrnn.generation.factory import open_engine
 from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.scoring import score
 from charrnn.model.network import CharNetwork
 from tests.support.checkpoints import ROOT, environment, header_of, note_of
-from tests.support.networks import letters, random_weights
+from tests.support.networks import CELLS, letters, random_weights
 
 RUN: dict[str, Any] = {"hidden": 16, "layers": 2, "seed": 1, "threads": 1}
 
@@ -47,6 +48,20 @@ def novel() -> Path:
     path = Path("novel.txt")
     path.write_text("The old prince went out, and nobody saw him again that day.\n" * 100)
     return path
+
+
+@pytest.mark.parametrize("which", sorted(CELLS.keys() - {"rnn-tanh", "scrn", "clockwork"}))
+def test_every_cell_scores_in_numpy_as_it_was_validated_in_torch(novel: Path, which: str) -> None:
+    settings: dict[str, Any] = {"batch": 4, "window": 10, "steps": 8, "precision": "float32"}
+    made = charrnn.train(
+        novel, out="run", val_frac=0.3, fit_temperature=False, **CELLS[which], **RUN, **settings
+    )
+    model = charrnn.load(made.best)
+    ids, ranges = model.part("val")
+    config, weights = model.checkpoint.config, model.checkpoint.weights
+    found = score(config, weights, ids, ranges=ranges)
+    assert found.nats_per_char == pytest.approx(made.best_val, rel=5e-5)
+    assert model.sample(seed=3, length=80) == charrnn.load(made.best).sample(seed=3, length=80)
 
 
 class Leaving:
