@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from charrnn import cells
+from charrnn.arguments import checked
 from charrnn.cells.base import MAX_WIDTH as MAX_WIDTH
 from charrnn.errors import ConfigError
 from charrnn.settings import NOTHING, Option, Settings, check, declared, setting
@@ -89,6 +90,7 @@ class ModelConfig(Settings):
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
     @classmethod
+    @checked
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The settings from ``values``, as ``to_dict`` returns them.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from charrnn.arguments import checked
 from charrnn.errors import CheckpointError, CorpusError
 
 CHECKPOINTS = Path("checkpoints")
@@ -78,6 +79,7 @@ def own_checkpoints(folder: str | Path = CHECKPOINTS) -> list[Path]:
     return sorted(own, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
+@checked
 def list_checkpoints(folder: str | Path = CHECKPOINTS) -> list[Path]:
     """The checkpoints of the runs in ``folder``, newest first, followed by the bundled ones."""
     return own_checkpoints(folder) + bundled_checkpoints()

@@ -18,6 +18,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
+from charrnn.arguments import checked
 from charrnn.errors import ConfigError
 from charrnn.option import (
     MAX_INT64,
@@ -100,6 +101,7 @@ class Settings:
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
 
     @classmethod
+    @checked
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The settings from ``values``.
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from charrnn.arguments import checked
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Unknown, WeightDtype, draw_seed
@@ -30,6 +31,7 @@ from charrnn.text.splits import split as cut
 from charrnn.text.vocab import Ids, Vocab
 
 
+@checked
 class TextModel:
     """A checkpoint that is ready to write text and to score it.
 
@@ -321,6 +323,7 @@ class TextModel:
         return corpus.ids, parts
 
 
+@checked
 def load(
     path: str | Path | None = None, *, weight_dtype: WeightDtype = "int8", threads: int = 0
 ) -> TextModel:

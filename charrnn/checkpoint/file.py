@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arguments import checked
 from charrnn.atomic_io import write_atomic
 from charrnn.checkpoint.header import (
     MAX_FILE_BYTES,
@@ -54,6 +55,7 @@ _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 Tensors = dict[str, NDArray[Any]]
 
 
+@checked
 @dataclass(frozen=True)
 class Checkpoint:
     """The contents of a checkpoint file.

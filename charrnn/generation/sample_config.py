@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
+from charrnn.arguments import check_known, checked, plain
 from charrnn.config import RANDOM_SEED, Unknown
 from charrnn.errors import ConfigError
 from charrnn.generation.filters import FILTERS, Filter, reserve
 from charrnn.settings import MAX_INT64, check_declared, declared, setting
 
 
+@checked
 @dataclass(frozen=True, init=False)
 class SampleConfig:
     """How characters are drawn.
@@ -56,6 +58,9 @@ class SampleConfig:
     filters: tuple[tuple[str, Any], ...] = ()
 
     def __init__(self, *, filters: Iterable[tuple[str, Any]] = (), **settings: Any) -> None:
+        options = *declared(SampleConfig), *(filter.option for filter in FILTERS.values())
+        check_known(settings, options, what="sampling setting")
+        settings = {name: plain(value) for name, value in settings.items()}
         own = {o.name: settings.pop(o.name, o.default) for o in declared(SampleConfig)}
         # __setattr__ is disabled in a frozen class
         self.__dict__.update(own, filters=_active(dict(filters) | settings))
@@ -100,9 +105,7 @@ def _active(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """The active filters among ``values``, validated, in the order in which they apply."""
     for name in values:
         if name not in FILTERS:
-            known = [option.name for option in declared(SampleConfig)]
-            choices = ", ".join([*known, *FILTERS])
-            raise ConfigError(f"unknown sampling setting {name!r}", f"choose from {choices}")
+            raise ConfigError(f"unknown filter {name!r}", f"choose from {', '.join(FILTERS)}")
     given = [(filter, values[name]) for name, filter in FILTERS.items() if name in values]
     for filter, value in given:
         filter.option.check(value)

@@ -20,8 +20,8 @@ from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array, Engine
 from charrnn.text import lanes
-from charrnn.text.splits import Range, length
-from charrnn.text.vocab import Ids
+from charrnn.text.splits import Range, check_ranges, length
+from charrnn.text.vocab import Ids, check_ids
 
 LANES = 32  # a processor is busy with so many, and few long pieces have the fewest joints
 # One pass through a text is exact, and takes a few seconds if characters · (weights + CALLS) are at
@@ -98,7 +98,9 @@ def score(
         Interrupted: a signal arrived.
 
     """
+    check_ids(ids, config.vocab_size)
     ranges = ((0, len(ids)),) if ranges is None else ranges
+    check_ranges(ranges, len(ids))
     return _read(config, weights, _Target(ids, temperature), ranges, exact)
 
 

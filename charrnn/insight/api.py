@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from charrnn.arguments import checked
 from charrnn.config import Unknown, draw_seed
 from charrnn.errors import CheckpointError, CorpusError, naming, titled
 from charrnn.generation.sample_config import SampleConfig
@@ -19,6 +20,7 @@ from charrnn.training.rundir.metrics import METRICS, losses
 TEMPERATURE = 0.8  # of the text that a model writes itself
 
 
+@checked
 def insight_page(
     model: TextModel,
     text: str | bytes | None = None,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import Split, TextConfig
 from charrnn.errors import CheckpointError, ConfigError, CorpusError
-from charrnn.settings import NOTHING, declared
+from charrnn.settings import NOTHING, check, declared
 
 ROWS = 100
 ROW_WINDOW = 100
@@ -48,6 +48,18 @@ class Parts:
             "test": self.test,
         }
         return parts[name]
+
+
+def check_ranges(ranges: tuple[Range, ...], size: int) -> None:
+    """Check that ``ranges`` lie in a text of ``size`` characters.
+
+    Raises:
+        ConfigError: one does not.
+
+    """
+    for start, stop in ranges:
+        good = 0 <= start <= stop <= size
+        check(good, "ranges", (start, stop), f"(start, stop) within the {size:,} characters")
 
 
 def length(ranges: tuple[Range, ...]) -> int:

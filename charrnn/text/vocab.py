@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arguments import checked
 from charrnn.config import Unknown
 from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
 from charrnn.model_config import MAX_VOCABULARY
@@ -47,6 +48,25 @@ def id_dtype(size: int) -> np.dtype[Any]:
     return np.dtype(np.uint8 if size <= 256 else np.uint16)
 
 
+def check_ids(ids: Ids, size: int) -> None:
+    """Check that ``ids (N,)`` are those of a vocabulary of ``size`` symbols.
+
+    Raises:
+        ConfigError: one is not, or there is another dimension.
+
+    """
+    if ids.ndim != 1:
+        raise ConfigError(f"have the shape {ids.shape}: they must be (N,)", setting="ids")
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        least, most = int(part.min()), int(part.max())
+        if least < 0 or most >= size:
+            wrong = least if least < 0 else most
+            reason = f"have {wrong}: they must be at least 0 and below {size}"
+            raise ConfigError(reason, setting="ids")
+
+
+@checked
 @dataclass(frozen=True)
 class Vocab:
     """The symbols that a model knows.
@@ -234,6 +254,7 @@ class Vocab:
 
     def id_of(self, character: str) -> int | None:
         """The id of a character (in a byte vocabulary, of an ASCII byte); None if unknown."""
+        check(len(character) == 1, "character", character, "one character")
         code = ord(character)
         return self.codes.index(code) if code in self.codes else None
 
@@ -242,8 +263,15 @@ class Vocab:
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Sequence[int] | Ids) -> bytes:
-        """The text of ``ids`` as UTF-8; in a byte vocabulary, the bytes themselves."""
-        codes = np.asarray(self.codes, np.uint32)[np.asarray(ids, np.intp)]
+        """The text of ``ids`` as UTF-8; in a byte vocabulary, the bytes themselves.
+
+        Raises:
+            ConfigError: an id is not one of the vocabulary.
+
+        """
+        ids = np.asarray(ids, np.intp)
+        check_ids(ids, len(self))
+        codes = np.asarray(self.codes, np.uint32)[ids]
         if self.is_bytes:
             return codes.astype(np.uint8).tobytes()
         return codes.astype("<u4").tobytes().decode("utf-32-le").encode("utf-8")

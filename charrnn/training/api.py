@@ -6,20 +6,21 @@ import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from charrnn import interrupts
+from charrnn.arguments import check_known, checked, plain
 from charrnn.checkpoint.file import load
-from charrnn.config import TextConfig, TrainConfig, draw_seed
+from charrnn.config import TextConfig, TrainConfig, draw_seed, model_options
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.hints import Hint
 from charrnn.model.kernels.memory import returning_memory
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import find_checkpoint
-from charrnn.settings import check, declared
+from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.text.sources import names
 from charrnn.text.splits import check_split, length
@@ -51,10 +52,11 @@ from charrnn.training.state import FURTHEST, RunSpec
 from charrnn.training.texts import TextChoice, parts_of, stem_of
 
 
+@checked
 def train(
-    *corpus: str | Path,
+    *corpus: Annotated[str | Path, "unpack a list with *"],
     out: str | Path | None = None,
-    resume: bool = False,
+    resume: Annotated[bool, "out names the run's folder"] = False,
     start_from: str | Path | None = None,
     preset: str | None = None,
     listener: Listener | None = None,
@@ -83,11 +85,13 @@ def train(
             than the main one no signal is handled.
 
     """
+    options = *model_options(), *declared(TrainConfig), *declared(TextConfig)
+    check_known(settings, options, ("out", "resume", "start_from", "preset", "listener"))
     world = join_world()
     listener = listener if listener is not None and world.is_main else Silence()
     _check_arguments(out, resume, start_from, preset)
     out = Path(out) if out is not None else None
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = {name: plain(value) for name, value in settings.items() if value is not None}
     of_text = {o.name for o in declared(TextConfig)} & settings.keys()
     text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text})
     with interrupts.graceful(), returning_memory(), own_torch_settings():
@@ -102,7 +106,6 @@ def _check_arguments(
 ) -> None:
     if out is not None and not str(out):  # Path("") is the current folder
         raise ConfigError("is empty: name a folder", setting="out")
-    check(isinstance(resume, bool), "resume", resume, "True or False; out names the run's folder")
     if resume and (start_from is not None or preset is not None):
         reason = "continues a run as it is"
         raise ConfigError(reason, "omit {start_from} and {preset}", setting="resume")

@@ -11,6 +11,7 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TextConfig
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.paths import bundled_corpus
+from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.records import aligned_parts
 from charrnn.text.sources import find_codec
@@ -21,7 +22,7 @@ UTF8, BYTES = "utf-8", "bytes"
 VALIDATED = 500_000  # characters of the validation part, at most, unless a fraction is given
 
 
-def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
+def reading(encoding: str | None) -> dict[str, Any]:
     """The fields ``is_bytes`` and ``encoding``; ``encoding="bytes"`` means ``is_bytes``.
 
     Encodings have many spellings; the result is the normal one.
@@ -33,8 +34,7 @@ def reading(encoding: str | None, is_bytes: bool = False) -> dict[str, Any]:
     if encoding == BYTES:
         return {"is_bytes": True, "encoding": None}
     name = None if encoding is None else find_codec(encoding).name
-    # bytes have no encoding, but naming the usual one does no harm
-    return {"is_bytes": is_bytes, "encoding": None if is_bytes and name == UTF8 else name}
+    return {"is_bytes": False, "encoding": name}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,17 @@ class TextChoice(TextConfig):
         """The texts at ``paths``, treated as ``asked`` for by fields of ``TextConfig``.
 
         Raises:
-            ConfigError: a value is out of range.
+            ConfigError: a value is invalid, or both bytes and an encoding are asked for.
             CorpusError: there is no such encoding of texts.
 
         """
-        read = reading(asked.get("encoding"), asked.get("is_bytes", False))
-        return cls(**(asked | read), paths=paths)
+        for option in declared(TextConfig):
+            option.check(asked.get(option.name, option.default))
+        encoding, is_bytes = asked.get("encoding"), asked.get("is_bytes")
+        if is_bytes and encoding not in (None, BYTES):
+            reason = "takes the text's bytes as they are"
+            raise ConfigError(reason, "omit {encoding}", setting="is_bytes")
+        return cls(**(asked | reading(BYTES if is_bytes else encoding)), paths=paths)
 
     def split_spec(self, size: int = 0) -> SplitSpec:
         """How a text of ``size`` characters is split.
@@ -71,11 +76,6 @@ class TextChoice(TextConfig):
             RULE if interleaved else 1,
         )
 
-    @property
-    def _coded(self) -> bool:
-        """Whether an encoding was given that contradicts reading bytes."""
-        return self.encoding not in (None, UTF8)
-
     def read_as(self, origin: Checkpoint) -> TextChoice:
         """The same text as bytes or characters, whichever the vocabulary of ``origin`` holds.
 
@@ -86,7 +86,7 @@ class TextChoice(TextConfig):
         if self.is_bytes and not origin.vocab.is_bytes:
             reason = "keeps the checkpoint's characters"
             raise ConfigError(reason, "omit {is_bytes}", setting="start_from")
-        if self._coded and origin.vocab.is_bytes:
+        if self.encoding is not None and origin.vocab.is_bytes:
             reason = "keeps the checkpoint's bytes"
             raise ConfigError(reason, "omit {encoding}", setting="start_from")
         return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
@@ -95,13 +95,9 @@ class TextChoice(TextConfig):
         """The text as ids, with each line a record or not.
 
         Raises:
-            ConfigError: both bytes and an encoding were asked for.
             CorpusError: the text cannot be read.
 
         """
-        if self.is_bytes and self._coded:
-            reason = "takes the text's bytes as they are"
-            raise ConfigError(reason, "omit {encoding}", setting="is_bytes")
         return encode_corpus(
             self.paths or (bundled_corpus(),),
             is_bytes=self.is_bytes,

@@ -18,9 +18,9 @@ PACKAGE = ROOT / "charrnn"
 
 # the rooms in the order in which text flows through them; each imports from those before it
 ROOMS = [
-    "hints", "errors", "option", "settings", "cells", "model_config", "config", "paths",
-    "atomic_io", "interrupts", "outlet", "text", "checkpoint", "generation", "textmodel", "model",
-    "training", "insight", "bench", "console", "cli", "__main__",
+    "hints", "errors", "option", "arguments", "settings", "cells", "model_config", "config",
+    "paths", "atomic_io", "interrupts", "outlet", "text", "checkpoint", "generation", "textmodel",
+    "model", "training", "insight", "bench", "console", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -19,6 +19,8 @@ import pytest
 import typer.main
 
 from charrnn.cli.app import app
+from charrnn.cli.command import options_of
+from charrnn.option import Option
 from tests.support.checkpoints import charrnn, tiny
 from tests.support.command_line import commands, leave, variables
 from tests.support.terminal import UNWANTED
@@ -333,6 +335,35 @@ def test_the_last_of_two_values_counts(
 def test_conflicting_arguments_exit_two(args: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     tiny().save(Path("run-before/best.safetensors"))
     refused(args, capfd)
+
+
+# options that exclude each other, with a value that is right by itself
+EXCLUDED = [
+    (name, option, options_of(command.callback)[rival])
+    for name, command in commands()
+    for option in options_of(command.callback).values()
+    for rival in option.excludes
+]
+RIGHT = {
+    "encoding": "utf-8", "epochs": "1", "steps": "1", "seconds": "9s", "prime": "the",
+    "prime_file": "text.txt", "split": "val", "start_from": "model", "preset": "small",
+}  # fmt: skip
+TEXT_OF = {"train": ["text.txt"], "sample": ["model"], "score": ["text.txt", "--model", "model"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "one", "other"),
+    [pytest.param(*case, id=f"{case[0]} {case[1].flag} {case[2].flag}") for case in EXCLUDED],
+)
+def test_options_that_exclude_each_other_exit_two(
+    command: str, one: Option, other: Option, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        word
+        for option in (one, other)
+        for word in ([option.flag] if option.kind is bool else [option.flag, RIGHT[option.name]])
+    ]
+    refused([command, *TEXT_OF[command], *words], capfd)
 
 
 SAMPLE = ["sample", "model", "--seed", "1", "--length", "5"]

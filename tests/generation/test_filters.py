@@ -303,7 +303,10 @@ def test_a_filter_that_needs_a_context_does_not_run_without() -> None:
 
 @pytest.mark.parametrize("name", ["topk", "no_vowels", "filter", "chain", "name"])
 def test_a_name_that_is_not_registered_is_refused(name: str) -> None:
-    wanted = f"unknown sampling setting '{name}'; choose from temperature, length, .*, top_k, top_p"
+    near = r"did you mean \w+( or \w+)?\?"
+    wanted = (
+        f"unknown sampling setting '{name}'; ({near}|choose from temperature, .*, top_k, top_p)"
+    )
     settings: dict[str, Any] = {name: 3}
     with pytest.raises(ConfigError, match=wanted):
         SampleConfig(**settings)

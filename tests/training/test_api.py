@@ -59,7 +59,11 @@ def test_from_keeps_bytes_and_characters(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="omit encoding"):
         charrnn.train(corpus, start_from=tmp_path / "bytes", encoding="latin-1", steps=1)
     with pytest.raises(ConfigError, match="omit encoding"):
-        charrnn.train(corpus, is_bytes=True, encoding="latin-1", steps=1)
+        charrnn.train(corpus, start_from=tmp_path / "bytes", encoding="utf-8", steps=1)
+    for encoding in ("latin-1", "utf-8"):
+        with pytest.raises(ConfigError, match="omit encoding"):
+            charrnn.train(corpus, is_bytes=True, encoding=encoding, steps=1)
+    assert run(corpus, tmp_path / "both", is_bytes=True, encoding="bytes", steps=1).steps == 1
 
 
 def test_every_run_draws_its_own_seed(corpus: Path, tmp_path: Path) -> None:

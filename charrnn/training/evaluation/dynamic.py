@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charrnn import interrupts
+from charrnn.arguments import checked
 from charrnn.errors import CorpusError
 from charrnn.generation.scoring import Score
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.network import CharNetwork, detached
-from charrnn.text.splits import Range
-from charrnn.text.vocab import Ids
+from charrnn.text.splits import Range, check_ranges
+from charrnn.text.vocab import Ids, check_ids
 from charrnn.textmodel import TextModel
 from charrnn.training.hardware.device import own_torch_settings
 
@@ -44,6 +45,7 @@ class Adaptation:
     memory: float = 0.99
 
 
+@checked
 def score_adapting(
     model: TextModel,
     ids: Ids,
@@ -85,7 +87,9 @@ def score_and_learn(
     how: Adaptation | None = None,
 ) -> Score:
     """``score_adapting`` with a network, which is changed."""
+    check_ids(ids, network.vocab_size)
     ranges = ((0, len(ids)),) if ranges is None else ranges
+    check_ranges(ranges, len(ids))
     learner, nats, chars = _Learner(network, how or Adaptation()), 0.0, 0
     for start, stop in ranges:
         state = network.zero_state(1)
