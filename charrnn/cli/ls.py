@@ -54,6 +54,7 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
         "hidden": config.hidden,
         "parameters": config.parameters,
         "val_nats": loaded.about("losses").get("val"),
+        "val_chars": loaded.about("losses").get("val_chars"),
         "date": loaded.about("made").get("date"),
     }
 
@@ -68,6 +69,13 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         str(entry["corpus"]),
         f"{entry['cell']} {entry['layers']} x {entry['hidden']}",
         f"{entry['parameters'] / 1e6:.2f} M",
-        f"{val:.4f}" if isinstance(val, (int, float)) else "",
+        _loss(val, entry["val_chars"]),
         str(entry["date"] or ""),
     )
+
+
+def _loss(val: Any, chars: Any) -> str:
+    """A validation loss, and whether it is that of a sample of the validation part."""
+    if not isinstance(val, (int, float)):
+        return ""
+    return f"{val:.4f}" + (" (sample)" if chars is not None else "")
