@@ -217,7 +217,9 @@ class TextConfig(Settings):
         help="Train on bytes instead of characters; accepts any file.",
     )
     encoding: str | None = setting(None, unset="utf-8", help="Encoding of the corpus.")
-    max_bytes: int | None = setting(None, low=1, help="Use only the first N bytes of the corpus.")
+    max_bytes: int | None = setting(
+        None, low=1, help="Use only the first N bytes of the corpus, such as 500k or 10M."
+    )
     split: Split | None = setting(
         None,
         unset="contiguous",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ MAX_INT64 = 2**63 - 1  # the largest count or seed: the largest 64-bit integer
 
 NOTHING: Any = object()  # equals no value
 
+_LONGEST = 100  # characters of a number
 _NOUNS = {int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -140,7 +142,7 @@ class Option:
 
     @property
     def wanted(self) -> str:
-        """What a value must be, in words for error messages."""
+        """What a value must be, in words for error messages: ``a whole number from 1 to 8``."""
         if self.kind is bool:
             return "true or false"
         if self.kind is tuple and self.notation:
@@ -149,9 +151,9 @@ class Option:
             return "one of " + ", ".join(self.allowed)
         if self.kind is str and self.low:
             return "a text of at least one character"
-        bounds = _bounds(self.low, self.high, self.above, self.below)
-        of = " of" if bounds.startswith("at") else ""
-        return f"{_NOUNS[self.kind]}{of} {bounds}".rstrip()
+        limits = self.limits
+        link = " of" if limits.startswith("at") else " from" if " to " in limits else ""
+        return f"{_NOUNS[self.kind]}{link} {limits}".rstrip()
 
     @property
     def default_text(self) -> str:
@@ -184,7 +186,7 @@ class Option:
         for item in items:
             absent = item is None and self.absent is None
             good = self._has_kind(item) and (item == self.absent or self._is_in_range(item))
-            check(absent or good, self.name, item, self.wanted)
+            check(absent or good, self.name, item, self._wanted_instead_of(item))
 
     def parse(self, text: str) -> Any:
         """The value written as ``text`` on the command line or in an environment variable.
@@ -193,12 +195,13 @@ class Option:
             ConfigError: ``text`` is invalid or the value is out of range.
 
         """
-        wanted = self.notation.wanted if self.notation else self.wanted
+        value = None
         try:
             value = self.notation.read(text) if self.notation else _read(self.kind, text)
             good = self._has_kind(value) and self._is_in_range(value)
         except ValueError:
             good = False
+        wanted = self.notation.wanted if self.notation else self._wanted_instead_of(value)
         check(good, self.name, text, wanted)
         return value
 
@@ -212,6 +215,12 @@ class Option:
         items = value if self.repeated else (value,)
         write = self.notation.write if self.notation else str
         return [word for item in items for word in (self.flag, write(item))]
+
+    def _wanted_instead_of(self, value: object) -> str:
+        """``wanted``, with the bound that is not worth showing if ``value`` exceeds it."""
+        if self.high == MAX_INT64 and isinstance(value, int) and value > MAX_INT64:
+            return f"{_NOUNS[int]} below 2^63"
+        return self.wanted
 
     def _has_kind(self, value: object) -> bool:
         if self.kind is float:
@@ -259,10 +268,35 @@ def _is_real(value: object) -> bool:
 def _read(kind: type, text: str) -> Any:
     if not text and kind is Path:  # an empty path would mean the current folder
         raise ValueError
-    return kind(text)
+    return read_whole(text) if kind is int else kind(text)
+
+
+_WHOLE = re.compile(r"(\d+|\d{1,3}(?:,\d{3})+)(?:\.(\d+))?(?:e(\d{1,2})|([kmg]))?", re.IGNORECASE)
+_POWERS = {"k": 3, "m": 6, "g": 9}
+
+
+def read_whole(text: str) -> int:
+    """A whole number such as ``1000000``, ``1_000_000``, ``1,000,000``, ``1e6``, ``1.5k``, ``64M``.
+
+    Raises:
+        ValueError: ``text`` is none.
+
+    """
+    try:
+        return int(text)
+    except ValueError:
+        found = _WHOLE.fullmatch(text)
+        if not found or len(text) > _LONGEST:
+            raise
+    digits, decimals, exponent, letter = found.groups(default="")
+    decimals = decimals.rstrip("0")
+    power = int(exponent or _POWERS.get(letter.lower(), 0)) - len(decimals)
+    if power < 0:
+        raise ValueError(f"not a whole number: {text}")
+    return int(digits.replace(",", "") + decimals + "0" * power)
 
 
 def _bounds(low: float | None, high: float | None, above: float | None, below: float | None) -> str:
     words = ("at least", low), ("above", above), ("at most", high), ("below", below)
-    bounds = [f"{word} {bound}" for word, bound in words if bound is not None]
-    return " and ".join(bounds).replace(f"at most {MAX_INT64}", "below 2^63")
+    bounds = [f"{word} {bound:,}" for word, bound in words if bound is not None]
+    return " and ".join(bounds)

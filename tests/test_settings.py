@@ -27,6 +27,7 @@ from charrnn.config import (
 )
 from charrnn.errors import ConfigError, Interrupted
 from charrnn.generation.sample_config import SampleConfig
+from charrnn.option import read_whole
 from charrnn.settings import Option, Settings, declared, setting
 from charrnn.text.splits import Parts
 from charrnn.training.rundir.model_card import command as card_command
@@ -93,7 +94,7 @@ def option(name: str) -> Option:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"count": 0}, "count is 0: it must be a whole number of at least 1 and at most 9"),
+        ({"count": 0}, "count is 0: it must be a whole number from 1 to 9"),
         ({"count": True}, "count is True: it must be a whole number"),
         ({"count": 1.0}, "count is 1.0: it must be a whole number"),
         ({"rate": 1}, "rate is 1: it must be a number above 0 and below 1"),
@@ -161,7 +162,7 @@ def test_a_flag_wins_over_the_variable_of_what_it_excludes(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--count", "x"], "--count is 'x': it must be a whole number of at least 1"),
+        (["--count", "x"], "--count is 'x': it must be a whole number from 1 to 9"),
         (["--speed", "2"], "--speed is '2': it must be a number above 0 and below 1"),
         (["--limit", "0"], "--limit is '0': it must be a whole number of at least 1"),
         (["--out", ""], "--out is '': it must be a path"),
@@ -339,3 +340,27 @@ def test_the_command_on_a_card_spells_a_setting_out(config: Any, found: Option) 
 @pytest.mark.parametrize("name", ["device", "threads"])
 def test_a_card_s_command_says_nothing_of_the_machine(name: str) -> None:
     assert not declared(TrainConfig, name)[0].recorded
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1000", 1000), ("1_000", 1000), ("1,000", 1000), ("12,345,678", 12_345_678), ("1e3", 1000),
+        ("1E3", 1000), ("1.5e3", 1500), ("64k", 64_000), ("64K", 64_000), ("1.5k", 1500),
+        ("2M", 2_000_000), ("2m", 2_000_000), ("1G", 10**9), ("0", 0), ("007", 7), ("1e0", 1),
+        ("1.20e1", 12), ("0k", 0), ("1e99", 10**99), (" 5 ", 5), ("+5", 5), ("-5", -5),
+    ],
+)  # fmt: skip
+def test_whole_numbers_as_people_write_them(text: str, value: int) -> None:
+    assert read_whole(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "k", "e3", "1.5", "1.", "1e-3", "1.2345k", "1,00", "1,0000", ",100", "1,000.5", "1k5",
+     "-1k", "1e100", "0x10", "1 000", "ten", "1kk", "1e3k", "9" * 5000, "1." + "0" * 200 + "k"],
+    ids=lambda text: text[:9],
+)  # fmt: skip
+def test_what_is_no_whole_number(text: str) -> None:
+    with pytest.raises(ValueError, match=r"invalid literal|not a whole number|digits"):
+        read_whole(text)

@@ -15,7 +15,8 @@ INTRO = """\
 
 All commands and their options, generated from the declarations by
 `python -m charrnn.cli.reference > charrnn/cli/README.md`. A flag wins over its environment
-variable, and the variable over the default.
+variable, and the variable over the default. Whole numbers can be written as 1000000, 1_000_000,
+1,000,000, 1e6 or 1M; k, M and G stand for a thousand, a million and a billion.
 """
 _HEAD = ["| option | meaning | default | environment variable |", "|---|---|---|---|"]
 _BAR = r"\|"  # in a cell of a table, which a plain bar would end

@@ -40,7 +40,11 @@ class SampleConfig:
         "distribution.",
     )
     length: int = setting(
-        1000, aliases=("-n",), low=0, high=MAX_INT64, help="Characters per sample; 0 never ends."
+        1000,
+        aliases=("-n",),
+        low=0,
+        high=MAX_INT64,
+        help="Characters per sample, such as 500, 64k or 1e6; 0 never ends.",
     )
     stop: tuple[str, ...] = setting(
         (), low=1, help="End a sample before this text; may be given several times."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
 from charrnn.settings import check_int
 from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
@@ -88,9 +88,9 @@ class Streams:
         if self.windows < 1:
             least = batch * window + (not shuffle_offset)
             raise CorpusError(
-                f"{batch} streams of {window} characters need {least:,} characters to train on, "
-                f"but there are {self._map.length:,}",
-                "make {batch} or {window} smaller",
+                f"training {counted(batch, 'stream')} of {counted(window, 'character')} takes at "
+                f"least {least:,} characters, but there are {self._map.length:,}",
+                "make {batch} or {window} smaller" if batch > 1 else "make {window} smaller",
             )
         self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
         self._epoch_text: tuple[int, Ids] | None = None

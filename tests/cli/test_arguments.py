@@ -31,7 +31,27 @@ UNDECODABLE = "\udcff"  # how the byte FF comes in
 ANY = [CONTROL, LONG, UNDECODABLE]
 # nonsense for each kind of value
 BY_KIND: dict[Any, list[str]] = {
-    int: ["", "x", "1.5", "1e3", "-1", "nan", "inf", "1e999", "0x10", "9" * 400, "9" * 5000, *ANY],
+    int: [
+        "",
+        "x",
+        "1.5",
+        "1e-3",
+        "1.5e0",
+        "1.2345k",
+        "k",
+        "e3",
+        "1,00",
+        "1k5",
+        "-1k",
+        "-1",
+        "nan",
+        "inf",
+        "1e999",
+        "0x10",
+        "9" * 400,
+        "9" * 5000,
+        *ANY,
+    ],
     float: ["", "x", "nan", "inf", "-inf", "1e999", "-1", "0x1p3", *ANY],
     Literal: ["", "nonsense", "auto ", *ANY],
     bool: [],

@@ -110,3 +110,9 @@ def test_a_run_that_was_stopped_before_its_first_validation_can_be_used(call: Ca
     tiny().save(BEST)
     assert "novel/best.safetensors" in call("sample", "--length", "5", "--seed", "1")[2]
     assert "last.safetensors" not in call("ls", "--json")[1]
+
+
+@pytest.mark.parametrize("length", ["200", "2e2", "0.2k", "2_00"])
+def test_a_length_as_people_write_it(length: str, call: Call) -> None:
+    code, out, _ = call("sample", "novel", "--seed", "1", "--length", length)
+    assert (code, len(out)) == (0, 200)

@@ -121,7 +121,9 @@ def test_every_dropout_is_reported(weights: str, said: str, train: Train) -> Non
 def test_a_batch_and_window_that_were_asked_for_are_not_shrunk(train: Train) -> None:
     path = written("text.txt", b"abc" * 1000)
     args = ("--batch", "50", "--window", "60")
-    refused(train(path, *args), "50 streams of 60 characters need 3,000", "there are 2,700")
+    refused(
+        train(path, *args), "50 streams of 60 characters takes at least 3,000", "there are 2,700"
+    )
 
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EIO, errno.EACCES])

@@ -92,11 +92,19 @@ def test_a_batch_that_does_not_divide_among_the_ranks_is_refused() -> None:
 
 
 def test_too_short_a_text_names_what_it_takes() -> None:
-    with pytest.raises(
-        CorpusError, match=r"4 streams of 5 characters need 21 characters .* there are 20"
-    ):
+    said = "training 4 streams of 5 characters takes at least 21 characters, but there are 20;"
+    with pytest.raises(CorpusError, match=said):
         streams(20)
     assert streams(21).windows == 1
+
+
+def test_too_short_a_text_for_a_single_stream() -> None:
+    said = (
+        "training 1 stream of 5,000 characters takes at least 5,001 characters, but there are 7; "
+        "make window smaller"
+    )
+    with pytest.raises(CorpusError, match=said):
+        streams(7, batch=1, window=5000)
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=9), st.booleans(), st.integers(0, 9))
