@@ -60,6 +60,8 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:
+    from charrnn.console import weight_count
+
     name = Path(entry["path"]).parent.name + (" (bundled)" if entry["bundled"] else "")
     if "error" in entry:
         return (name, "damaged", "", "", "", "")
@@ -68,7 +70,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         name,
         str(entry["corpus"]),
         f"{entry['cell']} {entry['layers']} x {entry['hidden']}",
-        f"{entry['parameters'] / 1e6:.2f} M",
+        weight_count(entry["parameters"]),
         _loss(val, entry["val_chars"]),
         str(entry["date"] or ""),
     )

@@ -109,8 +109,10 @@ def sample(
     except Interrupted as error:  # the text so far is written; nothing to report
         raise typer.Exit(error.exit_code) from None
     if texts.cut and (lines or model.lines):
-        many = f"{texts.cut:,} of {counted(config.count, 'sample')}"
-        note(f"{many} ended at --length {config.length}, before a line end")
+        which = "the sample"
+        if config.count > 1:
+            which = f"{texts.cut:,} of {counted(config.count, 'sample')}"
+        note(f"{which} ended at --length {config.length}, before a line end")
 
 
 def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:

@@ -72,7 +72,7 @@ def _train(*corpus: str, **settings: Any) -> Any:
 
 
 def _console(quiet: bool, json: bool) -> Any:
-    from charrnn.console import TrainConsole
+    from charrnn.cli.progress import TrainConsole
 
     def echo(line: dict[str, Any]) -> None:
         try:

@@ -163,6 +163,8 @@ def test_a_sample_that_is_cut_says_so(call: Call) -> None:
     assert (code, cut > 0) == (0, True)
     assert said == f"charrnn: {cut} of 30 samples ended at --length 1, before a line end\n"
     assert call(*args, "--count", "30")[2] == said
+    alone = {call("sample", "run", "--length", "1", "--seed", str(seed))[2] for seed in range(9)}
+    assert alone - {""} == {"charrnn: the sample ended at --length 1, before a line end\n"}
     _, out, said = call("sample", "run", "--seed", "1", "--count", "30", "--length", "10000")
     assert (out.count("\n"), said) == (30, "")
 

@@ -330,7 +330,7 @@ def test_control_c_on_a_terminal_saves_and_says_how_to_go_on(tmp_path: Path) -> 
     assert terminal.process.wait(PROMISED_S) == 130
     assert time.monotonic() - began < PROMISED_S
     os.close(terminal.master)
-    said = terminal.shown.decode().rstrip().splitlines()[-1]
+    said = terminal.shown.decode().replace("\r\n  ", " ").rstrip().splitlines()[-1]  # unfolded
     step = step_of(last_of(tmp_path / "run"))
     assert f"charrnn: stopped and saved at step {step:,} in run; to continue: " in said
     goes_on(said + f" --steps {step + 3}", tmp_path)

@@ -16,6 +16,7 @@ from charrnn.errors import (
     NonFiniteLossError,
     SaveError,
     TrainingError,
+    counted,
     os_message,
 )
 from charrnn.generation.scoring import Score
@@ -239,7 +240,7 @@ class Trainer:
         self._settle()
         if skipped := self.stepper.take_skipped():
             self.listener.on_note(
-                f"{skipped} of the last steps were skipped: their gradients were not finite",
+                f"{counted(skipped, 'step')} skipped: gradients that are not finite",
                 Hint(IF_SKIPPED, {"precision": "float32"}),
             )
         progress = self.progress
