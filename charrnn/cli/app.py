@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,14 +16,14 @@ from typer.core import TyperGroup
 
 import charrnn
 from charrnn.atomic_io import FULL
-from charrnn.cli.command import Command, Stopped, is_from_environment
+from charrnn.cli import completion
+from charrnn.cli.command import Command, Stopped, naming_context
+from charrnn.cli.usage import explain
 from charrnn.errors import CharRNNError, is_out_of_memory, os_message
 from charrnn.interrupts import SIGNALS, own_process
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 TO_STDOUT = "cannot write to standard output"
-_VARIABLE = r" \(env var: '\w+'\)"  # typer adds it even where a flag is at fault
-_SUGGESTION = r"(?:\. Did you mean | \(Possible options: )(.*)[?)]$"  # typer's two ways to help
 STOPPED = {128 + signum for signum in SIGNALS}
 
 # each with a summary short enough for a terminal of 60 columns
@@ -75,6 +74,11 @@ class Program(TyperGroup):
         super().__init__(**attributes)
         self.commands = Loader()  # type: ignore[assignment]  # nobody adds to it
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments up to the name of the command."""
+        with naming_context(ctx):
+            return super().parse_args(ctx, completion.with_shell(args))
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without loading any."""
         with formatter.section("Commands"):
@@ -89,6 +93,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
+    add_completion=False,  # ours takes the name of a shell
 )
 
 
@@ -102,6 +107,12 @@ def _version(wanted: bool) -> None:
 def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+    install_completion: str = completion.option(
+        completion.INSTALL, completion.set_up, "Install completion for a shell."
+    ),
+    show_completion: str = completion.option(
+        completion.SHOW, completion.show, "Print the completion script for a shell."
     ),
 ) -> None:
     """Train a character-level recurrent network on a text, and generate more of it."""
@@ -171,20 +182,12 @@ def _run(args: list[str] | None) -> int:
 
 
 def _usage(error: typer.TyperException) -> int:
-    describe = getattr(error, "format_message", error.__str__)  # it names option and variable
-    text, context = describe(), getattr(error, "ctx", None)
-    if context is None:
-        return _fail(text.rstrip("."), error.exit_code)
+    text = explain(error)
     if text.startswith("Usage: "):  # a group without a command
         with suppress(OSError):
             sys.stderr.write(text + "\n")
         return error.exit_code
-    param = getattr(error, "param", None)
-    if param is None or not is_from_environment(context, param):
-        text = re.sub(_VARIABLE, "", text)
-    text = re.sub(_SUGGESTION, r" (did you mean \1?)", text)
-    text = text.replace("\n\t", " ").rstrip(".?")  # choices come on lines of their own
-    return _fail(f"{text}; {context.command_path} -h shows the usage", error.exit_code)
+    return _fail(text, error.exit_code)
 
 
 def _report(error: Exception) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -26,6 +28,17 @@ class Stopped(Exception):
         self.signal = signal
 
 
+@contextmanager
+def naming_context(ctx: typer.Context) -> Iterator[None]:
+    """Put the command into complaints about its arguments that do not name it."""
+    try:
+        yield
+    except typer.TyperException as error:
+        if getattr(error, "ctx", ctx) is None:
+            error.ctx = ctx  # type: ignore[attr-defined]
+        raise
+
+
 class Command(TyperCommand):
     """A command whose errors name its options, and the environment variables that set them."""
 
@@ -33,6 +46,11 @@ class Command(TyperCommand):
     def options(self) -> dict[str, Option]:
         """Its declared options by their Python names."""
         return options_of(self.callback)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse its arguments."""
+        with naming_context(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command.
@@ -141,4 +159,6 @@ def _unbroken(text: str) -> str:
     if not text.endswith("]"):
         return text
     words, bracket, facts = text.rpartition("[")
-    return words + bracket + "; ".join(f.replace(" ", _UNBROKEN) for f in facts.split("; "))
+    # two variables may be too long for one line
+    unbroken = (re.sub(r"(?<!,) ", _UNBROKEN, fact) for fact in facts.split("; "))
+    return words + bracket + "; ".join(unbroken)

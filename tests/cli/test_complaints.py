@@ -42,9 +42,41 @@ pytestmark = pytest.mark.usefixtures("a_run")
             "checkpoint's shape; omit --sum-layers/--last-layer",
         ),
         ("train t.txt --preset nonsense", "--preset is 'nonsense': it must be one of "),
-        ("sample novel --length 1e6", "--length is '1e6': it must be a whole number of at least 0"),
+        (
+            "sample novel --length 1.5",
+            "--length is '1.5': it must be a whole number of at least 0\n",
+        ),
+        (
+            "sample novel --length 1e19",
+            "--length is '1e19': it must be a whole number below 2^63\n",
+        ),
+        ("sample novel --count 0", "--count is '0': it must be a whole number from 1 to 100,000\n"),
+        ("sample novel --min-p 2", "--min-p is '2': it must be a number from 0 to 1\n"),
+        ("train t.txt --lr 11", "--lr is '11': it must be a number above 0 and at most 10\n"),
         ("trian", "No such command 'trian' (did you mean 'train'?); charrnn -h shows the usage"),
         ("ls --jso", "No such option: --jso (did you mean --json?); charrnn ls -h shows the usage"),
+        ("sample --model x", "No such option: --model; charrnn sample -h shows the usage"),
+        ("sample --colour", "No such option: --colour; "),
+        ("score --colour", "No such option: --colour (did you mean --color?); "),
+        ("sample --temperature 1", "No such option: --temperature (did you mean --temp?); "),
+        ("sample --top 1", "No such option: --top (did you mean --top-k or --top-p?); "),
+        ("train --hidden 9", "No such option: --hidden (did you mean --size?); "),
+        ("train --hidden_size=9", "No such option: --hidden_size (did you mean --size?); "),
+        ("train --batch-size 9", "No such option: --batch-size (did you mean --batch?); "),
+        ("train --step 9", "No such option: --step (did you mean --steps?); "),
+        ("train --no-fit", "No such option: --no-fit (did you mean --no-fit-temperature?); "),
+        ("--versoin", "No such option: --versoin (did you mean --version?); charrnn -h shows"),
+        ("--q", "No such option: --q; charrnn -h shows"),
+        ("train -x", "No such option: -x; charrnn train -h shows the usage"),
+        ("train --out", "--out needs a value (PATH); charrnn train -h shows the usage"),
+        ("sample -n", "-n needs a value (N); charrnn sample -h shows the usage"),
+        (
+            "bench sample --form",
+            "--form needs a value (float32|float16|int8); charrnn bench sample",
+        ),
+        ("train --json=1", "--json takes no value; charrnn train -h shows the usage"),
+        ("info a b c", "too many arguments: b c; charrnn info -h shows the usage"),
+        ("data get x", "NAME is 'x': it must be one of war-and-peace, tinyshakespeare\n"),
         ("sample novel --prime a --prime-file t.txt", "set only one of --prime and --prime-file"),
         ("data get", "Missing argument 'NAME'. Choose from: war-and-peace, tinyshakespeare; "),
     ],
@@ -116,3 +148,21 @@ def test_only_a_variable_is_blamed_on_the_environment(
     assert "CHARRNN_TEMP" not in call("sample", "--temp", "abc")[2]
     monkeypatch.setenv("CHARRNN_TEMP", "abc")
     assert "CHARRNN_TEMP" in call("sample")[2]
+
+
+@pytest.mark.parametrize("switch", ["--json", "--sum-layers", "--fit-temperature"])
+def test_a_switch_in_the_environment_says_what_it_can_be(
+    switch: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("t.txt").write_text("the old prince\n" * 200)
+    variable = "CHARRNN_" + switch[2:].upper().replace("-", "_")
+    monkeypatch.setenv(variable, "maybe")
+    code, out, err = call("train", "t.txt", "--steps", "1")
+    assert (code, out) == (2, "")
+    assert err == (
+        f"charrnn: {switch} is 'maybe': it must be true or false, yes or no, on or off, 1 or 0 "
+        f"(set in the environment: {variable})\n"
+    )
+    for value in ("true", "False", "yes", "no", "ON", "off", "1", "0"):
+        monkeypatch.setenv(variable, value)
+        assert call("train", "t.txt", "--steps", "0")[2].startswith("charrnn: --steps is '0'")

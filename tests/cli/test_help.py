@@ -107,5 +107,8 @@ def test_help_breaks_between_facts_only(
     for name, _ in commands():
         page = call(*name.split(), "--help")[1]
         assert max(map(len, page.splitlines())) <= columns
-        assert not re.search(r"\[env$|env var:$|default:$|[a-z]\.\.\.$", page, re.MULTILINE), page
+        assert not re.search(r"\[$|\[env$|env var:$|default:$|[a-z]\.\.\.$", page, re.MULTILINE), (
+            page
+        )
+        assert not re.search(r"[<>]|\brange\b", page), page  # typer's words for types
         assert page.isascii()
