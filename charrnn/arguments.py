@@ -89,6 +89,7 @@ def fits(value: Any, hint: Any) -> bool:
 
     The choices of a ``Literal`` are left to whoever takes them.
     """
+    hint = _spelled_out(hint)
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any or origin is Literal:
         return True
@@ -122,6 +123,7 @@ def _fits_generic(value: Any, origin: Any, args: tuple[Any, ...]) -> bool:
 
 def wanted(hint: Any) -> str:
     """The types that an annotation allows, in words: ``str, Path or None``."""
+    hint = _spelled_out(hint)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         *most, last = [wanted(part) for part in args]
@@ -137,6 +139,13 @@ def wanted(hint: Any) -> str:
     if origin is None and isinstance(hint, type):
         return hint.__name__
     return str(hint).replace("collections.abc.", "").replace("typing.", "")
+
+
+def _spelled_out(hint: Any) -> Any:
+    """The type that a ``type`` alias stands for, as NumPy's ``NDArray`` is one from 2.5 on."""
+    while hasattr(alias := get_origin(hint) or hint, "__value__"):
+        hint = alias.__value__[get_args(hint)] if get_args(hint) else alias.__value__
+    return hint
 
 
 def _methods(protocol: type) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -69,7 +70,7 @@ WRONG: dict[str, tuple[Call, list[Any], str]] = {
     ),
     "weights": (
         lambda x: charrnn.Checkpoint(MODEL.checkpoint.config, MODEL.vocab, x), [5, None],
-        "dict[str, numpy.ndarray[",
+        "dict[str, ",
     ),
     "path to save to": (MODEL.checkpoint.save, [5, None], PATH),
     "codes": (lambda x: charrnn.Vocab(x, (1,)), [5, "ab", ("a",)], "tuple[int, ...]"),
@@ -256,6 +257,19 @@ def test_what_fits_an_annotation(hint: Any, right: list[Any], wrong: list[Any], 
     assert [value for value in right if not fits(value, hint)] == []
     assert [value for value in wrong if fits(value, hint)] == []
     assert wanted(hint) == words
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has no alias of a type here")
+def test_an_alias_of_a_type_is_what_it_stands_for() -> None:
+    """NumPy's ``NDArray`` is one from 2.5 on."""
+    names: dict[str, Any] = {}
+    exec("type Name = str | None\ntype Rows[T] = list[T]", names)
+    assert fits("", names["Name"])
+    assert not fits(1, names["Name"])
+    assert fits([1], names["Rows"][int])
+    assert not fits(["a"], names["Rows"][int])
+    assert wanted(names["Name"]) == "str or None"
+    assert wanted(names["Rows"][int]) == "list[int]"
 
 
 def test_python_says_itself_what_is_missing_or_too_much() -> None:
