@@ -65,7 +65,7 @@ def test_steps_that_overflow_are_counted_and_said(
         corpus_in(tmp_path), tmp_path / "run", listener=notes, eval_every=20, hidden=128,
         embedding=128, batch=16, device=DEVICE.type, precision=PRECISIONS[-1],
     )  # fmt: skip
-    assert [note.split(" of the last")[0] for note in notes.said] == ["2", "1"]
+    assert [note.split(" skipped")[0] for note in notes.said] == ["2 steps", "1 step"]
     assert result.best_val is not None
     assert result.best_val < 2.0
 

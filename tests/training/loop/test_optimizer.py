@@ -42,7 +42,7 @@ def test_steps_whose_gradients_overflow_are_skipped_and_counted(
 
     monkeypatch.setattr(Stepper, "loss", overflowing)
     run(corpus, tmp_path / "run", listener=notes, eval_every=20)
-    assert [note.split(" of the last")[0] for note in notes.said] == ["2", "1"]
+    assert [note.split(" skipped")[0] for note in notes.said] == ["2 steps", "1 step"]
     still = [k for k in range(1, 60) if torch.equal(seen[k], seen[k - 1])]
     assert still == [7, 8, 30]  # nothing but those three changed nothing
 
