@@ -185,6 +185,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "score": {"FILE": "text.txt", "--model": "model"},
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
+        "lab check": {"--cell": "elman"},
         "data get": {"NAME": "tinyshakespeare", "--out": "data"},
     }.get(command, {})
     left = {name: value for name, value in options.items() if name != without}

@@ -26,6 +26,7 @@ def test_every_option_has_an_environment_variable() -> None:
                     "score --split": "SCORE_SPLIT",
                     "data get --out": "DATA_OUT",
                     "insight --out": "INSIGHT_OUT",
+                    "lab check --cell": "CELLS",
                 }
                 usual = long[0][2:].upper().replace("-", "_")
                 wanted = "CHARRNN_" + own.get(f"{name} {long[0]}", usual)
