@@ -15,6 +15,7 @@ from charrnn.settings import NOTHING, Option, Settings, check, declared, setting
 
 MAX_VOCABULARY = 65_535
 MAX_LAYERS = 8
+_LATER = frozenset({"reverse"})  # settings that version 0.1 lacks
 FROM_BUDGET = "chosen from the corpus and the time budget"
 
 
@@ -23,6 +24,7 @@ class ModelConfig(Settings):
     """The shape of a network: embedding (V, E) → L recurrent layers of H → head (V).
 
     With ``sum_layers`` the head reads the sum of all layers' outputs instead of the last layer's.
+    With ``reverse`` the network reads from right to left.
     ``cell_options`` are the values of settings that the cell alone has: a dictionary, or pairs
     (name, value). Those that are missing get their defaults, and all are kept as pairs.
     """
@@ -50,6 +52,13 @@ class ModelConfig(Settings):
         help="Feed the output layer the sum of all layers, or only the last layer.",
     )
     cell_options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    reverse: bool = setting(
+        False,
+        absent=False,
+        excludes=("lines",),
+        help="Read the text from its end to its beginning: predict each character from those "
+        "after it.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +97,13 @@ class ModelConfig(Settings):
         """The settings as JSON values; those of the cell stand beside the others."""
         values = {option.name: self.value(option.name) for option in self.options}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+
+    def to_file(self) -> dict[str, Any]:
+        """The settings for a file: without those that version 0.1 lacks, where they are off.
+
+        So that version still reads the networks that it can run, and refuses all others.
+        """
+        return {n: v for n, v in self.to_dict().items() if n not in _LATER or v}
 
     @classmethod
     @checked

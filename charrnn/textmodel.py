@@ -10,10 +10,11 @@ from typing import Any, get_args
 import numpy as np
 
 from charrnn.arguments import checked
+from charrnn.checkpoint.corpus import own_corpus
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import Unknown, WeightDtype, draw_seed
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, DecodingError
+from charrnn.errors import ConfigError, CorpusError, DecodingError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
 from charrnn.generation.line_scores import ScoredLine, scored_lines
@@ -22,12 +23,11 @@ from charrnn.generation.scoring import Score, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.paths import BEST, LAST, find_checkpoint
 from charrnn.settings import check_choice
-from charrnn.text.corpus import cached_corpus, encode_corpus
 from charrnn.text.kinds import HEAD, kind_of
 from charrnn.text.records import RecordForm, aligned_parts, form_of
+from charrnn.text.reversal import turned
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
-from charrnn.text.splits import Parts, Range, recorded
-from charrnn.text.splits import split as cut
+from charrnn.text.splits import Parts, Range
 from charrnn.text.vocab import Ids, Vocab
 
 
@@ -45,6 +45,7 @@ class TextModel:
     Attributes:
         vocab: the vocabulary.
         meta: the free part of the checkpoint's metadata.
+        reverse: whether the model reads from right to left, and writes what comes before.
         lines: whether the model was trained on records of one line each.
         records: how it reads them; None if it has none.
 
@@ -60,6 +61,7 @@ class TextModel:
         self.checkpoint, self.path = checkpoint, path
         self.weight_dtype, self.threads = weight_dtype, threads
         self.vocab: Vocab = checkpoint.vocab
+        self.reverse = checkpoint.config.reverse
         self.meta = checkpoint.meta
         self.lines = checkpoint.about("corpus").get("lines") is True
         self.records: RecordForm | None = form_of(self.vocab, self._read) if self.lines else None
@@ -155,6 +157,8 @@ class TextModel:
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """Write one text that continues ``prime``; the result does not include ``prime``.
 
+        A model that reads from right to left writes what comes before ``prime``.
+
         Args:
             prime: the text to continue; bytes are UTF-8 (``read`` decodes other encodings). A model
                 of records reads its last line only, as the beginning of a record.
@@ -193,7 +197,8 @@ class TextModel:
     ) -> Texts[tuple[bytes, bool]]:
         """Write texts piece by piece: pairs of some bytes and whether they end a text.
 
-        Texts may be endless. Raises immediately what ``sample`` raises.
+        Texts may be endless, but not those of a model that reads from right to left, each of which
+        is one piece. Raises immediately what ``sample`` raises.
         """
         pieces = self.vocab.pieces
         generator = self._generator(prime, config, lines)
@@ -208,7 +213,8 @@ class TextModel:
         lines = self.lines if lines is None else lines
         if lines and prime and self.records is not None:
             prime = self.records.begun(prime)
-        return Generator(self.vocab, self._engine.sibling(1), config, prime=prime, lines=lines)
+        engine, reverse = self._engine.sibling(1), self.reverse
+        return Generator(self.vocab, engine, config, prime=prime, lines=lines, reverse=reverse)
 
     def score(self, text: str | bytes, *, unknown: Unknown = "error", exact: bool = False) -> Score:
         """How well the model predicts ``text``; its first character is not counted.
@@ -240,9 +246,9 @@ class TextModel:
         text = self._complete(text)
         ids = self.vocab.encode(text, unknown)
         config, weights = self.checkpoint.config, self.checkpoint.weights
-        whole, ranges = (ids, None) if self.records is None else self.records.apart(ids)
+        whole, ranges = self.as_read(ids)
         nats, total = position_nats(config, weights, whole, ranges=ranges, exact=exact)
-        nats = nats[len(whole) - len(ids) :]
+        nats = nats[::-1] if self.reverse else nats[len(whole) - len(ids) :]
         return scored_lines(self.vocab, text, ids, nats, unknown, total.error_bound)
 
     def score_split(
@@ -261,16 +267,28 @@ class TextModel:
 
         Each range starts from the zero state and reads the character before it; all its characters
         are counted, except the first one of the text. Each record does, and all of it counts, if
-        the model learned records.
+        the model learned records. If it reads from right to left, what is first is what comes last.
 
         Raises:
             CorpusError: there is nothing to score.
 
         """
-        if self.records is not None:
-            ids, ranges = self.records.apart(ids, ranges)
+        ids, ranges = self.as_read(ids, ranges)
         checkpoint = self.checkpoint
         return score_ids(checkpoint.config, checkpoint.weights, ids, ranges=ranges, exact=exact)
+
+    def as_read(
+        self, ids: Ids, ranges: tuple[Range, ...] | None = None
+    ) -> tuple[Ids, tuple[Range, ...]]:
+        """The text as the network reads it, and the ranges of it that start from the zero state.
+
+        That is ``ids (N,)`` and ``ranges`` (default: all), or the records in them; and from right
+        to left if the network reads so.
+        """
+        if self.records is not None:
+            ids, ranges = self.records.apart(ids, ranges)
+        ranges = ((0, len(ids)),) if ranges is None else ranges
+        return turned(ids, ranges) if self.reverse else (ids, ranges)
 
     def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
         """The ids ``(N,)`` of the model's own corpus, and the ranges of one of its parts.
@@ -303,21 +321,7 @@ class TextModel:
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
-        (name, digest, encoding), how = recorded(self.checkpoint.about("corpus"), self._name)
-        if source is None:
-            corpus = cached_corpus(digest, name, encoding, records=self._read)
-        else:
-            most = self.checkpoint.about("corpus").get("max_bytes")
-            most = most if type(most) is int and most > 0 else None
-            corpus = encode_corpus([source], encoding=encoding, records=self._read, max_bytes=most)
-        if corpus is None:
-            raise CorpusError(f"the corpus {name} is not in the cache", "name its file")
-        if corpus.sha256 != digest:
-            message = f"{source} is not the corpus {name}: its sha256 differs"
-            raise CorpusError(message, "name the text that the model was trained on")
-        parts = cut(len(corpus), *how)
-        if corpus.vocab.codes != self.vocab.codes:
-            raise CheckpointError(f"{self._name} does not have the vocabulary of its corpus {name}")
+        corpus, parts = own_corpus(self.checkpoint, self._name, source)
         if self.records is not None:
             parts = aligned_parts(corpus.ids, parts, self.records.line_end)
         return corpus.ids, parts

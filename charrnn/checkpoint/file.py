@@ -98,7 +98,7 @@ class Checkpoint:
         }
         metadata = {
             "format": 2 if self.extra else 1,
-            "config": self.config.to_dict(),
+            "config": self.config.to_file(),
             "vocab": self.vocab.to_dict(),
             "meta": self.meta,
         }

@@ -52,6 +52,7 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
         "cell": config.cell,
         "layers": config.layers,
         "hidden": config.hidden,
+        "reverse": config.reverse,
         "parameters": config.parameters,
         "val_nats": loaded.about("losses").get("val"),
         "val_chars": loaded.about("losses").get("val_chars"),
@@ -69,11 +70,16 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     return (
         name,
         str(entry["corpus"]),
-        f"{entry['cell']} {entry['layers']} x {entry['hidden']}",
+        f"{entry['cell']} {entry['layers']} x {entry['hidden']}" + _direction(entry),
         weight_count(entry["parameters"]),
         _loss(val, entry["val_chars"]),
         str(entry["date"] or ""),
     )
+
+
+def _direction(entry: dict[str, Any]) -> str:
+    """How the network reads, if not from left to right."""
+    return " reverse" if entry["reverse"] else ""
 
 
 def _loss(val: Any, chars: Any) -> str:

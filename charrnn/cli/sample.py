@@ -32,7 +32,12 @@ from charrnn.settings import Option, declared
 if TYPE_CHECKING:
     from charrnn.generation.generator import Texts
 
-PRIME = Option(name="prime", kind=str, help="Text to continue; - reads it from standard input.")
+PRIME = Option(
+    name="prime",
+    kind=str,
+    help="Text to continue; - reads it from standard input. A network trained with --reverse "
+    "writes what comes before it.",
+)
 PRIME_FILE = Option(
     name="prime_file", kind=Path, excludes=("prime",), help="File with the text to continue."
 )
@@ -96,7 +101,8 @@ def sample(
         write = partial(_print_json, texts, config, escape)
     else:
         texts = model.stream(text, config, lines=lines or None)
-        write = partial(_print, texts, config, escape, _utf8(text), lines or model.lines)
+        ends = (b"", _utf8(text)) if model.reverse else (_utf8(text), b"")
+        write = partial(_print, texts, config, escape, ends, lines or model.lines)
     if omissions:
         note(titled(source, omissions))
     if checkpoint is None:
@@ -146,18 +152,20 @@ def _print(
     pieces: Iterator[tuple[bytes, bool]],
     config: SampleConfig,
     escape: Escape,
-    prime: bytes,
+    ends: tuple[bytes, bytes],
     lines: bool,
 ) -> None:
+    """Print texts, each between the two ``ends``."""
     writer, left = TextWriter(sys.stdout, escape), config.count
-    writer.put(prime)
+    writer.put(ends[0])
     try:
         for piece, last in pieces:
             writer.put(piece)
             if last:
                 left -= 1
+                writer.put(ends[1])
                 writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
-                writer.put(prime if left else b"")
+                writer.put(ends[0] if left else b"")
     except Interrupted:
         writer.end()  # keep the text so far
         raise

@@ -87,12 +87,15 @@ class Generator:
             if the vocabulary has it, otherwise the most frequent symbol.
         lines: whether samples end before their first line end: a line feed, or a carriage return
             and a line feed.
+        reverse: whether the network writes from right to left, what comes before ``prime``. Each
+            sample is then yielded as a whole, in reading order.
 
     Attributes:
         cut: how many of the samples so far were ended by ``config.length`` alone.
 
     Raises:
-        ConfigError: ``config.count`` is above 1 but the first sample would never end.
+        ConfigError: ``config.count`` is above 1, or ``reverse``, but the first sample would never
+            end.
         UnknownCharacterError: ``prime`` has a character that the vocabulary lacks and
             ``config.unknown`` is "error", or a stop text has one.
     """
@@ -105,16 +108,22 @@ class Generator:
         *,
         prime: str | bytes = "",
         lines: bool = False,
+        reverse: bool = False,
     ) -> None:
         self.vocab, self.config, self._engine = vocab, config, engine
-        stops = stop_ids(vocab, config.stop)
+        self.reverse, self._order = reverse, slice(None, None, -1 if reverse else 1)
+        stops = [stop[self._order] for stop in stop_ids(vocab, config.stop)]
         self._dropped, self._kept = ([], stops) if config.keep_stop else (stops, [])
-        self._dropped += _line_ends(vocab) if lines else []
+        if lines:
+            self._dropped += [end[self._order] for end in _line_ends(vocab)]
         self.cut = 0
+        if reverse and self.endless:
+            reason = "is 0: what is written from its end needs an end"
+            raise ConfigError(reason, "set {stop}", setting="length")
         if config.count > 1 and self.endless:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")
-        self._prime = vocab.encode(prime, config.unknown).astype(np.intp)
+        self._prime = vocab.encode(prime, config.unknown).astype(np.intp)[self._order]
         # all that the network reads before the first draw; the last of it starts the draws
         self._lead = self._prime if len(self._prime) else np.array([first_id(vocab)])
 
@@ -125,6 +134,19 @@ class Generator:
 
     def pieces(self) -> Iterator[Piece]:
         """All samples in order, each in one or more pieces; sample 0 is yielded as it is drawn."""
+        return self._whole() if self.reverse else self._drawn()
+
+    def _whole(self) -> Iterator[Piece]:
+        """Each sample in one piece, the last character that was drawn first."""
+        ids: list[int] = []
+        for piece in self._drawn():
+            ids += piece.ids
+            if piece.last:
+                yield Piece(piece.sample, ids[::-1], last=True)
+                ids = []
+
+    def _drawn(self) -> Iterator[Piece]:
+        """The samples in the order in which they are drawn."""
         self._engine.reset()
         for begin in range(0, len(self._lead) - 1, FEED):
             interrupts.check()

@@ -57,10 +57,12 @@ def insight_page(
         CorpusError: ``text`` has fewer than two characters, or ``corpus`` cannot be read or is
             another text.
         UnknownCharacterError: ``text`` has a character that the vocabulary lacks.
-        CheckpointError: the network's numbers overflow, or ``corpus`` was given and the checkpoint
-            does not say how its corpus was split.
+        CheckpointError: the network does not read from left to right, or its numbers overflow, or
+            ``corpus`` was given and the checkpoint does not say how its corpus was split.
 
     """
+    if model.reverse:
+        raise CheckpointError(f"{model.name} reads from right to left", "choose another network")
     most = longest(model.checkpoint.config)
     if text is None:
         ids = _written(model, draw_seed() if seed is None else seed, most)

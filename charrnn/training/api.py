@@ -261,8 +261,7 @@ def _stepper(
 def _streams(spec: RunSpec, world: World) -> Streams:
     config = spec.training
     return Streams(
-        spec.corpus.ids,
-        spec.parts.train,
+        *spec.to_train(),
         config.batch,
         config.window,
         seed=config.seed,

@@ -99,8 +99,11 @@ def apply_preset(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
     if chosen.keys().isdisjoint(_BUDGETS):
         chosen["seconds"] = DEFAULT_SECONDS
     model, training = _divided(chosen)
-    ModelConfig.from_dict(model | {"vocab_size": 1})
-    TrainConfig.from_dict(training)
+    network = ModelConfig.from_dict(model | {"vocab_size": 1})
+    if TrainConfig.from_dict(training).lines and network.reverse:
+        raise ConfigError(
+            "reads a text as a whole, not as records", "omit {lines}", setting="reverse"
+        )
     return chosen
 
 

@@ -10,6 +10,7 @@ from charrnn.config import ModelConfig, Split, TrainConfig
 from charrnn.settings import check_int, check_real
 from charrnn.text.corpus import Corpus
 from charrnn.text.records import apart
+from charrnn.text.reversal import turned
 from charrnn.text.splits import Parts, Range
 from charrnn.text.streams import Position
 from charrnn.text.vocab import Ids
@@ -56,14 +57,21 @@ class RunSpec:
         """The id of the line end if lines are records, else None."""
         return self.corpus.line_end if self.training.lines else None
 
+    def to_train(self) -> tuple[Ids, tuple[Range, ...]]:
+        """The text as the network reads it, and the ranges of it to train on."""
+        return self._as_read(self.parts.train)
+
     def to_score(self, part: tuple[Range, ...]) -> tuple[Ids, tuple[Range, ...]]:
-        """A text, and ranges of it that are scored each from the zero state.
+        """The text as the network reads it, and ranges that are scored each from the zero state.
 
         They are ``part`` of the corpus, or the records in it.
         """
         if self.line_end is None:
-            return self.corpus.ids, part
+            return self._as_read(part)
         return apart(self.corpus.ids, part, self.line_end)
+
+    def _as_read(self, part: tuple[Range, ...]) -> tuple[Ids, tuple[Range, ...]]:
+        return turned(self.corpus.ids, part) if self.model.reverse else (self.corpus.ids, part)
 
 
 @dataclass

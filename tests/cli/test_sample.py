@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from charrnn import load
+from charrnn import SampleConfig, load
 from tests.support.checkpoints import charrnn, tiny
 from tests.support.command_line import BEST, RUN, Call
 
@@ -58,6 +59,23 @@ def test_a_stop_text_is_dropped_or_kept(call: Call) -> None:
     text = json.loads(call(*kept, "--json")[1])["text"]
     assert text == whole[3 : place + 3]
     assert load("novel").sample("the", seed=1, length=300, stop=(stop,), keep_stop=True) == text
+
+
+def test_a_network_that_reads_from_right_to_left_writes_what_comes_before(call: Call) -> None:
+    checkpoint = tiny()
+    reverse = replace(checkpoint, config=replace(checkpoint.config, reverse=True))
+    reverse.save(Path("checkpoints/reverse/best.safetensors"))
+    args = "sample", "reverse", "--seed", "1", "--length", "20", "--prime", " end."
+    text = load("reverse").sample(" end.", seed=1, length=20)
+    assert call(*args) == (0, text + " end.", "")
+    two = load("reverse").samples(" end.", SampleConfig(seed=1, length=20, count=2))
+    assert call(*args, "--count", "2")[1] == "\n\n".join(one + " end." for one in two)
+    assert json.loads(call(*args, "--json")[1])["text"] == text
+    code, out, err = call("sample", "reverse", "--length", "0")
+    assert (code, out) == (2, "")
+    assert "--length is 0: what is written from its end needs an end; set --stop" in err
+    assert json.loads(call("info", "reverse", "--json")[1])["model"]["reverse"] is True
+    assert "lstm 2 x 16 reverse" in call("ls")[1]
 
 
 def test_an_unknown_character_in_a_prime(call: Call) -> None:

@@ -70,6 +70,28 @@ def test_empty_prime_reads_the_line_end() -> None:
     assert first_id(letters("abbc")) == 1
 
 
+def backwards(**values: Any) -> list[str]:
+    config = SampleConfig(**values)
+    return Generator(VOCAB, engine(), config, prime="the end.", reverse=True).texts()
+
+
+def test_a_network_that_writes_from_right_to_left_is_turned_round() -> None:
+    settings: dict[str, Any] = {"length": 40, "count": 3, "seed": 5}
+    plain = texts(prime="the end."[::-1], **settings)
+    assert backwards(**settings) == [text[::-1] for text in plain]
+    stop = plain[0][10:12]
+    place = plain[0].index(stop)
+    [cut] = backwards(length=40, seed=5, stop=(stop[::-1],))
+    assert cut == plain[0][:place][::-1]
+    [kept] = backwards(length=40, seed=5, stop=(stop[::-1],), keep_stop=True)
+    assert kept == stop[::-1] + cut
+
+
+def test_what_is_written_from_its_end_has_one() -> None:
+    with pytest.raises(ConfigError, match="length is 0: what is written from its end needs an end"):
+        backwards(length=0)
+
+
 def test_unknown_characters_in_the_prime() -> None:
     with pytest.raises(UnknownCharacterError):
         texts(prime="Ä")

@@ -72,8 +72,7 @@ def score_adapting(
         CorpusError: there is nothing to score.
 
     """
-    if model.records is not None:
-        ids, ranges = model.records.apart(ids, ranges)
+    ids, ranges = model.as_read(ids, ranges)
     with own_torch_settings():
         network = CharNetwork(model.checkpoint.config)
         network.load_numpy(model.checkpoint.weights)

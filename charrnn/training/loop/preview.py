@@ -22,5 +22,6 @@ def preview(spec: RunSpec, stepper: Stepper) -> str:
     lines = spec.line_end is not None
     seed, count = spec.training.seed, LINES if lines else 1
     config = SampleConfig(temperature=0.8, length=LENGTH, seed=seed, count=count)
-    texts = Generator(spec.corpus.vocab, engine, config, lines=lines).texts()
+    vocab, reverse = spec.corpus.vocab, spec.model.reverse
+    texts = Generator(vocab, engine, config, lines=lines, reverse=reverse).texts()
     return "\n".join(texts)[:LENGTH]

@@ -1,0 +1,44 @@
+"""The corpus that the network in a checkpoint learned, as its metadata describe it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charrnn.checkpoint.file import Checkpoint
+from charrnn.errors import CheckpointError, CorpusError
+from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
+from charrnn.text.splits import Parts, recorded
+from charrnn.text.splits import split as cut
+
+
+def own_corpus(
+    checkpoint: Checkpoint, name: str, source: str | Path | None = None
+) -> tuple[Corpus, Parts]:
+    """The corpus of ``checkpoint``, which messages call ``name``, and the parts it was split into.
+
+    ``source`` is the file of the corpus; by default the cache is asked for a copy.
+
+    Raises:
+        CorpusError: the corpus is not available, or is another text.
+        CheckpointError: the checkpoint does not say how its corpus was split.
+
+    """
+    about = checkpoint.about("corpus")
+    (title, digest, encoding), how = recorded(about, name)
+    records = about.get("records") is True
+    corpus: Corpus | None
+    if source is None:
+        corpus = cached_corpus(digest, title, encoding, records=records)
+    else:
+        most = about.get("max_bytes")
+        most = most if type(most) is int and most > 0 else None
+        corpus = encode_corpus([source], encoding=encoding, records=records, max_bytes=most)
+    if corpus is None:
+        raise CorpusError(f"the corpus {title} is not in the cache", "name its file")
+    if corpus.sha256 != digest:
+        message = f"{source} is not the corpus {title}: its sha256 differs"
+        raise CorpusError(message, "name the text that the model was trained on")
+    parts = cut(len(corpus), *how)
+    if corpus.vocab.codes != checkpoint.vocab.codes:
+        raise CheckpointError(f"{name} does not have the vocabulary of its corpus {title}")
+    return corpus, parts
