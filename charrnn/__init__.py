@@ -12,6 +12,9 @@ Everything that the command line does can be done from here:
     model.samples("Once ", charrnn.SampleConfig(count=3, top_k=40))  # several texts
     model.stream("Once ", charrnn.SampleConfig(length=0))            # one without an end
     model.score_lines(text)                                          # a score for each line
+    model.score_chars(text, top=5)                                   # and for each character
+    model.log_probs(text)                                            # (T, V), a NumPy array
+    model.next("Once ", top=10)                                      # the likeliest characters
     model.score_split("val")                                         # a part of its own corpus
     charrnn.score_adapting(model, model.encode(text))                # while a copy keeps learning
     charrnn.insight_page(model)                                      # what it learned, as HTML
@@ -34,6 +37,7 @@ _HOMES = {
     "Checkpoint": "charrnn.checkpoint.file",
     "ModelConfig": "charrnn.config",
     "SampleConfig": "charrnn.generation.sample_config",
+    "Score": "charrnn.generation.scoring",
     "TextConfig": "charrnn.config",
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
@@ -50,6 +54,7 @@ __all__ = [
     "Checkpoint",
     "ModelConfig",
     "SampleConfig",
+    "Score",
     "TextConfig",
     "TextModel",
     "TrainConfig",
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
     from charrnn.generation.sample_config import SampleConfig
+    from charrnn.generation.scoring import Score
     from charrnn.insight.api import insight_page
     from charrnn.paths import list_checkpoints
     from charrnn.text.vocab import Vocab

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -13,26 +12,24 @@ from charrnn.arguments import checked
 from charrnn.checkpoint.corpus import own_corpus
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
-from charrnn.config import Unknown, WeightDtype, draw_seed
+from charrnn.config import WeightDtype, draw_seed
 from charrnn.errors import ConfigError, CorpusError, DecodingError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
-from charrnn.generation.line_scores import ScoredLine, scored_lines
+from charrnn.generation.predictor import Predictor
 from charrnn.generation.sample_config import SampleConfig
-from charrnn.generation.scoring import Score, position_nats
-from charrnn.generation.scoring import score as score_ids
+from charrnn.generation.scoring import Score
 from charrnn.paths import BEST, LAST, find_checkpoint
 from charrnn.settings import check_choice
 from charrnn.text.kinds import HEAD, kind_of
-from charrnn.text.records import RecordForm, aligned_parts, form_of
-from charrnn.text.reversal import turned
+from charrnn.text.records import aligned_parts
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range
-from charrnn.text.vocab import Ids, Vocab
+from charrnn.text.vocab import Ids
 
 
 @checked
-class TextModel:
+class TextModel(Predictor):
     """A checkpoint that is ready to write text and to score it.
 
     Args:
@@ -58,17 +55,9 @@ class TextModel:
         weight_dtype: WeightDtype = "int8",
         threads: int = 0,
     ) -> None:
-        self.checkpoint, self.path = checkpoint, path
+        super().__init__(checkpoint)
+        self.path, self.meta = path, checkpoint.meta
         self.weight_dtype, self.threads = weight_dtype, threads
-        self.vocab: Vocab = checkpoint.vocab
-        self.reverse = checkpoint.config.reverse
-        self.meta = checkpoint.meta
-        self.lines = checkpoint.about("corpus").get("lines") is True
-        self.records: RecordForm | None = form_of(self.vocab, self._read) if self.lines else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # an engine has machine code and addresses, which mean nothing in a copy: it opens its own
-        return {name: value for name, value in vars(self).items() if name != "_engine"}
 
     @property
     def name(self) -> str:
@@ -78,11 +67,6 @@ class TextModel:
         if self.path.name not in (BEST, LAST):
             return self.path.stem
         return self.path.resolve().parent.name or self.path.stem
-
-    @property
-    def _read(self) -> bool:
-        """Whether the corpus was read as records; version 0.1 only shuffled its lines."""
-        return self.checkpoint.about("corpus").get("records") is True
 
     @property
     def _name(self) -> str:
@@ -144,16 +128,6 @@ class TextModel:
                 message = f"the text has a NUL at byte {place}, it looks like {kind.name}"
                 raise DecodingError(message, place, "set {encoding}", **values)
 
-    def encode(self, text: str | bytes, unknown: Unknown = "error") -> Ids:
-        """The ids ``(N,)`` of a text to score; records get the line ends that were learned.
-
-        Arguments and errors are those of ``vocab.encode``.
-        """
-        return self.vocab.encode(self._complete(text), unknown)
-
-    def _complete(self, text: str | bytes) -> str | bytes:
-        return text if self.records is None else self.records.complete(text)
-
     def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
         """Write one text that continues ``prime``; the result does not include ``prime``.
 
@@ -208,48 +182,12 @@ class TextModel:
         return Texts(generator, written)
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
-        if lines and self.vocab.id_of("\n") is None:
-            raise ConfigError("needs a line end in the vocabulary", "omit {lines}", setting="lines")
+        self.check_lines(lines)
         lines = self.lines if lines is None else lines
         if lines and prime and self.records is not None:
             prime = self.records.begun(prime)
         engine, reverse = self._engine.sibling(1), self.reverse
         return Generator(self.vocab, engine, config, prime=prime, lines=lines, reverse=reverse)
-
-    def score(self, text: str | bytes, *, unknown: Unknown = "error", exact: bool = False) -> Score:
-        """How well the model predicts ``text``; its first character is not counted.
-
-        A long text is read in pieces, and ``Score.error_bound`` says what that may cost. A model of
-        records scores each line by itself, from the line end before it to its own line
-        end, and counts all of it, whether the last line has a line end or not.
-
-        Args:
-            text: the text; bytes are UTF-8 (``read`` decodes other encodings), or the symbols of a
-                byte vocabulary.
-            unknown: what to do about characters that are not in the vocabulary.
-            exact: read the text in one pass, even if that takes several times as long.
-
-        Raises:
-            CorpusError: the text has fewer than two characters, or no record.
-            UnknownCharacterError: it has a character that is not in the vocabulary.
-
-        """
-        return self.score_ranges(self.encode(text, unknown), exact=exact)
-
-    def score_lines(
-        self, text: str | bytes, *, unknown: Unknown = "error", exact: bool = False
-    ) -> Iterator[ScoredLine]:
-        """``score`` for each line of a text; records apart, the state is carried from line to line.
-
-        Raises immediately what ``score`` raises.
-        """
-        text = self._complete(text)
-        ids = self.vocab.encode(text, unknown)
-        config, weights = self.checkpoint.config, self.checkpoint.weights
-        whole, ranges = self.as_read(ids)
-        nats, total = position_nats(config, weights, whole, ranges=ranges, exact=exact)
-        nats = nats[::-1] if self.reverse else nats[len(whole) - len(ids) :]
-        return scored_lines(self.vocab, text, ids, nats, unknown, total.error_bound)
 
     def score_split(
         self, part: str, source: str | Path | None = None, *, exact: bool = False
@@ -259,36 +197,6 @@ class TextModel:
         Arguments and errors are those of ``part`` and of ``score``.
         """
         return self.score_ranges(*self.part(part, source), exact=exact)
-
-    def score_ranges(
-        self, ids: Ids, ranges: tuple[Range, ...] | None = None, *, exact: bool = False
-    ) -> Score:
-        """How well the model predicts ``ranges`` of ``ids (N,)``; by default all of it.
-
-        Each range starts from the zero state and reads the character before it; all its characters
-        are counted, except the first one of the text. Each record does, and all of it counts, if
-        the model learned records. If it reads from right to left, what is first is what comes last.
-
-        Raises:
-            CorpusError: there is nothing to score.
-
-        """
-        ids, ranges = self.as_read(ids, ranges)
-        checkpoint = self.checkpoint
-        return score_ids(checkpoint.config, checkpoint.weights, ids, ranges=ranges, exact=exact)
-
-    def as_read(
-        self, ids: Ids, ranges: tuple[Range, ...] | None = None
-    ) -> tuple[Ids, tuple[Range, ...]]:
-        """The text as the network reads it, and the ranges of it that start from the zero state.
-
-        That is ``ids (N,)`` and ``ranges`` (default: all), or the records in them; and from right
-        to left if the network reads so.
-        """
-        if self.records is not None:
-            ids, ranges = self.records.apart(ids, ranges)
-        ranges = ((0, len(ids)),) if ranges is None else ranges
-        return turned(ids, ranges) if self.reverse else (ids, ranges)
 
     def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
         """The ids ``(N,)`` of the model's own corpus, and the ranges of one of its parts.

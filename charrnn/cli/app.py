@@ -31,6 +31,7 @@ COMMANDS = {
     "train": "Train on a text and keep the best network.",
     "sample": "Generate text in the style of a corpus.",
     "score": "Score how well a checkpoint predicts a text.",
+    "next": "List the likeliest next characters.",
     "info": "Describe a checkpoint.",
     "ls": "List all checkpoints.",
     "insight": "Make a page of what a network learned.",

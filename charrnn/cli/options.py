@@ -18,10 +18,10 @@ import typer
 
 from charrnn.cli.command import is_from_environment, variable_of
 from charrnn.config import TextConfig, TrainConfig, WeightDtype
-from charrnn.errors import CorpusError, os_reason
+from charrnn.errors import ConfigError, CorpusError, os_reason
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
-from charrnn.settings import Option, declared
+from charrnn.settings import MAX_INT64, Option, declared
 
 DEVICE_BYTES = 1 << 20  # a device that gives more counts as endless
 
@@ -159,6 +159,18 @@ CHECKPOINT = typer.Argument(
     metavar="CHECKPOINT",
     autocompletion=runs,
 )
+MODEL = Option(
+    name="checkpoint",
+    kind=Path,
+    flag="--model",
+    metavar="CHECKPOINT",
+    complete=runs,
+    unset="as for sample",
+    help="Checkpoint to score with.",
+)
+TOP = Option(
+    name="top", kind=int, low=1, high=MAX_INT64, metavar="K", help="Show the K likeliest only."
+)
 [SEED] = declared(SampleConfig, "seed")
 [UNKNOWN] = declared(SampleConfig, "unknown")
 [THREADS] = declared(TrainConfig, "threads")
@@ -167,6 +179,23 @@ SAMPLE_THREADS = THREADS.replace(unset="at most 2")
 ENCODING = _ENCODING.replace(
     help="Encoding of the text that is read.", unset="that of the checkpoint's corpus"
 )
+
+
+def check_rivals(options: Iterable[Option], values: Mapping[str, Any]) -> None:
+    """Check that no two of ``options`` that exclude each other are given among ``values``.
+
+    Raises:
+        ConfigError: two are.
+
+    """
+    given = {o.name: o for o in options if values.get(o.name) not in (None, False, "", 0, ())}
+    for option in given.values():
+        for name in option.excludes:
+            if name in given:
+                other = given[name].flag
+                raise ConfigError(
+                    f"{option.flag} cannot be combined with {other}: omit one of them"
+                )
 
 
 def read_text(path: str | Path) -> bytes:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from charrnn.cli.line_stream import score_stream
 from charrnn.cli.options import (
     ENCODING,
     JSON,
+    MODEL,
+    TOP,
     UNKNOWN,
+    check_rivals,
     read_text,
-    runs,
     takes,
 )
 from charrnn.cli.output import check_stdout
@@ -24,6 +28,7 @@ from charrnn.errors import ConfigError, naming, titled
 from charrnn.settings import Option
 
 if TYPE_CHECKING:
+    from charrnn.generation.distributions import ScoredChar
     from charrnn.generation.line_scores import ScoredLine
     from charrnn.generation.scoring import Score
     from charrnn.text.vocab import Ids
@@ -31,26 +36,30 @@ if TYPE_CHECKING:
 
 
 FILE = typer.Argument(None, help="Text to score; - is standard input.", metavar="FILE")
-MODEL = Option(
-    name="checkpoint",
-    kind=Path,
-    flag="--model",
-    metavar="CHECKPOINT",
-    complete=runs,
-    unset="as for sample",
-    help="Checkpoint to score with.",
-)
 SPLIT = Option(
     name="split",
     kind=str,
     choices=("val", "test"),
     variable="CHARRNN_SCORE_SPLIT",
-    excludes=("encoding", "per_line", "color"),
+    excludes=("encoding", "per_line", "per_char", "lines", "color"),
     help="Score the validation or test part of the checkpoint's own corpus, read from FILE or "
     "from the cache.",
 )
 PER_LINE = Option(
     name="per_line", kind=bool, excludes=("adapt",), help="Print a score for each line."
+)
+PER_CHAR = Option(
+    name="per_char",
+    kind=bool,
+    excludes=("adapt", "per_line", "color", "lines"),
+    help="Print nats, rank (1: the likeliest) and symbol for each character.",
+)
+BESIDE = TOP.replace(help="With --per-char: add the K likeliest characters there.")
+LINES = Option(
+    name="lines",
+    kind=bool,
+    excludes=("adapt", "per_line", "color", "exact"),
+    help="Score each line by itself, as it arrives: print nats, characters and text of each.",
 )
 COLOR = Option(
     name="color",
@@ -71,29 +80,29 @@ EXACT = Option(
 )
 
 
-@takes(MODEL, SPLIT, PER_LINE, COLOR, ADAPT, EXACT, UNKNOWN, ENCODING, JSON)
+OPTIONS = (
+    *(MODEL, SPLIT, PER_LINE, PER_CHAR, BESIDE, LINES, COLOR, ADAPT, EXACT, UNKNOWN, ENCODING),
+    JSON,
+)
+
+
+@takes(*OPTIONS)
 def score(
     file: str = FILE,
     *,
     checkpoint: Path | None = None,
     split: Literal["val", "test"] | None = None,
-    per_line: bool = False,
-    color: bool = False,
-    adapt: bool = False,
     exact: bool = False,
     unknown: Unknown = "error",
     encoding: str | None = None,
     json: bool = False,
+    **how: Any,
 ) -> None:
     """Score how well a checkpoint predicts a text: nats and bits per character, perplexity."""
-    from charrnn.console import note
     from charrnn.textmodel import load
 
-    _check(file, split, per_line or color, adapt)
-    if color and json:
-        raise ConfigError("--color prints a text, --json scores: omit one of them")
-    if split is not None and encoding is not None:
-        raise ConfigError("--split reads the corpus as the checkpoint did: omit --encoding")
+    given = {"split": split, "exact": exact, "encoding": encoding, "json": json, **how}
+    _check(file, split, given)
     check_stdout()
     model = load(checkpoint)
     which = str(model.path) if checkpoint is None else ""  # printed once all is well
@@ -102,22 +111,38 @@ def score(
         ids, ranges = model.part(split, file)
         static = model.score_ranges(ids, ranges, exact=exact)
         _name(which)
-        _print(static, json, _adapted(model, ids, ranges) if adapt else {})
-        return
-    raw, source = read_text(file), "standard input" if file == "-" else file
-    with naming(source):
-        text = model.read(raw, encoding)
-        if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
-            note(titled(source, omissions))
-        if per_line or color:
-            lines = model.score_lines(text, unknown=unknown, exact=exact)
-            _name(which)
-            _print_lines(lines) if json else _show_lines(lines, per_line, color)
-        else:
-            static = model.score(text, unknown=unknown, exact=exact)
-            _name(which)
-            adapted = _adapted(model, model.encode(text, unknown)) if adapt else {}
-            _print(static, json, adapted)
+        _print(static, json, _adapted(model, ids, ranges) if how.get("adapt") else {})
+    elif how.get("lines"):
+        score_stream(model, file, encoding, unknown, json, partial(_name, which))
+    else:
+        raw, source = read_text(file), "standard input" if file == "-" else file
+        with naming(source):
+            _score(model, model.read(raw, encoding), source, which, given | {"unknown": unknown})
+
+
+def _score(
+    model: TextModel, text: str | bytes, source: str, which: str, how: dict[str, Any]
+) -> None:
+    """Print the score of a whole text, of its lines or of its characters."""
+    from charrnn.console import note
+
+    read = {"unknown": how["unknown"], "exact": how["exact"]}
+    if how["unknown"] != "error" and (omissions := model.vocab.omissions(text, how["unknown"])):
+        note(titled(source, omissions))
+    per_line, color, json = bool(how.get("per_line")), bool(how.get("color")), how["json"]
+    if per_line or color:
+        lines = model.score_lines(text, **read)
+        _name(which)
+        _print_lines(lines) if json else _show_lines(lines, per_line, color)
+    elif how.get("per_char"):
+        chars = model.score_chars(text, top=how.get("top", 0), **read)
+        _name(which)
+        _print_chars(chars, json)
+    else:
+        static = model.score(text, **read)
+        _name(which)
+        ids = model.encode(text, how["unknown"])
+        _print(static, json, _adapted(model, ids) if how.get("adapt") else {})
 
 
 def _name(which: str) -> None:
@@ -127,13 +152,12 @@ def _name(which: str) -> None:
         note(which)
 
 
-def _check(file: str | None, split: str | None, detail: bool, adapt: bool) -> None:
+def _check(file: str | None, split: str | None, given: dict[str, Any]) -> None:
     if file is None and split is None:
         raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
-    if split is not None and detail:
-        raise ConfigError("--per-line and --color score a whole FILE, not a --split of it")
-    if adapt and detail:
-        raise ConfigError("--adapt gives one score: omit --per-line and --color")
+    if given.get("top") and not given.get("per_char"):
+        raise ConfigError("needs --per-char", setting="top")
+    check_rivals(OPTIONS, given)
 
 
 def _adapted(
@@ -172,6 +196,22 @@ def _print_lines(lines: Iterator[ScoredLine]) -> None:
     for line in lines:
         values = line.score.to_dict() | {"text": line.text}
         sys.stdout.write(jsonlib.dumps(values, ensure_ascii=sys.stdout.isatty()) + "\n")
+
+
+def _print_chars(chars: Iterator[ScoredChar], json: bool) -> None:
+    from charrnn.console import one_line
+
+    for char in chars:
+        if json:
+            top = [{"symbol": one.symbol, "nats": one.nats} for one in char.top]
+            values: dict[str, Any] = {"symbol": char.symbol, "nats": char.nats, "rank": char.rank}
+            values |= {"top": top} if top else {}
+            line = jsonlib.dumps(values, ensure_ascii=sys.stdout.isatty())
+        else:
+            cells = [_figure(char.nats), str(char.rank or "-"), one_line(char.symbol)]
+            cells += [f"{one_line(one.symbol)} {one.probability:.4f}" for one in char.top]
+            line = "\t".join(cells)
+        sys.stdout.write(line + "\n")
 
 
 def _show_lines(lines: Iterator[ScoredLine], figures: bool, color: bool) -> None:

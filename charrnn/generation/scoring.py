@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.arguments import checked
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
@@ -31,8 +32,11 @@ LOGITS = 2**20  # numbers that are turned into losses at a time
 
 # is told of an engine's state after a step: the targets (K,) of that step, and which of them count
 Observer: TypeAlias = Callable[[AnyEngine, NDArray[np.int64], NDArray[np.bool_]], None]
+# is given log-probabilities (n, V): those of the characters at positions (n,) of a text
+Distributions: TypeAlias = Callable[[NDArray[np.int64], Array], None]
 
 
+@checked
 @dataclass(frozen=True)
 class Score:
     """The sum of ``nats`` over ``chars`` characters; divided only here.
@@ -112,11 +116,13 @@ def position_nats(
     ranges: tuple[Range, ...] | None = None,
     exact: bool = False,
     observe: Observer | None = None,
+    distributions: Distributions | None = None,
 ) -> tuple[Array, Score]:
     """Nats of every character of ``ids (N,)``, and their score.
 
-    Arguments and errors are as in ``score``; ``observe`` is told of every step that counts. Some
-    steps are taken again, and then the last time counts.
+    Arguments and errors are as in ``score``; ``observe`` is told of every step that counts, and
+    ``distributions`` gets what was predicted there. Some steps are taken again, and then the last
+    time counts.
 
     Returns:
         ``(N,)`` float32, NaN for those that are not counted; and the score.
@@ -124,7 +130,7 @@ def position_nats(
     """
     ranges = ((0, len(ids)),) if ranges is None else ranges
     nats = np.full(len(ids), np.nan, np.float32)
-    text = _Target(ids, nats=nats, observe=observe)
+    text = _Target(ids, nats=nats, observe=observe, distributions=distributions)
     return nats, _read(config, weights, text, ranges, exact)
 
 
@@ -136,6 +142,7 @@ class _Target:
     temperature: float = 1.0
     nats: Array | None = None
     observe: Observer | None = None
+    distributions: Distributions | None = None
 
 
 def _read(
@@ -215,6 +222,8 @@ class _EngineReader:
         nats = np.zeros(targets.shape, np.float32)
         losses = _losses(logits[counted], y[counted], self.scale)
         nats[counted] = _finite(losses, targets[counted])
+        if self.text.distributions is not None:
+            self.text.distributions(targets[counted], log_softmax(logits[counted]))
         return nats
 
 
@@ -232,6 +241,13 @@ def _finite(losses: Array, positions: Ids) -> Array:
             "its weights are too large; use another checkpoint"
         )
     return losses
+
+
+def log_softmax(logits: Array) -> Array:
+    """Log-probabilities over the last axis, in float32."""
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return logits
 
 
 def _losses(logits: Array, targets: Ids, scale: np.float32) -> Array:

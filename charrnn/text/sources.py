@@ -217,6 +217,17 @@ def blocks(source: Source) -> Iterator[bytes]:
     return _blaming(source.name, read())
 
 
+def arriving(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """The bytes of an open file or pipe as they arrive, at most ``BLOCK`` at a time.
+
+    Raises:
+        CorpusError: it can no longer be read.
+        Interrupted: a signal arrived.
+
+    """
+    return _blaming(name, _read(file, None, wait=True))
+
+
 def _blaming(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """``pieces``, whose errors name the text that is read."""
     try:

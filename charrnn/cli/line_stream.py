@@ -1,0 +1,100 @@
+"""``score --lines``: a score for every line, as soon as the line is there."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from charrnn import interrupts, outlet
+from charrnn.config import Unknown
+from charrnn.errors import CorpusError, Interrupted, UnknownCharacterError, naming, os_reason
+
+if TYPE_CHECKING:
+    from charrnn.textmodel import TextModel
+
+
+def score_stream(
+    model: TextModel,
+    file: str,
+    encoding: str,
+    unknown: Unknown,
+    json: bool,
+    opened: Callable[[], None],
+) -> None:
+    """Print a score for every line of ``file`` (``-`` is standard input) as it arrives.
+
+    ``opened`` is called once the file is open.
+
+    Raises:
+        ConfigError: lines have no end in the vocabulary.
+        CorpusError: the file cannot be read, or is not in ``encoding``.
+        UnknownCharacterError: a line has an unknown character; those before it are printed.
+
+    """
+    from charrnn.text.arriving import arriving_lines
+
+    model.record_form(lines=True)
+    source, done = "standard input" if file == "-" else file, 0
+    marked = not model.vocab.is_bytes and model.vocab.id_of("\ufeff") is not None
+    try:
+        with _opened(file) as stream, naming(source), interrupts.graceful():
+            opened()
+            for lines in arriving_lines(stream, source, encoding, marked=marked):
+                _score(model, lines, unknown, json, done)
+                done += len(lines)
+    except Interrupted as error:  # the lines so far are printed; nothing to report
+        raise typer.Exit(error.exit_code) from None
+
+
+def _opened(file: str) -> Any:
+    """The file as a context, which leaves standard input open."""
+    if not file:
+        raise CorpusError("the path of the text is empty: name a file, or - for standard input")
+    if file == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        stream: IO[bytes] = open(file, "rb")  # noqa: SIM115
+    except OSError as error:
+        raise CorpusError(f"cannot read {file}: {os_reason(error)}") from None
+    return stream
+
+
+def _score(model: TextModel, lines: list[Any], unknown: Unknown, json: bool, done: int) -> None:
+    """Print the scores of ``lines``, before which ``done`` were printed."""
+    try:
+        _print(model, lines, unknown, json)
+    except UnknownCharacterError:
+        for index, line in enumerate(lines):
+            if missing := model.vocab.missing(line):
+                _print(model, lines[:index], unknown, json)
+                hint = "set {unknown} to 'skip' or 'replace'"
+                where = f"line {done + index + 1:,}: {missing}"
+                raise UnknownCharacterError(where, hint) from None
+        raise
+
+
+def _print(model: TextModel, lines: list[Any], unknown: Unknown, json: bool) -> None:
+    """Print the scores of ``lines`` at once."""
+    if not lines:
+        return
+    from charrnn.console import one_line
+
+    terminal = sys.stdout.isatty()
+    end: Any = b"\n" if isinstance(lines[0], bytes) else "\n"
+    found = model.score_lines(end.join(lines) + end, unknown=unknown, lines=True)
+    out = bytearray()
+    for line, scored in zip(lines, found, strict=True):
+        text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+        text, score = text.removesuffix("\r"), scored.score
+        if json:
+            values = {"nats": score.nats, **score.to_dict(), "text": text}
+            shown = jsonlib.dumps(values, ensure_ascii=terminal)
+        else:
+            shown = f"{score.nats:.4f}\t{score.chars}\t{one_line(text) if terminal else text}"
+        out += f"{shown}\n".encode("utf-8", "surrogatepass")
+    outlet.write(sys.stdout, bytes(out))
