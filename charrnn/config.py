@@ -22,6 +22,7 @@ from charrnn.settings import MAX_INT64, Notation, Option, Settings, setting
 Split = Literal["contiguous", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Clip = Literal["norm", "value", "none"]
 WeightDtype = Literal["float32", "float16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
 
@@ -117,11 +118,20 @@ class TrainConfig(Settings):
         unset="10m",
         help="Train for this long, such as 90s, 10m or 1h30m.",
     )
+    clip_by: Clip = setting(
+        "norm",
+        flag="--clip",
+        absent="norm",
+        help="Clip gradients: norm scales a gradient down if its norm is too large, value limits "
+        "each of its entries, none leaves it as it is.",
+    )
     clip: float = setting(
         1.0,
+        flag="--clip-at",
         above=0,
-        python_only=True,
-        help="Largest norm of the gradient; larger ones are scaled down.",
+        absent=1.0,
+        help="Largest norm of a gradient; with --clip value, the largest absolute value of an "
+        "entry.",
     )
     weight_decay: float = setting(0.01, low=0, python_only=True, help="AdamW's weight decay.")
     beta1: float = setting(

@@ -129,11 +129,18 @@ class Stepper:
         return skipped
 
     def _clip(self) -> Tensor:
-        """Undo the loss scale and clip the gradient, in one pass; returns its norm before that."""
+        """Undo the loss scale and clip the gradient; returns its norm before that."""
         # vector_norm reads everything on one core, and on some machines the other cores then wait
         norm = torch.dot(self.flat.grads, self.flat.grads).sqrt() / self._loss_scale
-        kept = (self.config.clip / (norm + 1e-6)).clamp(max=1.0)
-        self.flat.grads.mul_(kept / self._loss_scale)
+        most = self.config.clip
+        if self.config.clip_by == "norm":  # in one pass
+            kept = (most / (norm + 1e-6)).clamp(max=1.0)
+            self.flat.grads.mul_(kept / self._loss_scale)
+            return norm
+        if self._loss_scale != 1:
+            self.flat.grads.mul_(1 / self._loss_scale)
+        if self.config.clip_by == "value":
+            self.flat.grads.clamp_(-most, most)
         return norm
 
     @torch.no_grad()

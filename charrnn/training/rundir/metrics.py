@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from charrnn.atomic_io import write_atomic
 
 METRICS = "metrics.jsonl"
 # the largest file and values that are read
-MOST_BYTES, MOST_CHARS, MOST_NATS = 64 << 20, 2**53, 1e6
+MOST_BYTES, MOST_CHARS, MOST_NATS, MOST_NORM, MOST_SECONDS = 64 << 20, 2**53, 1e6, 1e30, 1e12
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
@@ -65,20 +66,49 @@ def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
     The file may come from anywhere: other lines are ignored, and so is everything after 64 MiB.
     """
     found: dict[str, list[tuple[int, float]]] = {"train_nats": [], "val_nats": []}
+    for values in _reports(path):
+        for name, points in found.items():
+            chars, nats = values.get("chars"), values.get(name)
+            if _is_count(chars) and _is_within(nats, MOST_NATS):
+                points.append((chars, nats))
+    return found
+
+
+def grad_norms(path: Path) -> list[float]:
+    """The norm of the gradient in each report that has one; the file may come from anywhere."""
+    norms = (values.get("grad_norm") for values in _reports(path))
+    return [norm for norm in norms if _is_within(norm, MOST_NORM)]
+
+
+def validations(path: Path) -> list[tuple[float, int, float]]:
+    """``(elapsed_s, chars, nats a character)`` of all validations, as ``losses`` finds them."""
+    return [
+        (values["elapsed_s"], values["chars"], values["val_nats"])
+        for values in _reports(path)
+        if _is_count(values.get("chars"))
+        and _is_within(values.get("val_nats"), MOST_NATS)
+        and _is_within(values.get("elapsed_s"), MOST_SECONDS)
+    ]
+
+
+def _reports(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines that are reports, without that of the result: its loss is not the last one."""
     if not path.is_file():
-        return found
+        return
     with suppress(OSError), open(path, "rb") as file:
         for line in file.read(MOST_BYTES).splitlines():
-            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            with suppress(ValueError, RecursionError):
                 values = json.loads(line)
-                if values.get("final"):  # that is the best loss, not the last
-                    continue
-                for name, points in found.items():
-                    chars, nats = values["chars"], values.get(name)
-                    known = type(chars) is int and type(nats) is float
-                    if known and 0 <= chars < MOST_CHARS and 0 <= nats < MOST_NATS:
-                        points.append((chars, nats))
-    return found
+                if isinstance(values, dict) and not values.get("final"):
+                    yield values
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < MOST_CHARS
+
+
+def _is_within(value: object, most: float) -> TypeGuard[float]:
+    return type(value) is float and 0 <= value < most
 
 
 def _step_of(line: bytes) -> float:

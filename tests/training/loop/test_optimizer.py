@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import Clip, ModelConfig, TrainConfig
 from charrnn.model.network import CharNetwork, State
 from charrnn.training.hardware.device import choose_hardware
 from charrnn.training.loop.optimizer import LOSS_SCALE, Stepper
@@ -47,9 +48,10 @@ def test_steps_whose_gradients_overflow_are_skipped_and_counted(
     assert still == [7, 8, 30]  # nothing but those three changed nothing
 
 
-def test_the_loss_scale_changes_no_bit_where_nothing_underflows() -> None:
+@pytest.mark.parametrize("clip_by", get_args(Clip))
+def test_the_loss_scale_changes_no_bit_where_nothing_underflows(clip_by: Clip) -> None:
     """It is a power of two, and is undone before the norm is told and the weights are updated."""
-    config = TrainConfig(steps=3, batch=2, window=3, precision="float32", clip=0.1)
+    config = TrainConfig(steps=3, batch=2, window=3, precision="float32", clip=0.1, clip_by=clip_by)
     ends, norms = [], []
     for scale in (1.0, LOSS_SCALE):
         stepper = Stepper(CharNetwork(ModelConfig(5, hidden=4, embedding=3)), config,
@@ -64,3 +66,25 @@ def test_the_loss_scale_changes_no_bit_where_nothing_underflows() -> None:
         norms.append(float(result.grad_norm))
     assert torch.equal(*ends)
     assert norms[0] == norms[1] > config.clip
+
+
+@pytest.mark.parametrize("at", [1e-3, 1e3])
+@pytest.mark.parametrize("clip_by", get_args(Clip))
+def test_gradients_are_clipped_by_norm_or_by_value_or_not(clip_by: Clip, at: float) -> None:
+    config = TrainConfig(steps=1, batch=2, window=3, precision="float32", clip=at, clip_by=clip_by)
+    stepper = Stepper(
+        CharNetwork(ModelConfig(5, hidden=4, embedding=3)), config, choose_hardware(config)
+    )
+    x = torch.tensor([[0, 1, 2], [3, 4, 0]])
+    loss, _ = stepper.loss(x, x, stepper.network.zero_state(2))
+    torch.autograd.backward(loss)
+    whole = stepper.flat.grads.clone()
+    stepper.flat.grads.zero_()
+    result = stepper.step(x, x, stepper.network.zero_state(2), 0.1)
+    assert float(result.grad_norm) == pytest.approx(float(whole.norm()))
+    if clip_by == "norm":
+        wanted = whole * min(1.0, at / float(whole.norm()))
+    else:
+        wanted = whole.clamp(-at, at) if clip_by == "value" else whole
+    torch.testing.assert_close(stepper.flat.grads, wanted, rtol=1e-3, atol=0)
+    assert torch.equal(wanted, whole) == (at > 1 or clip_by == "none")
