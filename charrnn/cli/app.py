@@ -24,6 +24,11 @@ from charrnn.interrupts import SIGNALS, own_process
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 TO_STDOUT = "cannot write to standard output"
+# how to get what an installation may lack
+INSTALL = {
+    "torch": "pip install torch",
+    "matplotlib": "pip install 'charrnn-cli[plot]'",
+}
 STOPPED = {128 + signum for signum in SIGNALS}
 
 # each with a summary short enough for a terminal of 60 columns
@@ -198,8 +203,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, CharRNNError):
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         return _fail(f"{error}{notes}", error.exit_code)
-    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-        return _fail("this needs torch, which is not installed: pip install torch", 1)
+    if isinstance(error, ModuleNotFoundError) and error.name in INSTALL:
+        name = error.name
+        return _fail(f"this needs {name}, which is not installed: {INSTALL[name]}", 1)
     if isinstance(error, OSError):
         path = TO_STDOUT if error.errno in (*FULL, errno.EBADF) else ""
         return _fail(os_message(error, path), 1)

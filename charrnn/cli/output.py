@@ -133,13 +133,23 @@ def write_file(path: Path, data: bytes) -> None:
     if str(path) == "-":
         sys.stdout.buffer.write(data)
         return
+    save_file(path, data)
+    print_path(path)
+
+
+def save_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically.
+
+    Raises:
+        CharRNNError: it cannot be written.
+
+    """
     place = path.resolve() if path.is_symlink() else path
     with _at(path):
         if place.exists() and not place.is_file():  # a device or a pipe: it must not be replaced
             place.write_bytes(data)
         else:
             write_atomic(place, [data])
-    print_path(path)
 
 
 @contextmanager

@@ -91,6 +91,8 @@ TEXTS: dict[str, list[str]] = {
     "insight --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "insight --corpus": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "insight --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
+    "lab flow --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "lab flow --encoding": ["nonsense", "hex", "", "utf-8\0", *ANY],
     "data get NAME": ["", "nonsense", *ANY],
 }
 # option, value → why it is no nonsense
@@ -112,6 +114,14 @@ LEGAL = {
     ("insight --out", LONG): "too long for the system: 1",
     ("insight --out", CONTROL): "a name like another",
     ("insight --out", UNDECODABLE): "a name like another",
+    ("lab flow --out", "nowhere"): "a new picture",
+    ("lab flow --out", "empty"): "a picture in its place",
+    ("lab flow --out", "/dev/null"): "it goes there",
+    ("lab flow --out", "text.txt/below"): "the file is in the way: 1",
+    ("lab flow --out", "d/" * 3000): "too long for the system: 1",
+    ("lab flow --out", LONG): "too long for the system: 1",
+    ("lab flow --out", CONTROL): "a name like another",
+    ("lab flow --out", UNDECODABLE): "a name like another",
     ("data get --out", "nowhere"): "the folder is made",
     ("data get --out", CONTROL): "a name like another",
     ("data get --out", UNDECODABLE): "a name like another",
@@ -119,6 +129,7 @@ LEGAL = {
 # beyond what a kind can say
 RANGES = [
     ("train", "--dropout", "1"), ("train", "--lr", "0"), ("train", "--lr", "11"),
+    ("train", "--clip-at", "0"), ("lab flow", "--gain", "0"), ("lab flow", "--steps", "0"),
     ("train", "--ema", "1"), ("train", "--val-frac", "1"), ("train", "--test-frac", "1"),
     ("train", "--size", "0"), ("train", "--size", "1000000"), ("train", "--layers", "9"),
     ("train", "--layers", "0"), ("train", "--embedding", "0"), ("train", "--embedding", "99999"),
@@ -189,6 +200,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
         "lab check": {"--cell": "elman"},
+        "lab flow": {"--text": "text.txt", "--size": "8", "--steps": "1", "--cell": "elman"},
         "data get": {"NAME": "tinyshakespeare", "--out": "data"},
     }.get(command, {})
     left = {name: value for name, value in options.items() if name != without}

@@ -27,6 +27,8 @@ def test_every_option_has_an_environment_variable() -> None:
                     "data get --out": "DATA_OUT",
                     "insight --out": "INSIGHT_OUT",
                     "lab check --cell": "CELLS",
+                    "lab flow --cell": "CELLS",
+                    "lab flow --out": "LAB_OUT",
                 }
                 usual = long[0][2:].upper().replace("-", "_")
                 wanted = "CHARRNN_" + own.get(f"{name} {long[0]}", usual)

@@ -1,0 +1,133 @@
+"""The pictures of the experiments, by matplotlib, readable on light and on dark pages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charrnn.lab.flow import AFTER, BEFORE, CLIPPED, Flow
+from charrnn.lab.gradients import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "png", "pdf")
+INK, FAINT = "#808080", "#80808055"  # seen on white and on black
+# lightness between those of white and of black; the order tells neighbours apart
+COLORS = ("#e0662b", "#2f8fd8", "#2aa876", "#b55fd0", "#c79a1e", "#d94a7a", "#6f86ff", "#7a9a3a")
+STYLE: Any = {
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlesize": "medium",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 10,
+    "grid.color": FAINT,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "charrnn",  # the same picture has the same bytes
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+LOWEST = 1e-12  # gradients below are not worth showing
+HIGHEST = 1e6
+
+
+def check_matplotlib() -> None:
+    """Import matplotlib, before any work.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+
+
+def _drawn(figure: Figure, kind: str) -> bytes:
+    """``figure`` as a file of ``kind``, one of ``FORMATS``."""
+    out = io.BytesIO()
+    metadata: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    figure.savefig(out, format=kind, metadata=metadata, dpi=150)
+    return out.getvalue()
+
+
+def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Panels side by side. No global state of matplotlib is touched."""
+    from matplotlib.figure import Figure as NewFigure
+
+    figure = NewFigure(figsize=(4.2 * panels, height), layout="constrained")
+    axes = [figure.add_subplot(1, panels, 1 + n) for n in range(panels)]
+    for ax in axes:
+        ax.grid(True, linewidth=0.6)
+    return figure, axes
+
+
+def flow_picture(flow: Flow, kind: str = "svg") -> bytes:
+    """Gradients against the lag, before and after training, and the norms while training."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(3 if flow.norms else 2, 4.6)
+        names = list(dict.fromkeys(curve.network for curve in flow.curves))
+        colors = dict(zip(names, COLORS * len(names), strict=False))
+        before = [curve for curve in flow.curves if curve.stage != AFTER]
+        after = [curve for curve in flow.curves if curve.stage == AFTER]
+        for ax, title, curves in zip(
+            axes, ("before training", "after training"), (before, after), strict=False
+        ):
+            _flow_panel(ax, curves, colors)
+            ax.set_title(title)
+        axes[1].sharey(axes[0])
+        axes[0].set_ylabel("mean norm of ∂loss$_t$ / ∂state$_{t-k}$")
+        handles = dict(zip(*axes[0].get_legend_handles_labels()[::-1], strict=True))
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=6, fontsize="small"
+        )
+        if flow.norms:
+            _norms_panel(axes[2], flow)
+        return _drawn(figure, kind)
+
+
+def _flow_panel(ax: Axes, curves: Sequence[Curve], colors: dict[str, str]) -> None:
+    for curve in curves:
+        norms = np.where((curve.norms > LOWEST) & (curve.norms < HIGHEST), curve.norms, np.nan)
+        changed = curve.stage not in (BEFORE, AFTER)
+        dashes = ":" if changed else "-" if curve.part in ("h", "p") else "--"
+        label = f"{curve.network}, {curve.stage}" if changed else f"{curve.network}  {curve.part}"
+        ax.plot(np.arange(len(norms)), norms, dashes, color=colors[curve.network], label=label)
+    ax.set_yscale("log")
+    ax.set_xlabel("lag k, in characters")
+
+
+def _norms_panel(ax: Axes, flow: Flow) -> None:
+    found = {kind: norms[np.isfinite(norms) & (norms > 0)] for kind, norms in flow.norms.items()}
+    every = np.concatenate(list(found.values()))
+    if not len(every):
+        return
+    low, high = np.log10(every.min()), np.log10(every.max())
+    edges = np.logspace(low - 0.05, high + 0.05, 40).tolist()
+    for (name, norms), color in zip(found.items(), COLORS[1:], strict=False):
+        look: Any = {"histtype": "stepfilled", "edgecolor": color, "facecolor": f"{color}30"}
+        ax.hist(norms, edges, linewidth=1.6, label=CLIPPED[name], **look)
+    if flow.clip is not None and set(flow.norms) != {"none"}:
+        ax.axvline(
+            flow.clip, color=INK, linewidth=1, linestyle=":", label=f"clipped at {flow.clip:g}"
+        )
+    ax.set_xscale("log")
+    ax.set_title(f"gradients while training: {flow.clipped}")
+    ax.set_xlabel("norm of the gradient before clipping")
+    ax.set_ylabel("steps")
+    ax.legend(fontsize="small")
