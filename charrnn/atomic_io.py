@@ -6,6 +6,7 @@ the folder is synced. Readers see the old file or the new one, never a part of e
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 from typing import IO, Any
 
 from charrnn.paths import cache_folder
@@ -25,6 +26,7 @@ ABANDONED_S = 3600.0  # no process pauses this long between two writes
 # target's name, process number, nanoseconds: unique, and recognized by the sweep
 _TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-\d+$")
 _ours: set[str] = set()  # names in use by this process
+_folders: list[tuple[int, Path]] = []  # temporary ones, and the processes that made them
 
 
 @contextmanager
@@ -137,6 +139,24 @@ def code_cache(name: str) -> Path:
     if not (os.access(folder, os.W_OK) and is_trusted(folder)):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     return folder
+
+
+def temporary_folder() -> Path:
+    """A new folder that is removed when the process ends (``remove_temporary_folders``)."""
+    folder = Path(mkdtemp(prefix="charrnn-"))
+    _folders.append((os.getpid(), folder))
+    return folder
+
+
+def remove_temporary_folders() -> None:
+    """Remove the folders of ``temporary_folder``: before ``os._exit``, which would leave them."""
+    while _folders:
+        pid, folder = _folders.pop()
+        if pid == os.getpid():  # else a forked process ends before the one that uses it
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+atexit.register(remove_temporary_folders)
 
 
 def process_lives(pid: int) -> bool:

@@ -14,6 +14,7 @@ from charrnn.errors import CheckpointError, CorpusError
 CHECKPOINTS = Path("checkpoints")
 CORPUS_NAME = "lipyagi.txt"
 BUNDLED = ("war-and-peace",)  # the checkpoints that pyproject.toml puts into the package
+NEARBY = ".charrnn-cache"  # what serves as a cache in or beside a run's folder
 SUFFIX = ".safetensors"
 BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"
 
@@ -27,14 +28,47 @@ def cache_folder() -> Path:
         OSError: the user has no home folder, as in some containers.
 
     """
-    named = os.environ.get("CHARRNN_CACHE")
-    if named:
+    if named := os.environ.get("CHARRNN_CACHE"):
+        return Path(named)
+    if common := os.environ.get("XDG_CACHE_HOME"):
+        return Path(common) / "charrnn"
+    with suppress(RuntimeError):  # a user whom the system does not know
+        if (home := Path.home()).is_dir():
+            return home / ".cache" / "charrnn"
+    reason = "there is no home folder for the cache: set CHARRNN_CACHE to a folder"
+    raise FileNotFoundError(errno.ENOENT, reason)
+
+
+def usable_cache() -> Path | None:
+    """The folder of the cache if it can be written; the one that ``CHARRNN_CACHE`` names always."""
+    if named := os.environ.get("CHARRNN_CACHE"):
         return Path(named)
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
-    except RuntimeError:
-        reason = "there is no home folder for the cache: set CHARRNN_CACHE to a folder"
-        raise FileNotFoundError(errno.ENOENT, reason) from None
+        folder = cache_folder()
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except OSError:  # there is none, or no file could have such a name
+        return None
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    return folder if writable else None
+
+
+def cache_of_run(out: Path | None) -> Path:
+    """Where a run into the folder ``out`` keeps its encoded text; None: a new one's.
+
+    That is the cache, or if it cannot be written a folder in ``out`` or beside it.
+    """
+    if (usual := usable_cache()) is not None:
+        return usual
+    beside = CHECKPOINTS / NEARBY if out is None else out.parent / NEARBY
+    return beside if out is None or beside.is_dir() else out / NEARBY
+
+
+def caches(run: Path | None) -> Iterator[Path]:
+    """Where the encoded text of the run in the folder ``run`` may be."""
+    with suppress(OSError):
+        yield cache_folder()
+    if run is not None:
+        yield from (run.parent / NEARBY, run / NEARBY)
 
 
 def _bundled(folder: str) -> Path:

@@ -229,7 +229,7 @@ class TextModel(Predictor):
             CheckpointError: the checkpoint does not say how its corpus was split.
 
         """
-        corpus, parts = own_corpus(self.checkpoint, self._name, source)
+        corpus, parts = own_corpus(self.checkpoint, self._name, source, self.path)
         if self.records is not None:
             parts = aligned_parts(corpus.ids, parts, self.records.line_end)
         return corpus.ids, parts

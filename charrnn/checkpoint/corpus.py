@@ -12,11 +12,12 @@ from charrnn.text.splits import split as cut
 
 
 def own_corpus(
-    checkpoint: Checkpoint, name: str, source: str | Path | None = None
+    checkpoint: Checkpoint, name: str, source: str | Path | None = None, path: Path | None = None
 ) -> tuple[Corpus, Parts]:
     """The corpus of ``checkpoint``, which messages call ``name``, and the parts it was split into.
 
-    ``source`` is the file of the corpus; by default the cache is asked for a copy.
+    ``source`` is the file of the corpus; by default the cache is asked for a copy, and the
+    folder of the checkpoint's file ``path``, where a run may have kept one.
 
     Raises:
         CorpusError: the corpus is not available, or is another text.
@@ -28,7 +29,7 @@ def own_corpus(
     records = about.get("records") is True
     corpus: Corpus | None
     if source is None:
-        corpus = cached_corpus(digest, title, encoding, records=records)
+        corpus = cached_corpus(digest, title, encoding, records=records, run=path and path.parent)
     else:
         most = about.get("max_bytes")
         most = most if type(most) is int and most > 0 else None

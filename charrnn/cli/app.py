@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import charrnn
-from charrnn.atomic_io import FULL
+from charrnn.atomic_io import FULL, remove_temporary_folders
 from charrnn.cli import completion
 from charrnn.cli.command import Command, Stopped, naming_context
 from charrnn.cli.usage import explain
@@ -138,6 +138,7 @@ def main(args: list[str] | None = None) -> None:
     if code and args is None:
         # nothing is left to do, and nobody may ever read what is left in the buffer of stdout;
         # unloading torch takes time in which another signal could strike
+        remove_temporary_folders()
         os._exit(code)
     if code == PIPE_EXIT:
         _let_go(sys.stdout)

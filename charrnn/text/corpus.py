@@ -19,9 +19,16 @@ from typing import Any
 import numpy as np
 
 from charrnn import interrupts
-from charrnn.atomic_io import ABANDONED_S, FULL, atomic_file, sweep_temporaries, write_atomic
+from charrnn.atomic_io import (
+    ABANDONED_S,
+    FULL,
+    atomic_file,
+    sweep_temporaries,
+    temporary_folder,
+    write_atomic,
+)
 from charrnn.errors import CacheError, ConfigError, CorpusError, os_message
-from charrnn.paths import cache_folder
+from charrnn.paths import caches, usable_cache
 from charrnn.text.kinds import HEAD, Kind, kind_of
 from charrnn.text.reading import Digest, Reading
 from charrnn.text.sources import (
@@ -113,7 +120,8 @@ def encode_corpus(
         records: whether each line is a record: it ends with one line feed, even if the file has a
             carriage return before it, or lacks the last line end.
         max_bytes: use only so many bytes from the beginning. Default: all.
-        cache: the folder of the cache. Default: ``charrnn.paths.cache_folder()``.
+        cache: the folder of the cache. Default: the user's, or if it cannot be written a temporary
+            one.
 
     Raises:
         CorpusError: a path is missing, a folder or an endless device, or the text is empty.
@@ -121,7 +129,7 @@ def encode_corpus(
         DecodingError: the text is not in ``encoding``; names the byte offset.
 
     """
-    cache = cache or cache_folder()
+    cache = cache or usable_cache() or temporary_folder()
     is_bytes = is_bytes or encoding == "bytes"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -152,11 +160,18 @@ def _encode(sources: Sequence[Source], is_bytes: bool, reading: Reading, cache: 
 
 
 def cached_corpus(
-    digest: str, name: str, encoding: str, cache: Path | None = None, *, records: bool = False
+    digest: str,
+    name: str,
+    encoding: str,
+    cache: Path | None = None,
+    *,
+    records: bool = False,
+    run: Path | None = None,
 ) -> Corpus | None:
     """The corpus whose source has the sha256 ``digest``, if it is in the cache.
 
-    It is one that was read as ``records``, or one that was not.
+    It is one that was read as ``records``, or one that was not. Without ``cache`` it may also be
+    where the run in the folder ``run`` kept it (``charrnn.paths.cache_of_run``).
     """
     # the values may come from an untrusted checkpoint: they may form a path, or be no strings
     if not all(isinstance(value, str) for value in (digest, name, encoding)):
@@ -164,7 +179,11 @@ def cached_corpus(
     if not re.fullmatch("[0-9a-f]{64}", digest):
         return None
     reading = Reading(encoding, records)
-    return _from_cache(_stem(cache or cache_folder(), digest, reading), digest, name, reading)
+    folders = caches(run) if cache is None else (cache,)
+    found = (
+        _from_cache(_stem(folder, digest, reading), digest, name, reading) for folder in folders
+    )
+    return next((corpus for corpus in found if corpus is not None), None)
 
 
 def _stem(cache: Path, digest: str, reading: Reading) -> Path:

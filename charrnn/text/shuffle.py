@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.errors import CacheError, os_message
-from charrnn.paths import cache_folder
+from charrnn.paths import usable_cache
 from charrnn.text.splits import Range, RangeMap, length
 from charrnn.text.vocab import Ids
 
@@ -97,14 +97,15 @@ def _room(length: int, dtype: Any) -> NDArray[Any]:
     size = length * np.dtype(dtype).itemsize
     if size <= IN_MEMORY:
         return np.empty(length, dtype)
-    folder = cache_folder()
+    folder = usable_cache()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if folder is not None:  # else the system's folder for temporary files
+            folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
             if hasattr(os, "posix_fallocate"):  # writing to a full disk later would crash
                 os.posix_fallocate(file.fileno(), 0, size)
             # a plain array: NumPy is slow with its own subclass
             return np.asarray(np.memmap(file, dtype, "w+", shape=(length,)))
     except OSError as error:
-        message = f"no room to shuffle the lines: {os_message(error, folder)}"
+        message = f"no room to shuffle the lines: {os_message(error, folder or '')}"
         raise CacheError(message, "set CHARRNN_CACHE to another folder") from error

@@ -19,7 +19,7 @@ from charrnn.hints import Hint
 from charrnn.model.kernels.memory import returning_memory
 from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
-from charrnn.paths import find_checkpoint
+from charrnn.paths import NEARBY, find_checkpoint
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.text.sources import names
@@ -93,7 +93,7 @@ def train(
     out = Path(out) if out is not None else None
     settings = {name: plain(value) for name, value in settings.items() if value is not None}
     of_text = {o.name for o in declared(TextConfig)} & settings.keys()
-    text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text})
+    text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text}, out)
     with interrupts.graceful(), returning_memory(), own_torch_settings():
         if resume:
             return _resume(text, out, settings, listener, world)
@@ -130,7 +130,7 @@ def _start(
     hardware = _hardware(_hardware_settings(settings), world)
     world.decide(lambda: check_vacant(out))
     corpus = _encoded(text, bool(settings.get("lines")), world)
-    _note_surprises(corpus, listener)
+    _note_surprises(corpus, text.cache, listener)
     spec = _new_spec(text, corpus, start_from, preset, settings, hardware, world)
     if spec.split.val_frac and not spec.parts.val:  # the nearest beginning of a record is the end
         none = Hint("a larger {val_frac} may leave some")
@@ -154,6 +154,7 @@ def _resume(
     """Continue the run in ``out``, or the newest run on the text."""
     stem = stem_of(names(text.paths)) if text.paths else None
     path = world.decide(lambda: old_folder(stem, out))
+    text = dataclasses.replace(text, out=path)
     with occupied(path, listener, world) as folder:
         last = folder.read_last()
         try:
@@ -197,10 +198,14 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
         return corpus.sha256, corpus.name, corpus.encoding
 
     key = world.decide(encode)
-    return encoded[0] if encoded else cached_corpus(*key, records=records) or text.encode(records)
+    found = encoded[0] if encoded else cached_corpus(*key, text.cache, records=records)
+    return found or text.encode(records)
 
 
-def _note_surprises(corpus: Corpus, listener: Listener) -> None:
+def _note_surprises(corpus: Corpus, cache: Path, listener: Listener) -> None:
+    if cache.name == NEARBY:
+        kept = f"no cache folder can be written: the encoded text is kept in {cache}"
+        listener.on_note(kept, Hint("set CHARRNN_CACHE to another folder"))
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
         listener.on_note(mark, Hint("{encoding} omits it", {"encoding": better}))

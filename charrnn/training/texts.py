@@ -10,7 +10,7 @@ from typing import Any
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TextConfig
 from charrnn.errors import ConfigError, CorpusError, counted
-from charrnn.paths import bundled_corpus
+from charrnn.paths import bundled_corpus, cache_of_run
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.records import aligned_parts
@@ -39,12 +39,18 @@ def reading(encoding: str | None) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class TextChoice(TextConfig):
-    """The texts at ``paths`` (none: the bundled one), how they are read and how they are split."""
+    """The texts at ``paths`` (none: the bundled one), how they are read and how they are split.
+
+    ``out`` is the folder of the run (None: a new one's), which may have to keep the encoded text.
+    """
 
     paths: tuple[str | Path, ...] = ()
+    out: Path | None = None
 
     @classmethod
-    def of(cls, paths: tuple[str | Path, ...], asked: dict[str, Any]) -> TextChoice:
+    def of(
+        cls, paths: tuple[str | Path, ...], asked: dict[str, Any], out: Path | None = None
+    ) -> TextChoice:
         """The texts at ``paths``, treated as ``asked`` for by fields of ``TextConfig``.
 
         Raises:
@@ -58,7 +64,7 @@ class TextChoice(TextConfig):
         if is_bytes and encoding not in (None, BYTES):
             reason = "takes the text's bytes as they are"
             raise ConfigError(reason, "omit {encoding}", setting="is_bytes")
-        return cls(**(asked | reading(BYTES if is_bytes else encoding)), paths=paths)
+        return cls(**(asked | reading(BYTES if is_bytes else encoding)), paths=paths, out=out)
 
     def split_spec(self, size: int = 0) -> SplitSpec:
         """How a text of ``size`` characters is split.
@@ -104,7 +110,13 @@ class TextChoice(TextConfig):
             encoding=UTF8 if self.encoding is None else self.encoding,
             records=records,
             max_bytes=self.max_bytes,
+            cache=self.cache,
         )
+
+    @property
+    def cache(self) -> Path:
+        """The folder that keeps the encoded text."""
+        return cache_of_run(self.out)
 
 
 def parts_of(corpus: Corpus, split_spec: SplitSpec, line_end: int | None = None) -> Parts:

@@ -472,19 +472,33 @@ def test_an_unusable_cache_is_named_by_the_commands_that_need_it(
         assert leave(sensible(command), capfd)[0] == 0
 
 
-def test_without_a_home_there_is_no_cache(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("home", ["missing", "unknown"])
+def test_without_a_home_a_run_keeps_its_own_text(
+    home: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without_home(home, monkeypatch)
+    assert leave(sensible("sample"), capfd)[0] == 0
+    code, out, err = leave([*TRAIN, "--out", "runs/run", "-q"], capfd)
+    assert (code, out) == (0, "")
+    assert "the encoded text is kept in runs/run/.charrnn-cache; set CHARRNN_CACHE to" in err
+    assert leave(["train", "--resume", "--out", "runs/run", "--steps", "2"], capfd)[0] == 0
+    assert leave(["score", "--split", "val", "--model", "runs/run"], capfd)[0] == 0
+    assert leave(["insight", "runs/run", "--seed", "1", "--corpus", "text.txt"], capfd)[0] == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["run"]
+    assert not Path("/nonexistent").exists()
+
+
+def without_home(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home folder is missing, or the system does not know the user."""
+
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("CHARRNN_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    assert leave(sensible("sample"), capfd)[0] == 0
-    code, out, err = leave(sensible("train"), capfd)
-    assert (code, out) == (1, "")
-    assert err.endswith("set CHARRNN_CACHE to a folder\n")
+    for name in ("CHARRNN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    if how == "unknown":
+        monkeypatch.setattr(Path, "home", homeless)
 
 
 def test_a_flag_wins_over_a_variable_that_is_nonsense(

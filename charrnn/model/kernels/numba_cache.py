@@ -6,11 +6,8 @@ code after a change in the functions that it calls.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +15,7 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import numba
 
-from charrnn.atomic_io import code_cache, is_trusted
+from charrnn.atomic_io import code_cache, is_trusted, temporary_folder
 from charrnn.paths import cache_folder
 
 COMPLETE = "complete"  # an empty file; it exists once all code is in the cache
@@ -37,7 +34,7 @@ def numba_cache(unit: str, *, private: bool = False) -> Iterator[Path]:
         OSError: the disk is full.
 
     """
-    folder = _temporary_folder() if private else _cache_or_temporary_folder(unit)
+    folder = temporary_folder() if private else _cache_or_temporary_folder(unit)
     ours = {"CACHE_DIR": str(folder), "CACHE_LOCATOR_CLASSES": ""}
     before = {name: getattr(numba.config, name, "") for name in ours}
     vars(numba.config).update(ours)
@@ -78,10 +75,4 @@ def _cache_or_temporary_folder(unit: str) -> Path:
     try:
         return code_cache(_name(unit))
     except OSError:
-        return _temporary_folder()
-
-
-def _temporary_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="charrnn-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+        return temporary_folder()

@@ -37,12 +37,13 @@ def matmul_throughput(dtype: torch.dtype, device: torch.device = CPU) -> float:
 def _known_throughput(dtype: torch.dtype, device: torch.device, threads: int) -> float:
     where = f", {threads} threads" if device.type == "cpu" else ""
     key = f"torch {torch.__version__}, {machine(device)}{where}, {dtype}"
-    path = cache_folder() / "rates.json"
-    known = _read(path)
     found = _measure(dtype, device)
-    if known.get(key, 0.0) < BUSY * found:
-        known[key] = found
-        with suppress(OSError):  # the next process measures again
+    known = {key: found}
+    with suppress(OSError):  # without a cache, the next process measures again
+        path = cache_folder() / "rates.json"
+        known = _read(path)
+        if known.get(key, 0.0) < BUSY * found:
+            known[key] = found
             write_atomic(path, [json.dumps(known, indent=1).encode()])
     return known[key]
 

@@ -116,7 +116,8 @@ def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
         read = reading(was.encoding)
         corpus = dataclasses.replace(text, max_bytes=was.max_bytes, **read).encode(was.records)
     else:
-        corpus = cached_corpus(was.sha256, was.name, was.encoding, records=was.records)
+        of = was.sha256, was.name, was.encoding
+        corpus = cached_corpus(*of, records=was.records, run=text.out)
     if corpus is None:
         raise CorpusError(f"the encoded {was.name} is no longer in the cache: name the text again")
     if corpus.sha256 != was.sha256:
