@@ -11,6 +11,7 @@ Everything that the command line does can be done from here:
 
     model.samples("Once ", charrnn.SampleConfig(count=3, top_k=40))  # several texts
     model.stream("Once ", charrnn.SampleConfig(length=0))            # one without an end
+    model.sample_records(config, charrnn.RecordConfig(unique=True))  # lines that meet conditions
     model.score_lines(text)                                          # a score for each line
     model.score_chars(text, top=5)                                   # and for each character
     model.log_probs(text)                                            # (T, V), a NumPy array
@@ -36,6 +37,7 @@ _HOMES = {
     "CharRNNError": "charrnn.errors",
     "Checkpoint": "charrnn.checkpoint.file",
     "ModelConfig": "charrnn.config",
+    "RecordConfig": "charrnn.generation.record_config",
     "SampleConfig": "charrnn.generation.sample_config",
     "Score": "charrnn.generation.scoring",
     "TextConfig": "charrnn.config",
@@ -53,6 +55,7 @@ __all__ = [
     "CharRNNError",
     "Checkpoint",
     "ModelConfig",
+    "RecordConfig",
     "SampleConfig",
     "Score",
     "TextConfig",
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoint.file import Checkpoint
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
+    from charrnn.generation.record_config import RecordConfig
     from charrnn.generation.sample_config import SampleConfig
     from charrnn.generation.scoring import Score
     from charrnn.insight.api import insight_page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -14,15 +15,18 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import WeightDtype, draw_seed
 from charrnn.errors import ConfigError, CorpusError, DecodingError
+from charrnn.generation.accepting import Records
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
 from charrnn.generation.predictor import Predictor
+from charrnn.generation.record_config import TRIES, RecordConfig
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score
 from charrnn.paths import BEST, LAST, find_checkpoint
-from charrnn.settings import check_choice
+from charrnn.settings import MAX_INT64, check_choice
 from charrnn.text.kinds import HEAD, kind_of
-from charrnn.text.records import aligned_parts
+from charrnn.text.record_set import RecordSet, training_set
+from charrnn.text.records import RecordForm, aligned, aligned_parts
 from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range
 from charrnn.text.vocab import Ids
@@ -180,6 +184,51 @@ class TextModel(Predictor):
             (b"".join([pieces[i] for i in piece.ids]), piece.last) for piece in generator.pieces()
         )
         return Texts(generator, written)
+
+    def sample_records(
+        self,
+        config: SampleConfig,
+        wanted: RecordConfig | None = None,
+        *,
+        corpus: str | Path | None = None,
+        scored: bool = True,
+    ) -> Records:
+        """Draw records, each a line of its own, until ``config.count`` of them are accepted.
+
+        The i-th one does not depend on the count. Each comes with its score, which is that of
+        ``score_lines`` with ``lines``, and so the probability of drawing it at temperature 1.
+
+        Args:
+            config: how to draw.
+            wanted: which records are accepted. Default: all, also those that reach the greatest
+                length before a line end.
+            corpus: the file that the model was trained on, for records that must be novel.
+                Default: the copy in the cache.
+            scored: whether to score them, which takes as long as drawing them.
+
+        Raises immediately what ``sample`` and ``corpus`` raise; iterating raises
+            CharRNNError: ``wanted.max_tries`` records were drawn, and too few are accepted.
+
+        """
+        form, only = self.record_form(lines=True), wanted or RecordConfig()
+        assert form is not None
+        prime, tries = form.begun(only.prefix), only.max_tries
+        if tries is None:
+            tries = config.count * (1 if wanted is None else TRIES)
+        drawn = replace(config, count=min(tries, MAX_INT64))
+        generator = Generator(self.vocab, self._engine.sibling(1), drawn, prime=prime, lines=True)
+        known = self._training_set(form, corpus) if only.novel else None
+        return Records(self, form, generator, wanted, config.count, known, scored)
+
+    def _training_set(self, form: RecordForm, corpus: str | Path | None) -> RecordSet:
+        """The records that the model learned."""
+        try:
+            ids, parts = self.corpus(corpus)
+        except CorpusError as error:
+            hint = error.hint.text if corpus else "set {corpus} to its file"
+            raise CorpusError(error.message, hint) from None
+        ranges = aligned(ids, parts.train, form.line_end)
+        return training_set(ids, ranges, form.line_end, form.carriage_return)
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
         self.check_lines(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.options import CHECKPOINT, ENCODING, SEED, UNKNOWN, read_text, takes
+from charrnn.cli.options import CHECKPOINT, CORPUS, ENCODING, SEED, UNKNOWN, read_text, takes
 from charrnn.cli.output import check_stdout, check_writable, write_file
 from charrnn.config import Unknown, draw_seed
 from charrnn.errors import ConfigError, naming
@@ -29,12 +29,6 @@ OUT = Option(
     variable="CHARRNN_INSIGHT_OUT",
     unset="NAME.html",
     help="Page to write; - is standard output.",
-)
-CORPUS = Option(
-    name="corpus",
-    kind=Path,
-    unset="the cached copy",
-    help="Corpus the network was trained on, to find what it copied.",
 )
 
 

@@ -168,6 +168,12 @@ MODEL = Option(
     unset="as for sample",
     help="Checkpoint to score with.",
 )
+CORPUS = Option(
+    name="corpus",
+    kind=Path,
+    unset="the cached copy",
+    help="Corpus the network was trained on, to find what it copied.",
+)
 TOP = Option(
     name="top", kind=int, low=1, high=MAX_INT64, metavar="K", help="Show the K likeliest only."
 )

@@ -55,6 +55,11 @@ class TextWriter:
             self._write(self._shown(b"", final=True))
         self._write(between)
 
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if self._waiting:
+            self._flush()
+
     def end(self) -> None:
         """Write what is buffered, and end the line on a terminal."""
         if self._terminal and not self._line_start:

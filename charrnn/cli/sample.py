@@ -6,6 +6,7 @@ import json as jsonlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -19,18 +20,22 @@ from charrnn.cli.options import (
     JSON,
     SAMPLE_THREADS,
     WEIGHT_DTYPE,
+    check_rivals,
     read_text,
     takes,
 )
 from charrnn.cli.output import Escape, TextWriter, check_stdout, is_escaped, print_line
+from charrnn.cli.records import CONDITIONS, NOVEL_CORPUS, TSV, conditions, print_records
 from charrnn.config import WeightDtype, draw_seed
 from charrnn.errors import ConfigError, Interrupted, counted, naming, titled
 from charrnn.generation.filters import FILTERS
+from charrnn.generation.record_config import RecordConfig
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import Option, declared
 
 if TYPE_CHECKING:
     from charrnn.generation.generator import Texts
+    from charrnn.textmodel import TextModel
 
 PRIME = Option(
     name="prime",
@@ -55,37 +60,41 @@ ESCAPE = Option(
 HOW = *declared(SampleConfig), *(filter.option for filter in FILTERS.values())
 
 
-@takes(
+OPTIONS = (
     PRIME,
     PRIME_FILE,
     *HOW,
     LINES,
+    *CONDITIONS,
+    NOVEL_CORPUS,
+    TSV,
     ENCODING,
     ESCAPE,
     WEIGHT_DTYPE,
     SAMPLE_THREADS,
     JSON,
 )
+
+
+@takes(*OPTIONS)
 def sample(
     checkpoint: Path = CHECKPOINT,
     *,
     prime: str = "",
     prime_file: Path | None = None,
     stop: tuple[str, ...] = (),
-    lines: bool = False,
     encoding: str | None = None,
-    escape: Escape = "auto",
     weight_dtype: WeightDtype = "int8",
     threads: int = 0,
-    json: bool = False,
     **settings: Any,
 ) -> None:
     """Generate text in the style of a checkpoint's corpus."""
-    from charrnn.console import note
     from charrnn.textmodel import load
 
+    check_rivals(OPTIONS, {"prime": prime, "prime_file": prime_file, **settings})
     drawn = "seed" not in settings
     settings.setdefault("seed", draw_seed())
+    shape = Shape(conditions(settings), **{n: settings.pop(n) for n in _SHAPE if n in settings})
     config = SampleConfig(stop=tuple(map(_typed, stop)), **settings)
     check_stdout()
     raw, source = _prime(prime, prime_file)
@@ -95,37 +104,103 @@ def sample(
     with naming(source):
         text = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         omissions = model.vocab.omissions(text, config.unknown)
-    texts: Texts[Any]
-    if json:
-        texts = model.samples(text, config, lines=lines or None)
-        write = partial(_print_json, texts, config, escape)
-    else:
-        texts = model.stream(text, config, lines=lines or None)
-        ends = (b"", _utf8(text)) if model.reverse else (_utf8(text), b"")
-        write = partial(_print, texts, config, escape, ends, lines or model.lines)
-    if omissions:
-        note(titled(source, omissions))
+    told = [titled(source, omissions)] if omissions else []
     if checkpoint is None:
-        note(f"{model.path}" + (f", seed {config.seed}" if drawn else ""))
+        told.append(f"{model.path}" + (f", seed {config.seed}" if drawn else ""))
     elif drawn:
-        note(f"seed {config.seed}")
+        told.append(f"seed {config.seed}")
+    if shape.wants_records(model, bool(raw)):
+        _write_records(model, config, shape, told)
+    else:
+        _write_texts(model, text, config, shape, told)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is printed, and how."""
+
+    wanted: RecordConfig | None = None
+    lines: bool = False
+    corpus: Path | None = None
+    tsv: bool = False
+    escape: Escape = "auto"
+    json: bool = False
+
+    def wants_records(self, model: TextModel, primed: bool) -> bool:
+        """Whether records are printed whole, as they are when they are chosen or scored.
+
+        Raises:
+            ConfigError: records are wanted, but texts are no lines.
+
+        """
+        lines = self.lines or model.lines
+        if (self.tsv or self.wanted) and not lines:
+            asked = "tsv" if self.wanted is None else self.wanted.given[0]
+            raise ConfigError("needs records of one line each", "set {lines}", setting=asked)
+        scored = self.json and lines and not primed and not model.reverse
+        return self.tsv or self.wanted is not None or scored
+
+
+_SHAPE = {field.name for field in fields(Shape)} - {"wanted"}
+
+
+def _write_records(model: TextModel, config: SampleConfig, shape: Shape, told: list[str]) -> None:
+    from charrnn.console import note
+
+    records = model.sample_records(
+        config, shape.wanted, corpus=shape.corpus, scored=shape.json or shape.tsv
+    )
+    for line in told:
+        note(line)
+    try:
+        with interrupts.graceful():
+            print_records(records, shape.json, shape.tsv, config.seed, shape.escape)
+    except Interrupted as error:  # the records so far are written
+        raise typer.Exit(error.exit_code) from None
+    if records.told:
+        note(records.told)
+    if shape.wanted is None:
+        _tell_cut(records.cut, config)
+
+
+def _write_texts(
+    model: TextModel, text: str | bytes, config: SampleConfig, shape: Shape, told: list[str]
+) -> None:
+    from charrnn.console import note
+
+    lines = shape.lines or None
+    texts: Texts[Any]
+    if shape.json:
+        texts = model.samples(text, config, lines=lines)
+        write = partial(_print_json, texts, config, shape.escape)
+    else:
+        texts = model.stream(text, config, lines=lines)
+        ends = (b"", _utf8(text)) if model.reverse else (_utf8(text), b"")
+        write = partial(_print, texts, config, shape.escape, ends, shape.lines or model.lines)
+    for line in told:
+        note(line)
     try:
         with interrupts.graceful():
             write()
     except Interrupted as error:  # the text so far is written; nothing to report
         raise typer.Exit(error.exit_code) from None
-    if texts.cut and (lines or model.lines):
+    if shape.lines or model.lines:
+        _tell_cut(texts.cut, config)
+
+
+def _tell_cut(cut: int, config: SampleConfig) -> None:
+    from charrnn.console import note
+
+    if cut:
         which = "the sample"
         if config.count > 1:
-            which = f"{texts.cut:,} of {counted(config.count, 'sample')}"
+            which = f"{cut:,} of {counted(config.count, 'sample')}"
         note(f"{which} ended at --length {config.length}, before a line end")
 
 
 def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
     """The text to continue, and its name; typed text has none."""
     if file is not None:
-        if prime:
-            raise ConfigError("more than one prime; set only one of --prime and --prime-file")
         return read_text(file), "standard input" if str(file) == "-" else str(file)
     if prime == "-":
         return read_text(prime), "standard input"

@@ -155,8 +155,6 @@ def _name(which: str) -> None:
 def _check(file: str | None, split: str | None, given: dict[str, Any]) -> None:
     if file is None and split is None:
         raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
-    if given.get("top") and not given.get("per_char"):
-        raise ConfigError("needs --per-char", setting="top")
     check_rivals(OPTIONS, given)
 
 

@@ -20,7 +20,7 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.stops import StopFilter, stop_ids
 from charrnn.text.vocab import Ids, Vocab
 
-GROUP = 256  # samples that advance together
+GROUP = 256  # samples that advance together, at most
 # characters drawn per call of the engine: the first appear at once; later chunks are so long that
 # the cost of a call does not matter
 CHUNKS = (1, 4, 16, 64)
@@ -92,6 +92,8 @@ class Generator:
 
     Attributes:
         cut: how many of the samples so far were ended by ``config.length`` alone.
+        group: how many samples advance together from the next group on; the texts do not depend on
+            it.
 
     Raises:
         ConfigError: ``config.count`` is above 1, or ``reverse``, but the first sample would never
@@ -116,7 +118,7 @@ class Generator:
         self._dropped, self._kept = ([], stops) if config.keep_stop else (stops, [])
         if lines:
             self._dropped += [end[self._order] for end in _line_ends(vocab)]
-        self.cut = 0
+        self.cut, self.group = 0, GROUP
         if reverse and self.endless:
             reason = "is 0: what is written from its end needs an end"
             raise ConfigError(reason, "set {stop}", setting="length")
@@ -152,9 +154,11 @@ class Generator:
             interrupts.check()
             with _overflow_ignored():
                 self._engine.feed(self._lead[:-1][begin : begin + FEED])
-        start = self._engine.state
-        for first in range(0, self.config.count, GROUP):
-            yield from self._group(first, min(GROUP, self.config.count - first), start)
+        start, first = self._engine.state, 0
+        while first < self.config.count:
+            N = min(self.group, self.config.count - first)
+            yield from self._group(first, N, start)
+            first += N
 
     def texts(self) -> list[str]:
         """All samples, decoded. Does not return if they are endless."""

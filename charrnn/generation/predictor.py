@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,16 @@ from charrnn.settings import check_int
 from charrnn.text.records import RecordForm, form_of
 from charrnn.text.reversal import turned
 from charrnn.text.splits import Range
-from charrnn.text.vocab import Ids, Vocab
+from charrnn.text.vocab import Ids, Vocab, id_dtype
 
 OVERFLOW = "the network's numbers overflow: its weights are too large; use another checkpoint"
+
+
+class Drawn(NamedTuple):
+    """The ids of a record without its line end, and whether it was cut before that."""
+
+    ids: list[int]
+    cut: bool
 
 
 @checked
@@ -177,6 +184,20 @@ class Predictor:
         ids = self.vocab.encode(text, unknown)
         nats, total = self._nats(ids, form, exact)
         return scored_lines(self.vocab, text, ids, nats, unknown, total.error_bound)
+
+    def score_drawn(self, records: list[Drawn], form: RecordForm) -> list[Score]:
+        """The score of each record, read as ``form`` says; of those without an end, of the rest."""
+        end = [] if form.carriage_return is None else [form.carriage_return]
+        end.append(form.line_end)
+        whole = [record.ids + end for record in records]
+        ids = np.array([i for record in whole for i in record], id_dtype(len(self.vocab)))
+        nats, _ = self._nats(ids, form, exact=True)
+        scores, start = [], 0
+        for record, drawn in zip(whole, records, strict=True):
+            own = nats[start : start + len(record) - (len(end) if drawn.cut else 0)]
+            scores.append(Score(float(own.sum(dtype=np.float64)), len(own)))
+            start += len(record)
+        return scores
 
     def score_chars(
         self, text: str | bytes, *, top: int = 0, unknown: Unknown = "error", exact: bool = False

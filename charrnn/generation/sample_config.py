@@ -50,7 +50,7 @@ class SampleConfig:
         (), low=1, help="End a sample before this text; may be given several times."
     )
     keep_stop: bool = setting(False, help="Keep that text at the end of the sample.")
-    count: int = setting(1, low=1, high=100_000, help="Number of samples.")
+    count: int = setting(1, low=1, high=MAX_INT64, help="Number of samples.")
     seed: int = setting(
         0, low=0, high=MAX_INT64, unset=RANDOM_SEED, help="Seed; sample i draws from (seed, i)."
     )

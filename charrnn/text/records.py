@@ -29,11 +29,13 @@ class RecordForm:
     Attributes:
         line_end: the id of the line feed, which ends a record.
         returns: whether a carriage return precedes it: version 0.1 learned them from such files.
+        carriage_return: its id, with ``returns``.
 
     """
 
     line_end: int
     returns: bool = False
+    carriage_return: int | None = None
 
     def complete(self, text: str | bytes) -> str | bytes:
         """``text`` with a line end of this form after every record, also the last one."""
@@ -77,7 +79,9 @@ def form_of(vocab: Vocab, read: bool) -> RecordForm | None:
     if line_end is None:
         return None
     returned = 0 if read or returning is None else vocab.counts[returning]
-    return RecordForm(line_end, returns=2 * returned > vocab.counts[line_end])
+    if 2 * returned <= vocab.counts[line_end]:
+        return RecordForm(line_end)
+    return RecordForm(line_end, returns=True, carriage_return=returning)
 
 
 class RecordEnds:

@@ -83,6 +83,8 @@ TEXTS: dict[str, list[str]] = {
     "train --preset": ["nonsense", "", *ANY],
     "sample --prime": [CONTROL, UNDECODABLE, "É"],
     "sample --stop": ["", "§"],
+    "sample --prefix": [CONTROL, UNDECODABLE, "É", "a\nb"],
+    "sample --match": ["", "(", "[", "a{3,1}"],
     "sample --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
@@ -138,7 +140,7 @@ RANGES = [
     ("train", "--seed", str(2**63)), ("train", "--max-bytes", "0"), ("train", "--threads", "0"),
     ("train", "--threads", "1025"), ("sample", "--temp", "-0.1"), ("sample", "--top-p", "0"),
     ("sample", "--top-p", "1.1"), ("sample", "--min-p", "1.1"), ("sample", "--count", "0"),
-    ("sample", "--count", "100001"), ("sample", "--top-k", "65536"),
+    ("sample", "--count", str(2**63)), ("sample", "--top-k", "65536"),
     ("sample", "--length", str(2**63)), ("sample", "--seed", str(2**64)),
     ("score", "--split", "train"), ("insight", "--seed", str(2**63)),
     ("bench sample", "--streams", "0"),
@@ -209,6 +211,7 @@ def sensible(command: str, without: str = "") -> list[str]:
     if without == "--split" and command == "score":
         left.pop("FILE")
     words = [word for name, value in left.items() for word in (name, value)]
+    words += ["--lines", "--novel"] if (command, without) == ("sample", "--corpus") else []
     return [*command.split(), *(word for word in words if not word.isupper())]
 
 
@@ -382,7 +385,8 @@ EXCLUDED = [
 ]
 RIGHT = {
     "encoding": "utf-8", "epochs": "1", "steps": "1", "seconds": "9s", "prime": "the",
-    "prime_file": "text.txt", "split": "val", "start_from": "model", "preset": "small",
+    "prime_file": "text.txt", "prefix": "the", "split": "val", "start_from": "model",
+    "preset": "small",
 }  # fmt: skip
 TEXT_OF = {"train": ["text.txt"], "sample": ["model"], "score": ["text.txt", "--model", "model"]}
 

@@ -83,7 +83,6 @@ def test_score_per_char(call: Call) -> None:
         ("--lines", "--adapt"),
         ("--lines", "--split", "val"),
         ("--lines", "--exact"),
-        ("--top", "3"),
     ],
 )
 def test_what_does_not_go_together_is_refused(call: Call, args: tuple[str, ...]) -> None:
