@@ -17,6 +17,7 @@ Everything that the command line does can be done from here:
     model.log_probs(text)                                            # (T, V), a NumPy array
     model.next("Once ", top=10)                                      # the likeliest characters
     model.score_split("val")                                         # a part of its own corpus
+    charrnn.fill(model, "Prince Andrew ____ at once", count=5)       # what may stand in a gap
     charrnn.score_adapting(model, model.encode(text))                # while a copy keeps learning
     charrnn.insight_page(model)                                      # what it learned, as HTML
     charrnn.list_checkpoints()
@@ -44,6 +45,7 @@ _HOMES = {
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
+    "fill": "charrnn.filling",
     "insight_page": "charrnn.insight.api",
     "list_checkpoints": "charrnn.paths",
     "load": "charrnn.textmodel",
@@ -63,6 +65,7 @@ __all__ = [
     "TrainConfig",
     "Vocab",
     "__version__",
+    "fill",
     "insight_page",
     "list_checkpoints",
     "load",
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoint.file import Checkpoint
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
+    from charrnn.filling import fill
     from charrnn.generation.record_config import RecordConfig
     from charrnn.generation.sample_config import SampleConfig
     from charrnn.generation.scoring import Score

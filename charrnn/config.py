@@ -90,6 +90,14 @@ class TrainConfig(Settings):
     weight_dropout: float = setting(
         0.0, low=0, below=1, unset=_FROM_EPOCHS, help="Fraction of recurrent weights to drop."
     )
+    gap_rate: float = setting(
+        0.25,
+        low=0,
+        below=1,
+        absent=0.25,
+        help="Fraction of characters to hide from the backward layers of a bidirectional network, "
+        "in gaps of 1 to 12, so that it learns to fill such gaps.",
+    )
     epochs: int = setting(
         0,
         low=1,
@@ -249,6 +257,27 @@ class TextConfig(Settings):
         below=1,
         unset="0, or 0.1 with --split interleaved",
         help="Fraction of the corpus to test on, once, at the end.",
+    )
+
+
+@dataclass(frozen=True)
+class FillConfig(Settings):
+    """Which gaps of a text are filled, and in how many ways."""
+
+    gap: str = setting(
+        "_",
+        low=1,
+        metavar="MARK",
+        help="What stands for an unknown character; as many in a row, as many characters.",
+    )
+    longest: int | None = setting(
+        None,
+        low=1,
+        high=64,
+        help="Fill each gap with 1 to N characters, however many marks it has.",
+    )
+    count: int = setting(
+        1, low=1, high=100_000, help="Number of ways to fill the gaps, the most probable first."
     )
 
 

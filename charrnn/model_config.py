@@ -10,12 +10,12 @@ from typing import Any, Self
 from charrnn import cells
 from charrnn.arguments import checked
 from charrnn.cells.base import MAX_WIDTH as MAX_WIDTH
-from charrnn.errors import ConfigError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.settings import NOTHING, Option, Settings, check, declared, setting
 
 MAX_VOCABULARY = 65_535
 MAX_LAYERS = 8
-_LATER = frozenset({"reverse"})  # settings that version 0.1 lacks
+_LATER = frozenset({"reverse", "bidirectional"})  # settings that version 0.1 lacks
 FROM_BUDGET = "chosen from the corpus and the time budget"
 
 
@@ -24,7 +24,9 @@ class ModelConfig(Settings):
     """The shape of a network: embedding (V, E) → L recurrent layers of H → head (V).
 
     With ``sum_layers`` the head reads the sum of all layers' outputs instead of the last layer's.
-    With ``reverse`` the network reads from right to left.
+    With ``reverse`` the network reads from right to left. With ``bidirectional`` it has a second
+    stack of layers that reads from right to left, and the head reads what both stacks put out, side
+    by side: it names a character from those before and those after it.
     ``cell_options`` are the values of settings that the cell alone has: a dictionary, or pairs
     (name, value). Those that are missing get their defaults, and all are kept as pairs.
     """
@@ -59,6 +61,13 @@ class ModelConfig(Settings):
         help="Read the text from its end to its beginning: predict each character from those "
         "after it.",
     )
+    bidirectional: bool = setting(
+        False,
+        absent=False,
+        excludes=("reverse", "lines"),
+        help="Name each character from both its sides, by layers in each direction; such a network "
+        "fills gaps.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +84,28 @@ class ModelConfig(Settings):
         least = self.definition.least_hidden
         wanted = f"a whole number of at least {least} for this {self.cell} network"
         check(self.hidden >= least, "hidden", self.hidden, wanted)
+        if self.bidirectional:
+            self._check_bidirectional()
+
+    def _check_bidirectional(self) -> None:
+        """Check that a network of these settings can have two stacks of layers.
+
+        Raises:
+            ConfigError: it cannot.
+
+        """
+        if self.reverse:
+            reason = "reads in both directions"
+            raise ConfigError(reason, "omit {reverse}", setting="bidirectional")
+        if self.definition.after_head is not None:
+            reason = f"needs another cell: each step of {self.cell} reads the head's last output"
+            raise ConfigError(reason, "choose another {cell}", setting="bidirectional")
+        most = MAX_LAYERS // 2
+        wanted = f"at most {most} for a bidirectional network, which has as many in each direction"
+        check(self.layers <= most, "layers", self.layers, wanted)
+        most = MAX_VOCABULARY - 1  # one more stands for what is not known
+        wanted = f"at most {most:,} for a bidirectional network"
+        check(self.vocab_size <= most, "vocab_size", self.vocab_size, wanted)
 
     def _foreign(self, name: str) -> ConfigError:
         """The error of an option that this cell does not have."""
@@ -82,6 +113,17 @@ class ModelConfig(Settings):
         hint = "omit it, or choose {cell}" if owners else "omit it"
         reason = f"is not a setting of the cell {self.cell}"
         return ConfigError(reason, hint, setting=name, cell=owners[0] if owners else None)
+
+    def check_causal(self, wish: str) -> None:
+        """Check that the network reads in one direction, which it must to do what ``wish`` says.
+
+        Raises:
+            CheckpointError: it is bidirectional.
+
+        """
+        if self.bidirectional:
+            message = f"the network reads both sides of a character: it cannot {wish}"
+            raise CheckpointError(message, "{fill()} fills gaps with it")
 
     @property
     def options(self) -> tuple[Option, ...]:
@@ -127,9 +169,24 @@ class ModelConfig(Settings):
         return cells.configured(self.cell, self.vocab_size, dict(self.cell_options))
 
     @property
+    def direction(self) -> str:
+        """How it reads, in a word, if not from left to right."""
+        return "bidirectional" if self.bidirectional else "reverse" if self.reverse else ""
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """What the names of the layers' weights begin with, for each stack of layers."""
+        return ("layers", "backward") if self.bidirectional else ("layers",)
+
+    @property
+    def output_width(self) -> int:
+        """Width of a layer's output."""
+        return self.definition.output_width(self.hidden)
+
+    @property
     def features(self) -> int:
         """Width of the head's input."""
-        return self.definition.output_width(self.hidden)
+        return self.output_width * len(self.stacks)
 
     @property
     def state_widths(self) -> dict[str, int]:
@@ -143,19 +200,21 @@ class ModelConfig(Settings):
 
     def layer_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """Name and shape of each parameter of recurrent layer ``layer`` (from 0)."""
-        inputs = self.embedding if layer == 0 else self.features
+        inputs = self.embedding if layer == 0 else self.output_width
         return self.definition.parameters(inputs, self.hidden)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight, in the order in which they are stored.
 
         ``embedding.weight (V, E)``; ``layers.LAYER.NAME`` for each layer and each parameter that
-        the cell declares; ``head.weight (V, features)``, ``head.bias (V,)``.
+        the cell declares, and then ``backward.LAYER.NAME`` if it has layers that read from right to
+        left; ``head.weight (V, features)``, ``head.bias (V,)``.
         """
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocab_size, self.embedding)}
-        for layer in range(self.layers):
-            for name, shape in self.layer_shapes(layer).items():
-                shapes[f"layers.{layer}.{name}"] = shape
+        for stack in self.stacks:
+            for layer in range(self.layers):
+                for name, shape in self.layer_shapes(layer).items():
+                    shapes[f"{stack}.{layer}.{name}"] = shape
         shapes["head.weight"] = (self.vocab_size, self.features)
         shapes["head.bias"] = (self.vocab_size,)
         return shapes
@@ -163,7 +222,7 @@ class ModelConfig(Settings):
     @property
     def parameters(self) -> int:
         """Number of weights in the network, without those that are always 0."""
-        unused = self.layers * self.definition.unused(self.hidden)
+        unused = len(self.stacks) * self.layers * self.definition.unused(self.hidden)
         return sum(math.prod(shape) for shape in self.shapes().values()) - unused
 
     def agrees(self, name: str, value: object) -> bool:

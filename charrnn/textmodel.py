@@ -231,6 +231,7 @@ class TextModel(Predictor):
         return training_set(ids, ranges, form.line_end, form.carriage_return)
 
     def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
+        self.checkpoint.config.check_causal("write from left to right")
         self.check_lines(lines)
         lines = self.lines if lines is None else lines
         if lines and prime and self.records is not None:

@@ -35,6 +35,7 @@ STOPPED = {128 + signum for signum in SIGNALS}
 COMMANDS = {
     "train": "Train on a text and keep the best network.",
     "sample": "Generate text in the style of a corpus.",
+    "fill": "Fill the gaps in a text.",
     "score": "Score how well a checkpoint predicts a text.",
     "next": "List the likeliest next characters.",
     "info": "Describe a checkpoint.",

@@ -53,6 +53,7 @@ def _entry(path: Path, bundled: bool) -> dict[str, Any]:
         "layers": config.layers,
         "hidden": config.hidden,
         "reverse": config.reverse,
+        "bidirectional": config.bidirectional,
         "parameters": config.parameters,
         "val_nats": loaded.about("losses").get("val"),
         "val_chars": loaded.about("losses").get("val_chars"),
@@ -72,14 +73,14 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         str(entry["corpus"]),
         f"{entry['cell']} {entry['layers']} x {entry['hidden']}" + _direction(entry),
         weight_count(entry["parameters"]),
-        _loss(val, entry["val_chars"]),
+        _loss(val, entry["val_chars"]) + (" (both sides)" if entry["bidirectional"] else ""),
         str(entry["date"] or ""),
     )
 
 
 def _direction(entry: dict[str, Any]) -> str:
     """How the network reads, if not from left to right."""
-    return " reverse" if entry["reverse"] else ""
+    return "".join(f" {name}" for name in ("reverse", "bidirectional") if entry[name])
 
 
 def _loss(val: Any, chars: Any) -> str:

@@ -17,6 +17,7 @@ from typing import IO, Any, get_args
 import typer
 
 from charrnn.cli.command import is_from_environment, variable_of
+from charrnn.cli.output import Escape
 from charrnn.config import TextConfig, TrainConfig, WeightDtype
 from charrnn.errors import ConfigError, CorpusError, os_reason
 from charrnn.generation.sample_config import SampleConfig
@@ -149,6 +150,12 @@ WEIGHT_DTYPE = Option(
     choices=get_args(WeightDtype),
     aliases=("--form",),
     help="Number format of the weights: int8 is fastest, float32 is exact.",
+)
+ESCAPE = Option(
+    name="escape",
+    kind=str,
+    choices=get_args(Escape),
+    help="Write control characters as escapes such as \\x1b; auto does so on a terminal.",
 )
 JSON = Option(name="json", kind=bool, help="Print JSON.")
 CHECKPOINT = typer.Argument(

@@ -27,7 +27,7 @@ from charrnn.outlet import Outlet
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from charrnn.config import TrainConfig
+    from charrnn.config import ModelConfig, TrainConfig
     from charrnn.training.events import Plan, Report, Result
 
 QUIET_REPORT_S = 30.0  # between lines of a log while there is no validation to report
@@ -197,11 +197,17 @@ def describe(plan: Plan) -> list[str]:
     return [
         *([plan.origin] if plan.origin else []),
         f"{plan.corpus}: {parts}; {counted(model.vocab_size, 'symbol')}",
-        f"{model.cell} {model.layers} x {model.hidden}, embedding {model.embedding}: "
+        f"{_network(model)}, embedding {model.embedding}: "
         f"{weight_count(model.parameters)} weights; {counted(config.batch, 'stream')} of "
         f"{config.window}, lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
         f"{doing} on {plan.hardware} into {plan.folder}",
     ]
+
+
+def _network(model: ModelConfig) -> str:
+    """The network in a few words."""
+    direction = f" {model.direction}" if model.direction else ""
+    return f"{model.cell} {model.layers} x {model.hidden}{direction}"
 
 
 def _dropouts(config: TrainConfig) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from charrnn import interrupts
 from charrnn.cli.options import (
     CHECKPOINT,
     ENCODING,
+    ESCAPE,
     JSON,
     SAMPLE_THREADS,
     WEIGHT_DTYPE,
@@ -50,12 +51,6 @@ LINES = Option(
     name="lines",
     kind=bool,
     help="Treat each line as a record: end samples at the end of a line.",
-)
-ESCAPE = Option(
-    name="escape",
-    kind=str,
-    choices=get_args(Escape),
-    help="Write control characters as escapes such as \\x1b; auto does so on a terminal.",
 )
 HOW = *declared(SampleConfig), *(filter.option for filter in FILTERS.values())
 

@@ -119,10 +119,12 @@ class Weights:
         """Prepare ``weights``, named and shaped as ``config.shapes()``.
 
         Raises:
+            CheckpointError: the network is bidirectional.
             KeyError: a weight is missing.
             ValueError: one has another shape.
 
         """
+        config.check_causal("predict what follows a text")
         check_shapes(config, weights)
         cell, xp = config.definition, NumpyNamespace(batched=True)
         layers = tuple(

@@ -151,6 +151,7 @@ class Predictor:
         That is ``ids (N,)`` and ``ranges`` (default: all), or the records in them; and from right
         to left if the network reads so. ``form`` is how records are read, if not as learned.
         """
+        self.checkpoint.config.check_causal("say how probable a text is")
         form = self.records if form is None else form
         if form is not None:
             ids, ranges = form.apart(ids, ranges)

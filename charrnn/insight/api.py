@@ -61,6 +61,7 @@ def insight_page(
             ``corpus`` was given and the checkpoint does not say how its corpus was split.
 
     """
+    model.checkpoint.config.check_causal("be traced from left to right")
     if model.reverse:
         raise CheckpointError(f"{model.name} reads from right to left", "choose another network")
     most = longest(model.checkpoint.config)

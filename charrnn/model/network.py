@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch.nn import functional as F
 
 from charrnn import cells
 from charrnn.config import ModelConfig
+from charrnn.model.dropout import NO_DROPOUT, Dropout
 from charrnn.model.feedback import run_network
 from charrnn.model.layers import LayerState, Parameters, prepared, run_first_layer, run_layer
 from charrnn.model.namespace import TORCH
@@ -48,97 +47,6 @@ class RecurrentLayer(nn.Module):
         return dict(self.named_parameters())
 
 
-@dataclass
-class Dropout:
-    """Dropout for one window.
-
-    ``rate`` applies to units between layers and before the head, ``input_rate`` to embedding units,
-    ``weight_rate`` to recurrent weights.
-
-    Units use variational dropout (Gal & Ghahramani 2016): one mask per window, the same at every
-    time step. Weights use DropConnect (Wan et al. 2013) on W_hh, as in Merity et al. 2018. Masks
-    are drawn from ``generator``, which the caller seeds for each training step, so that its state
-    need not be saved. If ``ranks`` processes share a batch, each draws the masks of all streams and
-    uses those of its own, so a stream's mask does not depend on the process that trains it.
-    """
-
-    rate: float = 0.0
-    input_rate: float = 0.0
-    weight_rate: float = 0.0
-    generator: torch.Generator | None = None
-    rank: int = 0
-    ranks: int = 1
-
-    def units(self, x: Tensor) -> Tensor:
-        """``x (B, T, width)`` with some units of each stream dropped and the others scaled up."""
-        return self._columns(x, self.rate)
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """The same for embeddings ``x (B, T, E)``."""
-        return self._columns(x, self.input_rate)
-
-    def recurrent(self, cell: cells.Cell, weights: Parameters) -> Parameters:
-        """``weights`` with some recurrent ones dropped and the others scaled up."""
-        if self.weight_rate == 0:
-            return weights
-        dropped = {
-            name: weights[name] * self._mask(weights[name].shape, self.weight_rate, weights[name])
-            for name in cell.recurrent
-        }
-        return weights | dropped
-
-    def _columns(self, x: Tensor, rate: float) -> Tensor:
-        if rate == 0:
-            return x
-        B, _, width = x.shape
-        masks = self._mask((self.ranks * B, 1, width), rate, x)
-        return x * masks[self.rank * B : (self.rank + 1) * B]
-
-    def _mask(self, shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
-        draws = self._draws(shape, like.device)
-        dropped, fewer, low, high = _scales(rate, like.dtype)
-        kept = (draws >= dropped - 2**15).to(like.dtype).mul_(high)
-        if fewer:
-            kept.sub_((draws >= 2**15 - fewer).to(like.dtype), alpha=high - low)
-        return kept
-
-    def _draws(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Random numbers from −2^15 to 2^15 − 1."""
-        if device.type != "cpu":
-            draws = torch.empty(shape, dtype=torch.int32, device=device)
-            return draws.random_(-(2**15), 2**15, generator=self.generator)
-        # a CPU draws numbers one after the other: each 64-bit number serves four elements
-        count = math.prod(shape)
-        numbers = torch.empty((count + 3) // 4, dtype=torch.int64)
-        numbers.random_(-(2**63), None, generator=self.generator)
-        return numbers.view(torch.int16)[:count].view(shape)
-
-
-def _scales(rate: float, dtype: torch.dtype) -> tuple[int, int, float, float]:
-    """How a mask with values of ``dtype`` drops its ``rate``, of 2^16 draws, and keeps the mean.
-
-    The scale of what is kept is seldom a number of bfloat16: between 1 and 2 these are 2^-7 apart.
-    So some elements get the next lower number and the others the next higher one.
-
-    Returns:
-        How many draws drop, how many of the others get the lower scale, and both scales.
-
-    """
-    dropped = min(round(rate * 2**16), 2**16 - 2)  # float16 has no scale of 2^16
-    kept = 2**16 - dropped
-    scale = torch.tensor(2**16 / kept, dtype=torch.float64)
-    near = scale.to(dtype)
-    below = near if near <= scale else torch.nextafter(near, torch.zeros_like(near))
-    low = float(below)
-    if low == float(scale) or dtype == torch.float32:
-        return dropped, 0, float(near), float(near)
-    high = float(torch.nextafter(below, torch.full_like(below, torch.inf)))
-    return dropped, round((high * kept - 2**16) / (high - low)), low, high
-
-
-NO_DROPOUT = Dropout()
-
-
 # ``CharNetwork.reset`` draws the weights; torch would first draw others, from the generator that it
 # shares with the whole program
 
@@ -156,13 +64,15 @@ class _Head(nn.Linear):
 class CharNetwork(nn.Module):
     """A character-level language model of ``config``'s shape, initialised from ``seed``."""
 
+    layers: nn.ModuleList
+
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.embedding = _Embedding(config.vocab_size, config.embedding)
-        self.layers = nn.ModuleList(
-            RecurrentLayer(config.layer_shapes(layer)) for layer in range(config.layers)
-        )
+        for stack in config.stacks:  # layers and, of a bidirectional network, backward
+            shapes = (config.layer_shapes(layer) for layer in range(config.layers))
+            self.add_module(stack, nn.ModuleList(map(RecurrentLayer, shapes)))
         self.head = _Head(config.features, config.vocab_size)
         self.reset(seed)
 
@@ -212,20 +122,65 @@ class CharNetwork(nn.Module):
         """The head's input ``(B, T, features)`` for ids ``x (B, T)``, and the state after them.
 
         ``dtype`` is the type of the matrix products (None: that of the weights); states keep their
-        own type.
+        own type. A bidirectional network has ``around`` instead.
         """
+        assert not self.config.bidirectional, "it needs the characters on both sides"
+        return self._read("layers", x, self.embedding.weight, state, dtype, dropout)
+
+    def around(
+        self,
+        x: Tensor,
+        y: Tensor,
+        state: State,
+        *,
+        dtype: torch.dtype | None = None,
+        dropout: Dropout = NO_DROPOUT,
+    ) -> tuple[Tensor, State]:
+        """What a bidirectional network's head reads to name ``y (B, T)`` from both sides.
+
+        The layers read ``x (B, T)``, the characters before each of ``y``, from ``state``; the
+        backward layers read ``y`` from its end, from zeros. What belongs to ``y[:, t]`` is the
+        output of the layers after ``x[:, t]``, which ends just before it, beside that of the
+        backward layers after ``y[:, t + 1]``, which begins just behind it. Behind the last one
+        there is nothing, so there it is zeros.
+
+        Returns:
+            The head's input ``(B, T, features)``, and the layers' state after ``x``.
+
+        """
+        table, seen = self.embedding.weight, y
+        if dropout.gap_rate:
+            table = F.pad(table, (0, 0, 0, 1))  # (V + 1, E): the last row, zeros, is for gaps
+            seen = y.masked_fill(dropout.gaps(y), self.vocab_size)
+        how = dtype, dropout
+        ahead, after = self._read("layers", x, self.embedding.weight, state, *how)
+        back, _ = self._read("backward", seen.flip(1), table, self.zero_state(len(y)), *how)
+        back = F.pad(back.flip(1)[:, 1:], (0, 0, 0, 1))  # (B, T, output width)
+        return torch.cat((ahead, back), 2), after
+
+    def _read(
+        self,
+        stack: str,
+        x: Tensor,
+        embedding: Tensor,
+        state: State,
+        dtype: torch.dtype | None,
+        dropout: Dropout,
+    ) -> tuple[Tensor, State]:
+        """What ``stack`` puts out ``(B, T, output width)`` for rows ``x`` of ``embedding``."""
         cell, y, total, after = self.config.definition, x, None, []
-        for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
+        layers = self.get_submodule(stack).children()
+        for index, (layer, before) in enumerate(zip(layers, state, strict=True)):
             assert isinstance(layer, RecurrentLayer)
             rest = (before, dropout.recurrent(cell, layer.weights), dtype)
             if index == 0 and dropout.input_rate == 0:
-                y, parts = run_first_layer(cell, x, self.embedding.weight, *rest)
+                y, parts = run_first_layer(cell, x, embedding, *rest)
             elif index == 0:
-                y, parts = run_layer(cell, dropout.inputs(self.embedding(x)), *rest)
+                y, parts = run_layer(cell, dropout.inputs(F.embedding(x, embedding)), *rest)
             else:
                 y, parts = run_layer(cell, y, *rest)
             after.append(parts)
-            y = dropout.units(y)  # (B, T, features)
+            y = dropout.units(y)  # (B, T, output width)
             if self.config.sum_layers:
                 total = y if total is None else total + y
         return (y if total is None else total), tuple(after)

@@ -99,12 +99,25 @@ def apply_preset(asked: dict[str, Any], preset: str | None) -> dict[str, Any]:
     if chosen.keys().isdisjoint(_BUDGETS):
         chosen["seconds"] = DEFAULT_SECONDS
     model, training = _divided(chosen)
-    network = ModelConfig.from_dict(model | {"vocab_size": 1})
-    if TrainConfig.from_dict(training).lines and network.reverse:
-        raise ConfigError(
-            "reads a text as a whole, not as records", "omit {lines}", setting="reverse"
-        )
+    _check_together(ModelConfig.from_dict(model | {"vocab_size": 1}), training)
     return chosen
+
+
+def _check_together(model: ModelConfig, training: dict[str, Any]) -> None:
+    """Check the settings of a training, also against those of the network.
+
+    Raises:
+        ConfigError: one is unknown or out of range, or two do not fit together.
+
+    """
+    lines = TrainConfig.from_dict(training).lines
+    for name in ("reverse", "bidirectional"):
+        if lines and model.value(name):
+            reason = "reads a text as a whole, not as records"
+            raise ConfigError(reason, "omit {lines}", setting=name)
+    if "gap_rate" in training and not model.bidirectional:
+        reason = "is for networks that read in both directions"
+        raise ConfigError(reason, "set {bidirectional} or omit it", setting="gap_rate")
 
 
 def _divided(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "charrnn"
 ROOMS = [
     "hints", "errors", "option", "arguments", "settings", "cells", "model_config", "config",
     "paths", "atomic_io", "interrupts", "outlet", "text", "checkpoint", "generation", "textmodel",
-    "model", "training", "insight", "lab", "bench", "console", "cli", "__main__",
+    "filling", "model", "training", "insight", "lab", "bench", "console", "cli", "__main__",
 ]  # fmt: skip
 
 

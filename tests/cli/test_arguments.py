@@ -86,6 +86,9 @@ TEXTS: dict[str, list[str]] = {
     "sample --prefix": [CONTROL, UNDECODABLE, "É", "a\nb"],
     "sample --match": ["", "(", "[", "a{3,1}"],
     "sample --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
+    "fill TEXT": ["", "no gap", CONTROL + "_", UNDECODABLE + "_"],
+    "fill --gap": ["", "?", *ANY],
+    "fill --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "next PREFIX": [CONTROL, UNDECODABLE, "É"],
@@ -197,6 +200,7 @@ def sensible(command: str, without: str = "") -> list[str]:
     options = {
         "train": {"CORPUS": "text.txt", "--out": "run", "--steps": "1", "--threads": "1"},
         "sample": {"CHECKPOINT": "model", "--seed": "1", "--length": "5"},
+        "fill": {"TEXT": "a _ b", "--model": "model"},
         "score": {"FILE": "text.txt", "--model": "model"},
         "next": {"PREFIX": "the", "--model": "model"},
         "info": {"CHECKPOINT": "model"},

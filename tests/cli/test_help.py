@@ -25,6 +25,7 @@ def test_every_option_has_an_environment_variable() -> None:
                 own = {
                     "score --split": "SCORE_SPLIT",
                     "data get --out": "DATA_OUT",
+                    "fill --reverse": "FILL_REVERSE",
                     "insight --out": "INSIGHT_OUT",
                     "lab check --cell": "CELLS",
                     "lab flow --cell": "CELLS",

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from charrnn import cells
 from charrnn.bench.step_time import profile_kernels
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.model.dropout import Dropout
 from charrnn.model.layers import Parameters, contiguous, torch_layer
-from charrnn.model.network import CharNetwork, Dropout, RecurrentLayer, State
+from charrnn.model.network import CharNetwork, RecurrentLayer, State
 from charrnn.training.hardware.device import Hardware, choose_hardware
 from charrnn.training.loop.optimizer import Stepper
 from tests.gpu.captured import Capture, CapturedStepper, captured, repeated

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from charrnn import cells
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model import layers
+from charrnn.model.dropout import NO_DROPOUT, Dropout
 from charrnn.model.layers import kernels, readable_layer
-from charrnn.model.network import NO_DROPOUT, CharNetwork, Dropout, RecurrentLayer, State, detached
+from charrnn.model.network import CharNetwork, RecurrentLayer, State, detached
 from charrnn.model.torch_private import RECURRENT_LAYERS
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.optimizer import LOSS_SCALE

@@ -12,6 +12,7 @@ from torch.autograd import gradcheck
 from charrnn import cells
 from charrnn.config import ModelConfig
 from charrnn.generation.numpy_engine import NumpyNamespace
+from charrnn.model.dropout import Dropout
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.layers import (
     LayerState,
@@ -22,7 +23,7 @@ from charrnn.model.layers import (
     run_layer,
 )
 from charrnn.model.namespace import TORCH
-from charrnn.model.network import CharNetwork, Dropout, RecurrentLayer
+from charrnn.model.network import CharNetwork, RecurrentLayer
 from tests.support.networks import CELLS, model, random_weights
 
 B, T, E, H, V = 3, 7, 5, 4, 11

@@ -51,13 +51,15 @@ class Packed:
         """Lay out ``weights``, named and shaped as ``config.shapes()``.
 
         Raises:
-            UnsupportedCell: the cell is not in ``CELLS``.
+            UnsupportedCell: the cell is not in ``CELLS``, or the network is bidirectional.
             KeyError, ValueError: a weight is missing, or has another shape.
 
         """
         cell = config.definition.name
         if cell not in CELLS:
             raise UnsupportedCell(f"the compiled engine does not know the cell {cell}")
+        if config.bidirectional:
+            raise UnsupportedCell("the compiled engine reads in one direction")
         check_shapes(config, weights)
         here = machine_code.processor()
         variant = Variant(cell, config.sum_layers, weight_dtype, here.lanes, here.x86)

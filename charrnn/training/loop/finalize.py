@@ -94,8 +94,10 @@ def _tempered(
     Where no temperature improves the loss, the network stays as it is, and the temperature is None.
     """
     spec = trainer.spec
-    # a network that reads its own distribution would not be the same at another temperature
-    possible = length(spec.parts.val) >= LEAST_TO_FIT and not spec.model.definition.after_head
+    # a network that reads its own distribution would not be the same at another temperature; what
+    # names a character from both sides draws no text
+    other = spec.model.definition.after_head or spec.model.bidirectional
+    possible = length(spec.parts.val) >= LEAST_TO_FIT and not other
     if not (spec.training.fit_temperature and possible):
         return best, None, chosen
     with trainer.stepper.weights_of(best):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +13,11 @@ from torch.nn import functional as F
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import TrainConfig
+from charrnn.model.dropout import Dropout
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.large_vocabulary import is_large, mean_loss
-from charrnn.model.network import CharNetwork, Dropout, State, detached
+from charrnn.model.network import CharNetwork, State, detached
 from charrnn.model.torch_private import fused_adamw
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
@@ -65,7 +67,8 @@ class Stepper:
         self.exp_avg_sq = torch.zeros_like(self.flat.values)
         rates = config.dropout, config.input_dropout, config.weight_dropout
         generator = torch.Generator(hardware.device)
-        self.dropout = Dropout(*rates, generator, world.rank, world.size)
+        gaps = config.gap_rate if network.config.bidirectional else 0.0
+        self.dropout = Dropout(*rates, generator, world.rank, world.size, gaps)
         self._loss_scale = LOSS_SCALE if hardware.dtype == torch.float16 else 1.0
         self._skipped = torch.zeros((), device=hardware.device)
         self.done = 0
@@ -90,14 +93,20 @@ class Stepper:
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""
-        network, y = self.network, y.flatten()
-        dtype, head = self.hardware.dtype, network.head
-        in_parts = y.device.type == "cpu" and is_large(len(y), network.vocab_size)
-        if in_parts and network.config.definition.after_head is None:
-            features, state = network.features(x, state, dtype=dtype, dropout=self.dropout)
-            return mean_loss(features.flatten(0, 1), head.weight, head.bias, y, dtype), state
-        logits, state = network(x, state, dtype=dtype, dropout=self.dropout)
-        return F.cross_entropy(logits.flatten(0, 1), y), state
+        network, dtype, head = self.network, self.hardware.dtype, self.network.head
+        in_parts = y.device.type == "cpu" and is_large(y.numel(), network.vocab_size)
+        how: dict[str, Any] = {"dtype": dtype, "dropout": self.dropout}
+        if network.config.bidirectional:
+            features, state = network.around(x, y, state, **how)
+        elif in_parts and network.config.definition.after_head is None:
+            features, state = network.features(x, state, **how)
+        else:
+            logits, state = network(x, state, **how)
+            return F.cross_entropy(logits.flatten(0, 1), y.flatten()), state
+        features, y = features.flatten(0, 1), y.flatten()
+        if in_parts:
+            return mean_loss(features, head.weight, head.bias, y, dtype), state
+        return F.cross_entropy(network.logits(features, dtype), y), state
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.generation.scoring import Score
 from charrnn.paths import BEST
 from charrnn.text.splits import Range, length, spread
+from charrnn.training.evaluation.both_sides import evaluate_both_sides
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import tempered
 from charrnn.training.events import Listener
@@ -58,7 +59,8 @@ class Validator:
             return self._score(ranges)
 
     def _score(self, ranges: tuple[Range, ...]) -> Score:
-        return evaluate(
+        measured = evaluate_both_sides if self.spec.model.bidirectional else evaluate
+        return measured(
             self.stepper.network,
             *self.spec.to_score(ranges),
             device=self.stepper.hardware.device,

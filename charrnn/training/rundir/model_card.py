@@ -57,7 +57,9 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
 
 def measure(spec: RunSpec, progress: TrainingState) -> dict[str, Any]:
     """How the validations of a run measure: only losses that agree in it can be compared."""
-    return {"precision": "float32", "chars": progress.val_chars or length(spec.parts.val)}
+    how = {"precision": "float32", "chars": progress.val_chars or length(spec.parts.val)}
+    # a loss of characters that are named from both sides is no loss of a text
+    return how | ({"given": "both sides"} if spec.model.bidirectional else {})
 
 
 def _losses(progress: TrainingState) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def test_resuming_is_exact_from_fifty_random_steps(corpus: Path, tmp_path: Path)
     {"cell": "gru"}, {"cell": "rnn-relu", "lr": 1e-3}, {"cell": "irnn", "lr": 1e-3},
     {"cell": "jordan"}, {"cell": "scrn", "context": 5, "learn_decay": True},
     {"cell": "clockwork", "periods": (1, 2, 5)}, {"lines": True}, {"reverse": True},
+    {"bidirectional": True, "cell": "gru"},
     {"input_dropout": 0.1, "weight_dropout": 0.2}, {"ema": 0.9},
 ])  # fmt: skip
 def test_resuming_is_exact_whatever_is_trained(

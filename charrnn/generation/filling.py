@@ -1,0 +1,293 @@
+"""Fills a gap in a text: proposes what may stand there, and ranks it by what is on both sides.
+
+``BothSides`` is a bidirectional network. It names the characters of a gap from left to right, each
+from all those before it and from those behind the gap, at their distance (Berglund et al. 2015,
+"Bidirectional recurrent neural networks as generative models"). These conditional probabilities
+multiply to that of the gap, so its nats are exact for a known length.
+
+``OneSide`` is a network that reads from left to right, alone or with one that reads from right to
+left. The first proposes, from what is before the gap; then each network says how probable the
+proposal and what surrounds it are in its direction, and the mean of both ranks it. The nats are
+those of a proposal's share among all proposals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn import interrupts
+from charrnn.config import ModelConfig
+from charrnn.errors import CheckpointError
+from charrnn.generation.factory import AnyEngine, open_engine
+from charrnn.generation.halves import Tensors, halves
+from charrnn.text.vocab import Ids
+
+WIDTH = 64  # proposals of each length that are kept while a gap is filled
+CONTEXT = 32  # characters on each side of a proposal that say how well it fits
+BEGINNINGS = 4  # ways to fill the gaps so far from which the next one is filled
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What may stand in a gap (or in several), and its ``nats``: less is more probable."""
+
+    gaps: tuple[Ids, ...]
+    nats: float
+
+
+class Filler(Protocol):
+    """Whatever fills a gap."""
+
+    def propose(self, left: Ids, right: Ids, lengths: Sequence[int]) -> list[Proposal]:
+        """What may stand between ``left`` and ``right``, the most probable first.
+
+        Args:
+            left: the ids before the gap.
+            right: the ids behind it.
+            lengths: how many characters it may have, ascending.
+
+        """
+        ...
+
+
+def fill_gaps(
+    filler: Filler, pieces: Sequence[Ids], lengths: Sequence[Sequence[int]], count: int
+) -> list[Proposal]:
+    """Fill the gaps between ``pieces`` one after the other; the ``count`` best ways, best first.
+
+    ``lengths`` are those that each gap may have. What is behind the next gap is not read.
+
+    Raises:
+        CheckpointError: the network's numbers overflow.
+        Interrupted: a signal arrived.
+
+    """
+    found = [Proposal((), 0.0)]
+    for gap, allowed in enumerate(lengths):
+        grown: list[Proposal] = []
+        for begun in found[:BEGINNINGS]:
+            left = joined(pieces[: gap + 1], begun.gaps)
+            more = filler.propose(left, pieces[gap + 1], allowed)
+            grown += [Proposal(begun.gaps + own.gaps, begun.nats + own.nats) for own in more]
+        found = sorted(grown, key=lambda proposal: proposal.nats)
+    return found[:count]
+
+
+def joined(pieces: Sequence[Ids], gaps: Sequence[Ids]) -> Ids:
+    """``pieces`` with ``gaps`` between them: a text with its gaps filled."""
+    parts = [*(part for pair in zip(pieces, gaps, strict=False) for part in pair), pieces[-1]]
+    return np.concatenate(parts)
+
+
+class BothSides:
+    """Fills gaps with a bidirectional network.
+
+    Args:
+        config: the network's shape.
+        weights: its weights, named and shaped as ``config.shapes()``.
+        first: the id to read where nothing is before a gap.
+
+    """
+
+    def __init__(self, config: ModelConfig, weights: Tensors, first: int) -> None:
+        ahead, behind = halves(config, weights)
+        self.ahead, self.behind = _Reader(*ahead), _Reader(*behind)
+        self.blank, self.first = config.vocab_size, first
+
+    def propose(self, left: Ids, right: Ids, lengths: Sequence[int]) -> list[Proposal]:
+        """``Filler.propose``; each length by itself."""
+        proposals = []
+        for length in lengths:
+            behind = self._behind(right, length)
+            beam = _Beam(self.ahead, _begun(left, self.first))
+            for logits in behind:
+                beam.grow(logits)
+            proposals += beam.proposals()
+        return sorted(proposals, key=lambda proposal: proposal.nats)
+
+    def _behind(self, right: Ids, length: int) -> NDArray[np.float64]:
+        """The backward layers' logits ``(length, V)`` of the characters of a gap."""
+        self.behind.start(right[::-1])
+        found = []
+        for _ in range(length):
+            found.append(self.behind.logits[0, : self.blank].astype(np.float64))
+            self.behind.step(np.array([self.blank]))
+        return np.array(found[::-1])
+
+
+class OneSide:
+    """Fills gaps with a network that reads from left to right, and perhaps with one that does not.
+
+    Args:
+        forward: shape and weights of the one that proposes.
+        reverse: those of the one that reads from right to left, if any.
+        first: the id to read where nothing is on a side of a gap.
+
+    """
+
+    def __init__(
+        self,
+        forward: tuple[ModelConfig, Tensors],
+        reverse: tuple[ModelConfig, Tensors] | None,
+        first: int,
+    ) -> None:
+        self.forward = _Reader(*forward)
+        self.reverse = None if reverse is None else _Reader(*reverse)
+        self.first = first
+
+    def propose(self, left: Ids, right: Ids, lengths: Sequence[int]) -> list[Proposal]:
+        """``Filler.propose``."""
+        beam = _Beam(self.forward, _begun(left, self.first))
+        texts, scores = list[Ids](), list[Scores]()
+        for length in range(1, lengths[-1] + 1):
+            beam.grow()
+            if length in lengths:
+                texts += list(beam.texts)
+                scores.append(self._joint(beam, left, right))
+        return shares(texts, np.concatenate(scores))
+
+    def _joint(self, beam: _Beam, left: Ids, right: Ids) -> Scores:
+        """How probable the beam's proposals are with what surrounds them: log p of each.
+
+        Both networks speak of the same characters: a proposal, what is next to it on its other
+        side and, as all proposals share it, what they read first.
+        """
+        found = beam.scores + beam.reader.copy().follow(_repeated(right[:CONTEXT], beam.texts))
+        if self.reverse is None:
+            return found
+        self.reverse.start(_begun(right[::-1], self.first))
+        self.reverse.pick(np.zeros(len(beam.texts), np.intp))
+        before = _repeated(left[::-1][:CONTEXT], beam.texts)
+        back = self.reverse.follow(np.concatenate((beam.texts[:, ::-1], before), axis=1))
+        return (found + back) / 2
+
+
+def shares(texts: Sequence[Ids], scores: Scores) -> list[Proposal]:
+    """Proposals with log probabilities ``scores``, best first, each with the nats of its share."""
+    order = _best(scores)
+    nats = np.logaddexp.reduce(scores[order]) - scores
+    return [Proposal((texts[i],), float(nats[i])) for i in order]
+
+
+def _best(scores: Scores) -> NDArray[np.intp]:
+    """Where ``scores (N,)`` are, the best first, without those that are no numbers.
+
+    Raises:
+        CheckpointError: none is.
+
+    """
+    finite = np.isfinite(scores)
+    if not finite.any():
+        message = "the network's numbers overflow: its weights are too large"
+        raise CheckpointError(message, "use another checkpoint")
+    return np.argsort(-np.where(finite, scores, -np.inf), kind="stable")[: finite.sum()]
+
+
+def _begun(ids: Ids, first: int) -> Ids:
+    """What a network reads before a gap: at least one character."""
+    return ids if len(ids) else np.array([first])
+
+
+def _repeated(ids: Ids, texts: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.tile(ids.astype(np.intp), (len(texts), 1))
+
+
+class _Reader:
+    """A network that reads, with the ``logits (N, V)`` of what comes next."""
+
+    def __init__(self, config: ModelConfig, weights: Tensors) -> None:
+        with _overflow_ignored():
+            self.engine: AnyEngine = open_engine(config, weights, batched=True)
+        self.logits = np.zeros((1, config.vocab_size), np.float32)
+
+    def copy(self) -> _Reader:
+        """A reader at the same place that goes its own way."""
+        made = object.__new__(_Reader)
+        made.engine, made.logits = self.engine.sibling(len(self.logits)), self.logits
+        made.engine.state = self.engine.state
+        return made
+
+    def start(self, ids: Ids) -> None:
+        """Read ``ids`` from the zero state; after nothing, all logits are 0."""
+        self.engine = self.engine.sibling(1)
+        self.logits = np.zeros((1, self.engine.config.vocab_size), np.float32)
+        if len(ids):
+            interrupts.check()
+            with _overflow_ignored():
+                self.engine.feed(ids[:-1])
+            self.step(ids[-1:])
+
+    def step(self, ids: Ids) -> None:
+        """Read one character ``ids (N,)`` in each text."""
+        with _overflow_ignored():
+            self.logits = np.array(self.engine.step(ids))
+
+    def pick(self, rows: NDArray[np.intp]) -> None:
+        """Continue with these texts: ``rows (M,)``, some of them perhaps several times."""
+        state = tuple(tuple(part[rows] for part in layer) for layer in self.engine.state)
+        if len(rows) != self.engine.streams:
+            self.engine = self.engine.sibling(len(rows))
+        with _overflow_ignored():
+            self.engine.state, self.logits = state, self.logits[rows]
+
+    def follow(self, texts: NDArray[np.intp]) -> Scores:
+        """Read ``texts (N, T)``; how probable each was: ``(N,)``, logarithms."""
+        scores, rows = np.zeros(len(texts)), np.arange(len(texts))
+        for column in texts.T:
+            interrupts.check()
+            scores += log_softmax(self.logits)[rows, column]
+            self.step(column)
+        return scores
+
+
+class _Beam:
+    """The ``WIDTH`` most probable ways to go on, one character longer with each ``grow``.
+
+    Attributes:
+        texts: what was added ``(N, T)``.
+        scores: how probable it is ``(N,)``, logarithms; the best first.
+        reader: has read it.
+
+    """
+
+    def __init__(self, reader: _Reader, left: Ids) -> None:
+        self.reader = reader
+        reader.start(left)
+        self.texts, self.scores = np.zeros((1, 0), np.intp), np.zeros(1)
+
+    def grow(self, logits: NDArray[np.float64] | float = 0.0) -> None:
+        """Add a character; ``logits (V,)`` are what else is known about it."""
+        interrupts.check()
+        scores = self.scores[:, None] + log_softmax(self.reader.logits + logits)  # (N, V)
+        flat = scores.ravel()
+        best = _best(flat)[:WIDTH]
+        rows, ids = np.divmod(best, scores.shape[1])
+        self.texts = np.concatenate((self.texts[rows], ids[:, None]), axis=1)
+        self.scores = flat[best]
+        self.reader.pick(rows)
+        self.reader.step(ids)
+
+    def proposals(self) -> list[Proposal]:
+        """What was added, with its nats."""
+        rows = zip(self.texts, self.scores, strict=True)
+        return [Proposal((text,), -float(score)) for text, score in rows]
+
+
+def _overflow_ignored() -> np.errstate:
+    """Let weights of an untrusted file overflow without a warning; proposals then have no score."""
+    return np.errstate(all="ignore")
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """log p ``(N, V)`` for ``logits (N, V)``, in float64."""
+    with _overflow_ignored():
+        shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
+        found: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return found
