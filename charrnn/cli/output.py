@@ -111,8 +111,10 @@ def print_path(path: Path) -> None:
     sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")
 
 
-def check_writable(path: Path, size: int) -> None:
+def check_writable(path: Path, size: int, setting: str = "out") -> None:
     """Check before any work that ``size`` bytes can be written to ``path``; ``-`` is stdout.
+
+    ``setting`` named the path.
 
     Raises:
         CharRNNError: they cannot.
@@ -120,7 +122,7 @@ def check_writable(path: Path, size: int) -> None:
     """
     if str(path) == "-":
         return
-    with _at(path):
+    with _at(path, setting):
         if not path.exists() or path.is_file():
             check_folder(path.resolve().parent, size)
         elif not os.access(path, os.W_OK):  # a device or a pipe
@@ -142,15 +144,15 @@ def write_file(path: Path, data: bytes) -> None:
     print_path(path)
 
 
-def save_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically.
+def save_file(path: Path, data: bytes, setting: str = "out") -> None:
+    """Write ``data`` atomically to ``path``, which ``setting`` named.
 
     Raises:
         CharRNNError: it cannot be written.
 
     """
     place = path.resolve() if path.is_symlink() else path
-    with _at(path):
+    with _at(path, setting):
         if place.exists() and not place.is_file():  # a device or a pipe: it must not be replaced
             place.write_bytes(data)
         else:
@@ -158,10 +160,10 @@ def save_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _at(path: Path) -> Iterator[None]:
+def _at(path: Path, setting: str) -> Iterator[None]:
     """Name ``path``, not a temporary file, in the errors of this block."""
     try:
         yield
     except OSError as error:
         message = f"cannot write to {path}: {os_reason(error)}"
-        raise CharRNNError(message, "choose another {out}") from error
+        raise CharRNNError(message, f"choose another {{{setting}}}") from error

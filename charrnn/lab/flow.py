@@ -126,7 +126,7 @@ def flow_of_run(model: TextModel, ids: Ids | None = None) -> Flow:
         parts = [((0, len(ids)),)]
     if model.reverse:
         parts = [turned(ids, ranges)[1] for ranges in parts]
-        ids = ids[::-1]
+        ids, _ = turned(ids, ())
     text = passages(ids, *parts)
     config = model.checkpoint.config
     training = model.checkpoint.about("training")

@@ -35,5 +35,5 @@ def networks(
     for name in sorted(settings.keys() & of_cells - used):
         owner = cells.owners(name)[0]
         reason = f"is not a setting of {', '.join(names)}"
-        raise ConfigError(reason, "omit it, or choose {cell}", setting=name, cell=owner)
+        raise ConfigError(reason, "omit it, or choose {cells}", setting=name, cells=owner)
     return found

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from charrnn.lab.compare import Compared
+
 FORMATS = ("svg", "png", "pdf")
 INK, FAINT = "#808080", "#80808055"  # seen on white and on black
 # lightness between those of white and of black; the order tells neighbours apart
@@ -40,6 +42,7 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+SHOWN_NATS = 1.2  # above the lowest loss
 LOWEST = 1e-12  # gradients below are not worth showing
 HIGHEST = 1e6
 
@@ -110,6 +113,29 @@ def _flow_panel(ax: Axes, curves: Sequence[Curve], colors: dict[str, str]) -> No
         ax.plot(np.arange(len(norms)), norms, dashes, color=colors[curve.network], label=label)
     ax.set_yscale("log")
     ax.set_xlabel("lag k, in characters")
+
+
+def compare_picture(runs: Sequence[Compared], kind: str = "svg") -> bytes:
+    """Validation losses against time, and against characters read."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _figure(2, 4.6)
+        lowest = min((run.best for run in runs if run.best is not None), default=0.0)
+        for run, color in zip(runs, COLORS * len(runs), strict=False):
+            if not run.validations:
+                continue
+            seconds, chars, nats = zip(*run.validations, strict=True)
+            label = f"{run.cell}  {run.best:.3f}"
+            axes[0].plot(seconds, nats, color=color, label=label)
+            axes[1].plot(np.array(chars) / 1e6, nats, color=color, label=label)
+        for ax, what in zip(axes, ("seconds of training", "million characters"), strict=True):
+            ax.set_xlabel(what)
+            ax.set_ylim(lowest - 0.05, lowest + SHOWN_NATS)
+        axes[0].set_ylabel("validation, nats per character")
+        axes[1].sharey(axes[0])
+        axes[1].legend(fontsize="small", title="the best of each", title_fontsize="small")
+        return _drawn(figure, kind)
 
 
 def _norms_panel(ax: Axes, flow: Flow) -> None:

@@ -96,6 +96,8 @@ TEXTS: dict[str, list[str]] = {
     "insight --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "insight --corpus": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "insight --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
+    "lab compare CORPUS": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "lab compare --time": ["x", "-1s", "10 parsecs", "", "0", "nan", "1e999", "9" * 400, *ANY],
     "lab flow --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "lab flow --encoding": ["nonsense", "hex", "", "utf-8\0", *ANY],
     "data get NAME": ["", "nonsense", *ANY],
@@ -119,6 +121,20 @@ LEGAL = {
     ("insight --out", LONG): "too long for the system: 1",
     ("insight --out", CONTROL): "a name like another",
     ("insight --out", UNDECODABLE): "a name like another",
+    ("lab compare --out", "nowhere"): "the folder is made",
+    ("lab compare --out", "text.txt/below"): "the file is in the way: 1",
+    ("lab compare --out", "d/" * 3000): "too long for the system: 1",
+    ("lab compare --out", LONG): "too long for the system: 1",
+    ("lab compare --out", CONTROL): "a name like another",
+    ("lab compare --out", UNDECODABLE): "a name like another",
+    ("lab compare --plot", "nowhere"): "a new picture",
+    ("lab compare --plot", "empty"): "a picture in its place",
+    ("lab compare --plot", "/dev/null"): "it goes there",
+    ("lab compare --plot", "text.txt/below"): "the file is in the way: 1",
+    ("lab compare --plot", "d/" * 3000): "too long for the system: 1",
+    ("lab compare --plot", LONG): "too long for the system: 1",
+    ("lab compare --plot", CONTROL): "a name like another",
+    ("lab compare --plot", UNDECODABLE): "a name like another",
     ("lab flow --out", "nowhere"): "a new picture",
     ("lab flow --out", "empty"): "a picture in its place",
     ("lab flow --out", "/dev/null"): "it goes there",
@@ -135,6 +151,7 @@ LEGAL = {
 RANGES = [
     ("train", "--dropout", "1"), ("train", "--lr", "0"), ("train", "--lr", "11"),
     ("train", "--clip-at", "0"), ("lab flow", "--gain", "0"), ("lab flow", "--steps", "0"),
+    ("lab compare", "--parameters", "0"),
     ("train", "--ema", "1"), ("train", "--val-frac", "1"), ("train", "--test-frac", "1"),
     ("train", "--size", "0"), ("train", "--size", "1000000"), ("train", "--layers", "9"),
     ("train", "--layers", "0"), ("train", "--embedding", "0"), ("train", "--embedding", "99999"),
@@ -206,6 +223,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
         "lab check": {"--cell": "elman"},
+        "lab compare": {"CORPUS": "text.txt", "--steps": "1", "--cells": "elman", "--out": "runs"},
         "lab flow": {"--text": "text.txt", "--size": "8", "--steps": "1", "--cell": "elman"},
         "data get": {"NAME": "tinyshakespeare", "--out": "data"},
     }.get(command, {})
@@ -306,7 +324,7 @@ def test_unknown_options_and_arguments_too_many(
     refused([*command.split(), "--nonsense"], capfd)
     refused([*command.split(), "--nonsense=1"], capfd)
     refused([*command.split(), "-?"], capfd)
-    if command not in ("train", ""):  # which takes any number of texts
+    if command not in ("train", "lab compare", ""):  # which takes any number of texts
         refused([*sensible(command), "one", "more", "and more"], capfd)
 
 
@@ -392,7 +410,8 @@ RIGHT = {
     "prime_file": "text.txt", "prefix": "the", "split": "val", "start_from": "model",
     "preset": "small",
 }  # fmt: skip
-TEXT_OF = {"train": ["text.txt"], "sample": ["model"], "score": ["text.txt", "--model", "model"]}
+TEXT_OF = {"train": ["text.txt"], "sample": ["model"], "score": ["text.txt", "--model", "model"],
+           "lab compare": ["text.txt"]}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -407,7 +426,7 @@ def test_options_that_exclude_each_other_exit_two(
         for option in (one, other)
         for word in ([option.flag] if option.kind is bool else [option.flag, RIGHT[option.name]])
     ]
-    refused([command, *TEXT_OF[command], *words], capfd)
+    refused([*command.split(), *TEXT_OF[command], *words], capfd)
 
 
 SAMPLE = ["sample", "model", "--seed", "1", "--length", "5"]

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from charrnn.cli.lab import CELLS
+from charrnn.cli.lab_options import CELLS
 from charrnn.config import ModelConfig
 from charrnn.errors import CharRNNError
 from charrnn.insight import derivatives

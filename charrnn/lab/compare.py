@@ -1,0 +1,179 @@
+"""Cells compared: networks of equally many weights, trained on the same text for the same time."""
+
+from __future__ import annotations
+
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn import cells
+from charrnn.checkpoint.file import load
+from charrnn.config import model_options
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.lab.networks import networks
+from charrnn.model_config import MAX_WIDTH
+from charrnn.paths import BEST, LAST
+from charrnn.training.api import train
+from charrnn.training.events import Listener
+from charrnn.training.rundir.metrics import METRICS, validations
+from charrnn.training.texts import TextChoice
+
+SETTINGS: Mapping[str, Any] = {
+    "embedding": 64, "layers": 2, "batch": 32, "window": 64, "lr": 4e-3, "patience": 0,
+    "fit_temperature": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The run of one cell.
+
+    Attributes:
+        cell: its name.
+        hidden: units of each layer.
+        parameters: weights of the network.
+        folder: the run's folder.
+        best: the lowest validation loss, in nats per character, of the whole validation part; None
+            without one.
+        validations: seconds of training, characters read and nats per character of each; they may
+            have read a sample of the validation part.
+
+    """
+
+    cell: str
+    hidden: int
+    parameters: int
+    folder: Path
+    best: float | None
+    validations: list[tuple[float, int, float]]
+
+    @property
+    def chars(self) -> int:
+        """Characters read until the last validation."""
+        return self.validations[-1][1] if self.validations else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training until the last validation."""
+        return self.validations[-1][0] if self.validations else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as JSON values."""
+        figures = {"chars": self.chars, "seconds": self.seconds, "folder": str(self.folder)}
+        return dataclasses.asdict(self) | figures
+
+
+def hidden_for(cell: str, parameters: int, vocab_size: int, settings: Mapping[str, Any]) -> int:
+    """The most units per layer with which a network has at most ``parameters`` weights.
+
+    Raises:
+        ConfigError: so few weights are not even enough for the smallest network.
+
+    """
+
+    def weights(hidden: int) -> int:
+        return networks((cell,), vocab_size, {**settings, "hidden": hidden})[cell].parameters
+
+    least = networks((cell,), vocab_size, settings)[cell].definition.least_hidden
+    if weights(least) > parameters:
+        reason = f"is {parameters:,}: the smallest {cell} network has {weights(least):,}"
+        raise ConfigError(reason, setting="parameters")
+    low, high = least, MAX_WIDTH + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if weights(middle) <= parameters else (low, middle)
+    return low
+
+
+def compare(
+    corpus: Sequence[str | Path],
+    names: Sequence[str],
+    *,
+    parameters: int,
+    out: Path,
+    resume: bool = False,
+    listener: Listener | None = None,
+    on_run: Callable[[Compared], object] = lambda run: None,
+    **settings: Any,
+) -> list[Compared]:
+    """Train a network of each cell in a folder of its own; the best is first.
+
+    Args:
+        corpus: paths of texts, as for ``charrnn.train``.
+        names: the cells.
+        parameters: the most weights of each network.
+        out: the folder in which each cell has a folder with its name.
+        resume: whether to keep the runs that ``out`` has, and continue those that were stopped.
+        listener: is told about each run.
+        on_run: is told the result of each.
+        **settings: further fields of ``ModelConfig`` and ``TrainConfig``, the same for all cells;
+            those that only some cells have go to these. What is omitted is as in ``SETTINGS``.
+
+    Raises:
+        UserError: the request is invalid or cannot be carried out.
+        TrainingError: a run failed.
+        Interrupted: a signal arrived; the run is saved.
+
+    """
+    if "-" in map(str, corpus):
+        raise CorpusError("the text is read once for each cell: name a file, not standard input")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is not a folder", "choose another {out}")
+    values = {**SETTINGS, **settings}
+    of_model = {option.name for option in model_options()}
+    shape = {name: value for name, value in values.items() if name in of_model}
+    training = {name: value for name, value in values.items() if name not in of_model}
+    networks(names, 1, shape)  # before the text is read
+    V = len(TextChoice.of(tuple(corpus), {}).encode().vocab)
+    own = {name: _own(name, shape) for name in names}
+    for name in names:
+        own[name]["hidden"] = hidden_for(name, parameters, V, own[name])
+    found = []
+    for name in names:
+        folder = out / name
+        if not (resume and is_finished(folder)):
+            if resume and (folder / LAST).exists():
+                train(*corpus, out=folder, resume=True, listener=listener)
+            else:
+                shaped = own[name] | {"cell": name}
+                train(*corpus, out=folder, listener=listener, **shaped, **training)
+        found.append(read_run(folder, name))
+        on_run(found[-1])
+    return sorted(found, key=lambda run: math.inf if run.best is None else run.best)
+
+
+def _own(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
+    """``shape`` without the settings that only other cells have."""
+    of_others = {o.name for o in cells.options()} - {o.name for o in cells.get(name).options}
+    return {name: value for name, value in shape.items() if name not in of_others}
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in ``folder`` has ended: its metrics have a result."""
+    try:
+        last = (folder / METRICS).read_bytes().splitlines()[-1]
+        return json.loads(last).get("final") is True
+    except (OSError, ValueError, IndexError, AttributeError):
+        return False
+
+
+def read_run(folder: Path, name: str) -> Compared:
+    """What the run in ``folder`` reached.
+
+    Raises:
+        CheckpointError: it has no checkpoint, or one of another cell.
+
+    """
+    found = load(folder / BEST)
+    config, best = found.config, found.about("losses").get("val")
+    if not config.agrees("cell", name):
+        raise CheckpointError(f"{folder} holds a run of {config.cell}, not of {name}")
+    known = best if isinstance(best, float) and math.isfinite(best) else None
+    read = validations(folder / METRICS)
+    return Compared(name, config.hidden, config.parameters, folder, known, read)

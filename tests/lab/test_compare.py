@@ -1,0 +1,125 @@
+"""``charrnn lab compare``: networks of equally many weights, the same text and budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn.checkpoint.file import load
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.lab.compare import Compared, compare, hidden_for, read_run
+from charrnn.lab.networks import networks
+from tests.support.command_line import leave
+
+SMALL: dict[str, Any] = {
+    "embedding": 6, "layers": 1, "batch": 4, "window": 10, "steps": 20, "threads": 1, "seed": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["elman", "jordan", "lstm", "gru", "scrn", "clockwork"])
+@pytest.mark.parametrize("parameters", [9_000, 500_000])
+def test_a_network_is_as_large_as_its_weights_allow(cell: str, parameters: int) -> None:
+    settings = {"embedding": 16, "layers": 2}
+    hidden = hidden_for(cell, parameters, 50, settings)
+    sizes = [
+        networks((cell,), 50, settings | {"hidden": hidden + more})[cell].parameters
+        for more in (0, 1)
+    ]
+    assert sizes[0] <= parameters < sizes[1]
+
+
+def test_too_few_weights_are_refused() -> None:
+    with pytest.raises(ConfigError, match="parameters is 9: the smallest lstm network has"):
+        hidden_for("lstm", 9, 50, {})
+
+
+def test_the_runs_are_kept_and_the_best_is_first(corpus: Path) -> None:
+    told: list[Compared] = []
+    out = Path("runs")
+    found = compare([corpus], ("elman", "scrn"), parameters=900, out=out, on_run=told.append,
+                    context=3, **SMALL)  # fmt: skip
+    assert [run.cell for run in told] == ["elman", "scrn"]
+    assert sorted(found, key=lambda run: run.best or 0) == found
+    for run in found:
+        made = load(out / run.cell)
+        assert 700 < made.config.parameters == run.parameters <= 900
+        assert run.best == made.meta["losses"]["val"]
+        assert run.chars == run.validations[-1][1] == 800
+        assert made.meta["training"]["steps"] == 20
+        assert made.meta["training"]["fit_temperature"] is False
+    assert load(out / "scrn").config.value("context") == 3
+
+
+def test_runs_that_ended_are_kept_and_others_continued(corpus: Path) -> None:
+    out, names = Path("runs"), ("elman", "gru")
+    before = compare([corpus], names[:1], parameters=900, out=out, **SMALL)
+    with pytest.raises(ConfigError, match="holds a run"):
+        compare([corpus], names, parameters=900, out=out, **SMALL)
+    compare([corpus], names, parameters=900, out=out, resume=True, **SMALL)
+    kept = [json.loads(line) for line in (out / "gru/metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in kept if not line.get("final")]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (out / "gru/metrics.jsonl").write_text(text)  # as if it had been stopped
+    again = compare([corpus], names, parameters=900, out=out, resume=True, **SMALL)
+    assert {run.cell for run in again} == {*names}
+    assert before[0] in again
+    assert '"final": true' in (out / "gru/metrics.jsonl").read_text()
+
+
+def test_a_run_of_another_cell_is_no_result(corpus: Path) -> None:
+    compare([corpus], ("elman",), parameters=900, out=Path("runs"), **SMALL)
+    with pytest.raises(CheckpointError, match="runs/elman holds a run of elman, not of lstm"):
+        read_run(Path("runs/elman"), "lstm")
+    assert read_run(Path("runs/elman"), "rnn-tanh").cell == "rnn-tanh"
+
+
+def test_a_text_that_can_be_read_once_only_is_refused() -> None:
+    with pytest.raises(CorpusError, match="name a file, not standard input"):
+        compare(["-"], ("elman",), parameters=900, out=Path("runs"))
+
+
+ARGS = ["lab", "compare", "novel.txt", "--cells", "elman,gru", "--steps", "20", "--embedding", "6",
+        "--batch", "4", "--window", "10", "--parameters", "1500", "--seed", "1"]  # fmt: skip
+
+
+def test_the_command_prints_a_table_and_draws_a_picture(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    corpus.rename("novel.txt")
+    code, out, err = leave([*ARGS, "--out", "runs", "--plot", "cells.svg"], capfd)
+    assert code == 0, err
+    head, *rows = [line.split("\t") for line in out.splitlines()]
+    assert head == ["cell", "size", "weights", "characters", "characters/s", "nats/char",
+                    "bits/char"]  # fmt: skip
+    assert {row[0] for row in rows} == {"elman", "gru"}
+    assert float(rows[0][5]) <= float(rows[1][5])
+    assert err.startswith("charrnn: elman: ")
+    assert "validation, nats per character" in Path("cells.svg").read_text()
+    code, out, err = leave([*ARGS, "--out", "runs", "--resume", "--json"], capfd)
+    assert code == 0, err
+    assert {json.loads(line)["folder"] for line in out.splitlines()} == {"runs/elman", "runs/gru"}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--parameters", "10"], "--parameters is 10: the smallest elman network has"),
+        (["--periods", "1,2"],
+         "--periods is not a setting of elman, gru; omit it, or choose --cells clockwork\n"),
+        (["--plot", "."], "--plot is .: name a file"),
+        (["--plot", "novel.txt/x.svg"], "cannot write to novel.txt/x.svg"),
+        (["--out", "novel.txt"], "novel.txt is not a folder; choose another --out\n"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused(
+    args: list[str], said: str, corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    corpus.rename("novel.txt")
+    code, out, err = leave([*ARGS, *args], capfd)
+    assert (code, out) == (1 if "x.svg" in args[-1] else 2, "")
+    assert said in err
+    assert not Path("checkpoints").exists()
