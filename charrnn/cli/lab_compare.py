@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charrnn import cells
+from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.lab_options import CELLS, PICTURE, checked_picture, sizes
 from charrnn.cli.options import JSON, takes
 from charrnn.cli.output import check_stdout, save_file
@@ -97,7 +98,7 @@ def compare(
             parameters=parameters,
             out=out,
             resume=resume,
-            listener=TrainConsole(quiet=True),
+            listener=TrainConsole(quiet=True, style=OptionStyle(options_of(compare))),
             on_run=lambda run: note(_told(run)),
             **settings,
         )

@@ -11,10 +11,19 @@ import typer
 
 from charrnn import cells
 from charrnn.cli.lab_options import CELLS, PICTURE, checked_picture, sizes
-from charrnn.cli.options import ENCODING, JSON, THREADS, path, read_text, runs, takes
+from charrnn.cli.options import (
+    ENCODING,
+    JSON,
+    THREADS,
+    UNKNOWN,
+    path,
+    read_text,
+    runs,
+    takes,
+)
 from charrnn.cli.output import check_stdout, save_file
-from charrnn.config import TrainConfig
-from charrnn.errors import ConfigError, naming
+from charrnn.config import TrainConfig, Unknown
+from charrnn.errors import ConfigError, naming, titled
 from charrnn.settings import Option, declared
 
 if TYPE_CHECKING:
@@ -55,12 +64,13 @@ OF_NEW = (
 )
 
 
-@takes(TEXT, *OF_NEW, ENCODING.replace(unset="utf-8, or that of RUN"), PICTURE, JSON)
+@takes(TEXT, *OF_NEW, ENCODING.replace(unset="utf-8, or that of RUN"), UNKNOWN, PICTURE, JSON)
 def flow(
     run: Path = RUN,
     *,
     text: str | None = None,
     encoding: str | None = None,
+    unknown: Unknown = "error",
     out: Path | None = None,
     json: bool = False,
     **settings: Any,
@@ -79,7 +89,9 @@ def flow(
         flags = [option.flag for option in OF_NEW if option.name in settings]
         raise ConfigError(f"a run has its own network and settings: omit {', '.join(flags)}")
     with interrupts.graceful():
-        found = _of_run(run, text, encoding) if run else _of_cells(settings, text, encoding)
+        found = (
+            _of_run(run, text, encoding, unknown) if run else _of_cells(settings, text, encoding)
+        )
         if json:
             sys.stdout.write(jsonlib.dumps(found.to_dict()) + "\n")
         else:
@@ -90,7 +102,8 @@ def flow(
             save_file(out, flow_picture(found, kind))
 
 
-def _of_run(run: Path, text: str | None, encoding: str | None) -> Flow:
+def _of_run(run: Path, text: str | None, encoding: str | None, unknown: Unknown) -> Flow:
+    from charrnn.console import note
     from charrnn.lab.flow import flow_of_run
     from charrnn.textmodel import load
 
@@ -100,7 +113,10 @@ def _of_run(run: Path, text: str | None, encoding: str | None) -> Flow:
         return flow_of_run(model)
     name = "standard input" if text == "-" else text
     with naming(name):
-        return flow_of_run(model, model.encode(model.read(read_text(text), encoding)))
+        read = model.read(read_text(text), encoding)
+        if unknown != "error" and (omissions := model.vocab.omissions(read, unknown)):
+            note(titled(name, omissions))
+        return flow_of_run(model, model.encode(read, unknown))
 
 
 def _of_cells(settings: dict[str, Any], text: str | None, encoding: str | None) -> Flow:

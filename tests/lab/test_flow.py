@@ -163,8 +163,14 @@ def test_the_command_follows_a_run(corpus: Path, capfd: pytest.CaptureFixture[st
     ]  # fmt: skip
     assert found["curves"][0]["norms"] != found["curves"][1]["norms"]
     assert (found["clip"], found["clipped"], list(found["norms"])) == (0.5, "run", ["value"])
-    code, out, _ = leave(["lab", "flow", "run", "--text", str(corpus)], capfd)
+    Path("odd.txt").write_text(corpus.read_text() + "Ω")
+    code, out, err = leave(["lab", "flow", "run", "--text", "odd.txt"], capfd)
+    assert (code, out) == (2, "")
+    assert "set --unknown to" in err
+    args = ["--text", "odd.txt", "--unknown", "skip"]
+    code, out, err = leave(["lab", "flow", "run", *args], capfd)
     assert code == 0
+    assert "odd.txt: " in err
     assert out.splitlines()[1].startswith("run\tbefore\th\t")
 
 
