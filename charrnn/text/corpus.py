@@ -11,12 +11,14 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.atomic_io import (
@@ -27,18 +29,14 @@ from charrnn.atomic_io import (
     temporary_folder,
     write_atomic,
 )
-from charrnn.errors import CacheError, ConfigError, CorpusError, os_message
+from charrnn.errors import CacheError, ConfigError, CorpusError, DecodingError, os_message
+from charrnn.hints import Hint
 from charrnn.paths import caches, usable_cache
+from charrnn.text.decoding import BYTE_ORDER_MARK, markless
+from charrnn.text.files import names
 from charrnn.text.kinds import HEAD, Kind, kind_of
 from charrnn.text.reading import Digest, Reading
-from charrnn.text.sources import (
-    BYTE_ORDER_MARK,
-    Source,
-    blocks,
-    markless,
-    name_of,
-    open_sources,
-)
+from charrnn.text.sources import Sieve, Source, blocks, open_sources
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
 METADATA_VERSION = 1
@@ -63,8 +61,9 @@ class _Mapped(np.memmap):
 class Corpus:
     """An encoded text: memory-mapped ``ids (N,)``, their vocabulary and their origin.
 
-    ``name`` is that of the file or files, ``sha256`` the hash of their bytes. ``records`` says
-    whether it was read as records (``charrnn.text.records``).
+    ``name`` is that of the file or files, ``sha256`` the hash of their bytes, unpacked. ``records``
+    says whether it was read as records (``charrnn.text.records``); ``skipped`` has a message for
+    each file that was left out.
     """
 
     ids: Ids
@@ -73,6 +72,7 @@ class Corpus:
     sha256: str
     encoding: str
     records: bool = False
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,24 +109,30 @@ def encode_corpus(
     encoding: str = "utf-8",
     records: bool = False,
     max_bytes: int | None = None,
+    skip_bad: bool = False,
     cache: Path | None = None,
 ) -> Corpus:
     """The concatenated texts in ``paths``, encoded; a text encoded before comes from the cache.
 
     Args:
-        paths: files; ``-`` is standard input.
+        paths: files, folders and patterns (``charrnn.text.files``); ``-`` is standard input. What
+            is packed with gzip or zstd is unpacked.
         is_bytes: whether symbols are bytes instead of characters.
         encoding: the encoding of the files; ``bytes`` is the same as ``is_bytes``.
         records: whether each line is a record: it ends with one line feed, even if the file has a
             carriage return before it, or lacks the last line end.
         max_bytes: use only so many bytes from the beginning. Default: all.
+        skip_bad: omit files that are not texts, or are damaged; of those in folders and patterns
+            also the ones that cannot be read.
         cache: the folder of the cache. Default: the user's, or if it cannot be written a temporary
             one.
 
     Raises:
-        CorpusError: a path is missing, a folder or an endless device, or the text is empty.
+        CorpusError: a path is missing, a folder without files or an endless device, or the text is
+            empty.
         CacheError: the disk of the cache is full or fails.
-        DecodingError: the text is not in ``encoding``; names the byte offset.
+        DecodingError: a text is not in ``encoding``, or its packed file is damaged; names the byte
+            offset.
 
     """
     cache = cache or usable_cache() or temporary_folder()
@@ -134,17 +140,32 @@ def encode_corpus(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(cache, least_age_s=ABANDONED_S)
-        with open_sources(paths, cache, max_bytes) as sources:
-            reading = Reading("bytes" if is_bytes else encoding, records)
-            return _encode(sources, is_bytes, reading, cache)
+        reading = Reading("bytes" if is_bytes else encoding, records)
+        sieve = Sieve(reading.check if skip_bad else None)
+        with open_sources(paths, cache, max_bytes, sieve) as sources, _or_skipping(sources):
+            corpus = _encode(sources, names(paths), is_bytes, reading, cache)
+            return replace(corpus, skipped=tuple(sieve.omitted))
     except OSError as error:
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
         message = f"cannot encode the corpus: {os_message(error)}"
         raise kind(message, "set CHARRNN_CACHE to another folder") from error
 
 
-def _encode(sources: Sequence[Source], is_bytes: bool, reading: Reading, cache: Path) -> Corpus:
-    name = name_of([source.name for source in sources])
+@contextmanager
+def _or_skipping(sources: Sequence[Source]) -> Iterator[None]:
+    """Add to an error about one of several sources that it can be omitted."""
+    try:
+        yield
+    except DecodingError as error:
+        if len(sources) > 1:
+            before, values = error.hint.text, error.hint.values
+            error.hint = Hint(f"{before}, or " * bool(before) + "omit it with {skip_bad}", values)
+        raise
+
+
+def _encode(
+    sources: Sequence[Source], name: str, is_bytes: bool, reading: Reading, cache: Path
+) -> Corpus:
     digest = _hash(sources, reading)
     stem = _stem(cache, digest, reading)
     found = _from_cache(stem, digest, name, reading)
@@ -204,7 +225,7 @@ def _hash(sources: Sequence[Source], reading: Reading) -> str:
 
 def _count(sources: Sequence[Source], is_bytes: bool, reading: Reading) -> Vocab:
     histogram = np.zeros(256 if is_bytes else CODE_POINTS, np.int64)
-    for _, codes in reading.code_blocks(sources):
+    for codes in _joined(codes for _, codes in reading.code_blocks(sources)):
         interrupts.check()
         counted = np.bincount(codes)
         histogram[: len(counted)] += counted
@@ -213,6 +234,23 @@ def _count(sources: Sequence[Source], is_bytes: bool, reading: Reading) -> Vocab
     except ConfigError as error:
         message = f"{sources[0].name} has no usable vocabulary: {error}"
         raise CorpusError(message, "{is_bytes} takes any text") from None
+
+
+def _joined(arrays: Iterable[NDArray[Any]], least: int = 1 << 18) -> Iterator[NDArray[Any]]:
+    """``arrays`` joined to at least ``least`` items: what is done to each takes time by itself.
+
+    Counts of characters beyond the Basic Multilingual Plane are a megabyte and more.
+    """
+    waiting: list[NDArray[Any]] = []
+    size = 0
+    for array in arrays:
+        waiting.append(array)
+        size += len(array)
+        if size >= least:
+            yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            waiting, size = [], 0
+    if size:
+        yield np.concatenate(waiting)
 
 
 def _write(
