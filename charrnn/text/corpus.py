@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -258,7 +258,7 @@ def _write(
 ) -> None:
     """Write the ids, and then the metadata that declare them complete."""
     again, of_ids = Digest(reading), hashlib.sha256()
-    table = vocab.table.astype(id_dtype(len(vocab)))
+    ids_of = _encoder(vocab)
     length = 0
     with atomic_file(stem.with_suffix(".ids")) as file:
         for raw, codes in reading.code_blocks(sources):
@@ -266,7 +266,7 @@ def _write(
             again.update(raw)
             if not raw:
                 again.end_file()
-            ids = np.take(table, codes, mode="clip")
+            ids = ids_of(codes)
             of_ids.update(ids.data)
             file.write(ids.data)
             length += len(ids)
@@ -281,6 +281,19 @@ def _write(
         "vocab": vocab.to_dict(),
     }
     write_atomic(stem.with_suffix(".json"), [json.dumps(_sealed(metadata)).encode()])
+
+
+def _encoder(vocab: Vocab) -> Callable[[NDArray[Any]], Ids]:
+    """What makes ids of code points that are all in ``vocab``."""
+    table = vocab.table.astype(id_dtype(len(vocab)))
+    first = np.resize(table, 256).tobytes()
+
+    def encode(codes: NDArray[Any]) -> Ids:
+        if codes.dtype == table.dtype == np.uint8:  # four times as fast as take
+            return np.frombuffer(codes.tobytes().translate(first), np.uint8)
+        return np.take(table, codes, mode="clip")
+
+    return encode
 
 
 def _sealed(metadata: dict[str, Any]) -> dict[str, Any]:
