@@ -11,14 +11,13 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.atomic_io import (
@@ -33,11 +32,12 @@ from charrnn.errors import CacheError, ConfigError, CorpusError, DecodingError, 
 from charrnn.hints import Hint
 from charrnn.paths import caches, usable_cache
 from charrnn.text.decoding import BYTE_ORDER_MARK, markless
+from charrnn.text.encoding import count, encoder
 from charrnn.text.files import names
 from charrnn.text.kinds import HEAD, Kind, kind_of
 from charrnn.text.reading import Digest, Reading
 from charrnn.text.sources import Sieve, Source, blocks, open_sources
-from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
+from charrnn.text.vocab import Ids, Vocab, id_dtype
 
 METADATA_VERSION = 1
 IN_MEMORY = 1 << 25  # bytes; shorter arrays of ids are read whole, and then need no file
@@ -171,7 +171,7 @@ def _encode(
     found = _from_cache(stem, digest, name, reading)
     if found is not None:
         return found
-    vocab = _count(sources, is_bytes, reading)
+    vocab = count(sources, is_bytes, reading)
     _write(sources, reading, vocab, digest, stem)
     written = _from_cache(stem, digest, name, reading)
     if written is None:
@@ -223,42 +223,12 @@ def _hash(sources: Sequence[Source], reading: Reading) -> str:
     return digest.hexdigest()
 
 
-def _count(sources: Sequence[Source], is_bytes: bool, reading: Reading) -> Vocab:
-    histogram = np.zeros(256 if is_bytes else CODE_POINTS, np.int64)
-    for codes in _joined(codes for _, codes in reading.code_blocks(sources)):
-        interrupts.check()
-        counted = np.bincount(codes)
-        histogram[: len(counted)] += counted
-    try:
-        return Vocab.from_counts(histogram, is_bytes)
-    except ConfigError as error:
-        message = f"{sources[0].name} has no usable vocabulary: {error}"
-        raise CorpusError(message, "{is_bytes} takes any text") from None
-
-
-def _joined(arrays: Iterable[NDArray[Any]], least: int = 1 << 18) -> Iterator[NDArray[Any]]:
-    """``arrays`` joined to at least ``least`` items: what is done to each takes time by itself.
-
-    Counts of characters beyond the Basic Multilingual Plane are a megabyte and more.
-    """
-    waiting: list[NDArray[Any]] = []
-    size = 0
-    for array in arrays:
-        waiting.append(array)
-        size += len(array)
-        if size >= least:
-            yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-            waiting, size = [], 0
-    if size:
-        yield np.concatenate(waiting)
-
-
 def _write(
     sources: Sequence[Source], reading: Reading, vocab: Vocab, digest: str, stem: Path
 ) -> None:
     """Write the ids, and then the metadata that declare them complete."""
     again, of_ids = Digest(reading), hashlib.sha256()
-    ids_of = _encoder(vocab)
+    ids_of = encoder(vocab)
     length = 0
     with atomic_file(stem.with_suffix(".ids")) as file:
         for raw, codes in reading.code_blocks(sources):
@@ -281,19 +251,6 @@ def _write(
         "vocab": vocab.to_dict(),
     }
     write_atomic(stem.with_suffix(".json"), [json.dumps(_sealed(metadata)).encode()])
-
-
-def _encoder(vocab: Vocab) -> Callable[[NDArray[Any]], Ids]:
-    """What makes ids of code points that are all in ``vocab``."""
-    table = vocab.table.astype(id_dtype(len(vocab)))
-    first = np.resize(table, 256).tobytes()
-
-    def encode(codes: NDArray[Any]) -> Ids:
-        if codes.dtype == table.dtype == np.uint8:  # four times as fast as take
-            return np.frombuffer(codes.tobytes().translate(first), np.uint8)
-        return np.take(table, codes, mode="clip")
-
-    return encode
 
 
 def _sealed(metadata: dict[str, Any]) -> dict[str, Any]:
