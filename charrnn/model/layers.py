@@ -1,8 +1,8 @@
 """Runs a recurrent layer over a whole window, by the fastest way available for its cell.
 
-On a CPU an LSTM in bfloat16 runs in ``charrnn.model.kernels``; cells for which torch has a layer
-run in that layer; every other cell runs its readable step, which is also the test oracle of the
-other two.
+On a CPU an LSTM in bfloat16 runs in ``charrnn.model.kernels``, on some GPUs an LSTM of 16-bit
+products in ``charrnn.model.kernels.cuda``; cells for which torch has a layer run in that layer;
+every other cell runs its readable step, which is also the test oracle of the others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from charrnn.cells import Cell
 from charrnn.model.kernels import fused_lstm
+from charrnn.model.kernels.cuda import cluster_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
 from charrnn.model.namespace import TORCH
 from charrnn.model.torch_private import RECURRENT_LAYERS, recurrent_layer
@@ -25,6 +26,7 @@ Parameters: TypeAlias = dict[str, Tensor]
 LayerState: TypeAlias = tuple[Tensor, ...]
 
 OUR_KERNELS = frozenset({"lstm"})  # the cells that ``charrnn.model.kernels`` supports
+CPU_UNITS = frozenset({"amx", "avx512"})
 
 
 def run_layer(
@@ -44,11 +46,13 @@ def run_layer(
 
     """
     compute = dtype or _own_dtype(w)
-    path = kernels(cell, x.device, compute)
+    path = kernels(cell, state[0].shape[1], x.device, compute)
     if path == "readable":
         return readable_layer(cell, x, state, w, compute)
     if path == "torch":
         return torch_layer(cell, x, state, w, compute)
+    if path == "clusters":
+        return cluster_layer(x, state, w, compute)
     return fused_layer(x, state, w, compute)
 
 
@@ -65,21 +69,24 @@ def run_first_layer(
     Our kernels compute the input product once per symbol instead of once per position.
     """
     compute = dtype or _own_dtype(w)
-    if kernels(cell, ids.device, compute) in ("torch", "readable"):
+    if kernels(cell, state[0].shape[1], ids.device, compute) not in CPU_UNITS:
         return run_layer(cell, F.embedding(ids, embedding), state, w, dtype)
     (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
     y, h, c = lstm_symbols(ids.T, embedding, w["weight_ih"], w["weight_hh"], bias, h, c, compute)
     return y.transpose(0, 1), (h, c)
 
 
-def kernels(cell: Cell, device: torch.device, dtype: torch.dtype) -> str:
-    """What runs a layer of ``cell`` on ``device`` in ``dtype``.
+def kernels(cell: Cell, hidden: int, device: torch.device, dtype: torch.dtype) -> str:
+    """What runs a layer of ``hidden`` units of ``cell`` on ``device`` in ``dtype``.
 
-    ``amx`` or ``avx512`` for our kernels, ``torch`` for torch's own layer, or ``readable`` for the
-    cell's step. Ours may have to be compiled first, which takes seconds (``must_compile``).
+    ``amx``, ``avx512`` or ``clusters`` for our kernels, ``torch`` for torch's own layer, or
+    ``readable`` for the cell's step. Ours on a CPU may have to be compiled first, which takes
+    seconds (``must_compile``).
     """
     if cell.name not in RECURRENT_LAYERS:
         return "readable"
+    if cell.name in OUR_KERNELS and cluster_lstm.runs(hidden, dtype, device):
+        return "clusters"
     window = compiled_window() if _is_ours(cell, device, dtype) else None
     return "torch" if window is None else window.UNIT
 
@@ -103,6 +110,16 @@ def fused_layer(
     """``run_layer`` for an LSTM by our own kernels, whose tensors are time first."""
     (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
     y, h, c = lstm_layer(x.transpose(0, 1), w["weight_ih"], w["weight_hh"], bias, h, c, dtype)
+    return y.transpose(0, 1), (h, c)
+
+
+def cluster_layer(
+    x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
+) -> tuple[Tensor, LayerState]:
+    """``run_layer`` for an LSTM by our kernels for GPUs, whose tensors are time first."""
+    (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
+    weights = w["weight_ih"], w["weight_hh"], bias
+    y, h, c = cluster_lstm.lstm_layer(x.transpose(0, 1), *weights, h, c, dtype)
     return y.transpose(0, 1), (h, c)
 
 

@@ -26,7 +26,7 @@ from charrnn.model.kernels import amx, avx512
 amx.amx_available = avx512.avx512_available = lambda: False
 from charrnn import cells
 from charrnn.model.layers import kernels
-assert kernels(cells.get("lstm"), torch.device("cpu"), torch.bfloat16) == "torch"
+assert kernels(cells.get("lstm"), 8, torch.device("cpu"), torch.bfloat16) == "torch"
 print(*(name for name in sys.modules if name.endswith("_kernels")))
 """
     assert python(program) == "\n"
