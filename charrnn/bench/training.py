@@ -30,7 +30,7 @@ from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
 from charrnn.training.hardware.device import Hardware, choose_hardware
 from charrnn.training.loop.batches import Windows
-from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.loop.captured import stepper_for
 
 VOCABULARY = 87
 TEXT_LENGTH = 1_000_000
@@ -80,7 +80,7 @@ def own_step(
     config: ModelConfig, settings: TrainConfig, hardware: Hardware
 ) -> Callable[[Tensor], object]:
     """Our training step on ``text (B, T + 1)``, which returns its loss."""
-    stepper = Stepper(CharNetwork(config), settings, hardware)
+    stepper = stepper_for(CharNetwork(config), settings, hardware)
     carried = [stepper.network.zero_state(settings.batch)]
 
     def step(text: Tensor) -> object:

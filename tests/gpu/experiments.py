@@ -14,19 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from charrnn import cells
 from charrnn.bench.step_time import profile_kernels
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.model.dropout import Dropout
-from charrnn.model.layers import Parameters, contiguous, torch_layer
+from charrnn.model.layers import Parameters, torch_layer
 from charrnn.model.network import CharNetwork, RecurrentLayer, State
 from charrnn.training.hardware.device import Hardware, choose_hardware
+from charrnn.training.loop.captured import Capture, CapturedStepper, captured, repeated, stepper_for
 from charrnn.training.loop.optimizer import Stepper
-from tests.gpu.captured import Capture, CapturedStepper, captured, repeated
 from tests.gpu.results import Results
-from tests.gpu.wavefront import Streams, stacked
 
 LSTM = cells.get("lstm")
 V = 87
@@ -125,7 +122,7 @@ def shaped(scale: Scale, hardware: Hardware) -> Iterator[tuple[str, Layers, torc
 
 
 def shapes(results: Results, scale: Scale, hardware: Hardware) -> None:
-    """One layer of each shape, forward, and forward and back.
+    """One layer of each shape by cuDNN, forward, and forward and back.
 
     torch asks for cuDNN's persistent kernels in float16 alone, and for up to 128 streams
     (``get_algo`` in its RNN.cpp); so B = 256 and bfloat16 show the other algorithm.
@@ -151,58 +148,6 @@ def persistent(results: Results, scale: Scale, hardware: Hardware) -> None:
         kernels = profile_kernels(partial(one_layer_and_back, layers, dtype), 1)
         names = sorted({kernel for kernel, _ in kernels if "persist" in kernel.lower()})
         results.add(f"persistent {name}", launches=len(kernels), kernels=[n[:80] for n in names])
-
-
-def wave(layers: Layers, dtype: torch.dtype, chunks: int, streams: Streams | None) -> Tensor:
-    """A window through all layers, and back."""
-    y, _ = stacked("lstm", layers.x, layers.state, layers.weights, dtype, chunks, streams)
-    layers.backward(y)
-    return y.detach()
-
-
-def overlap(results: Results, scale: Scale, hardware: Hardware) -> None:
-    """Three layers in turn, beside the same in chunks on a stream each: the wavefront."""
-    device, dtype = hardware.device, hardware.dtype or torch.float32
-    for H in scale.hidden:
-        layers = Layers(3, H, scale.B, scale, device)
-        streams = Streams(3, device)
-        wanted = wave(layers, dtype, 1, None), layers.gradient()
-        for chunks in (1, 2, 4, 5, 10):
-            work = partial(wave, layers, dtype, chunks, streams if chunks > 1 else None)
-            took = milliseconds(work, device, scale.repeats)
-            found = work(), layers.gradient()
-            values, grads = (error(a, b) for a, b in zip(found, wanted, strict=True))
-            name = f"wavefront {H} in {chunks}"
-            results.add(name, ms=took, error=values, gradient_error=grads)
-
-
-def beside(both: list[Layers], dtype: torch.dtype, streams: Streams) -> None:
-    """Independent layers on a stream each."""
-    with streams.forked():
-        for number, layers in enumerate(both):
-            with streams.on(number):
-                one_layer_and_back(layers, dtype)
-
-
-def in_turn(both: list[Layers], dtype: torch.dtype) -> None:
-    """The same layers one after the other."""
-    for layers in both:
-        one_layer_and_back(layers, dtype)
-
-
-def halves(results: Results, scale: Scale, hardware: Hardware) -> None:
-    """A batch of 2 B: as one call, as two in turn, and as two on streams of their own."""
-    device, dtype = hardware.device, hardware.dtype or torch.float32
-    for H in scale.hidden:
-        both = [Layers(1, H, scale.B, scale, device) for _ in range(2)]
-        whole = Layers(1, H, 2 * scale.B, scale, device)
-        works = {
-            "one_call_ms": partial(one_layer_and_back, whole, dtype),
-            "in_turn_ms": partial(in_turn, both, dtype),
-            "beside_ms": partial(beside, both, dtype, Streams(2, device)),
-        }
-        took = {name: milliseconds(work, device, scale.repeats) for name, work in works.items()}
-        results.add(f"twice {scale.B} streams, {H}", **took)
 
 
 def settings_of(scale: Scale, hardware: Hardware, **more: Any) -> TrainConfig:
@@ -257,67 +202,6 @@ def graph(results: Results, scale: Scale, hardware: Hardware) -> None:
         )
 
 
-def masked(weight: Tensor, rate: float, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
-    """``weight`` in ``dtype``, dropped there: a mask of two bytes a weight in place of four."""
-    typed = weight.to(dtype)
-    return typed * torch.empty_like(typed).bernoulli_(1 - rate, generator=generator).div_(1 - rate)
-
-
-def dropped_layer(
-    weights: Parameters, dtype: torch.dtype, generator: torch.Generator, typed: bool
-) -> None:
-    """A layer's weights made ready for cuDNN with weight dropout, and back.
-
-    As training does it, or ``typed``: dropped in the type of the products.
-    """
-    if typed:
-        hh = masked(weights["weight_hh"], 0.5, dtype, generator)
-        ready = {name: w.to(dtype) for name, w in weights.items()} | {"weight_hh": hh}
-    else:
-        ready = Dropout(weight_rate=0.5, generator=generator).recurrent(LSTM, weights)
-    whole = torch.cat([piece.flatten() for piece in contiguous(ready, dtype)])
-    torch.autograd.grad(whole, list(weights.values()), torch.ones_like(whole))
-
-
-def weight_dropout(results: Results, scale: Scale, hardware: Hardware) -> None:
-    """A step without weight dropout and with it; the weights of a layer dropped in two ways."""
-    device, dtype = hardware.device, hardware.dtype or torch.float32
-    generator = torch.Generator(device).manual_seed(1)
-    for H in scale.hidden:
-        took = {}
-        for rate in (0.0, 0.5):
-            config = settings_of(scale, hardware, weight_dropout=rate)
-            stepper = Stepper(network_of(H, scale), config, hardware)
-            took[f"step_{rate}_ms"] = Steps(stepper, scale).milliseconds()
-        weights = Layers(2, H, scale.B, scale, device).weights[1]
-        for typed in (False, True):
-            work = partial(dropped_layer, weights, dtype, generator, typed)
-            name = "layer_typed_ms" if typed else "layer_float32_ms"
-            took[name] = milliseconds(work, device, scale.repeats)
-        results.add(f"weight dropout, {H}", **took)
-
-
-def head_and_back(features: Tensor, weight: Tensor, y: Tensor) -> None:
-    """Logits, of which the first ``V`` count, their loss, and back."""
-    logits = F.linear(features, weight.to(features.dtype)).float()[:, :V]
-    torch.autograd.grad(F.cross_entropy(logits, y), [features, weight])
-
-
-def head(results: Results, scale: Scale, hardware: Hardware) -> None:
-    """The output layer for a vocabulary as it is, and padded to what tensor cores like."""
-    device, dtype = hardware.device, hardware.dtype or torch.float32
-    rows = scale.B * scale.T
-    y = torch.randint(V, (rows,), device=device)
-    for H in scale.hidden:
-        took = {}
-        features = torch.randn(rows, H, device=device).to(dtype).requires_grad_()
-        for width in (V, 88, 96, 128):
-            weight = torch.randn(width, H, device=device, requires_grad=True)
-            work = partial(head_and_back, features, weight, y)
-            took[f"ms_{width}"] = milliseconds(work, device, scale.repeats)
-        results.add(f"head, {H}", **took)
-
-
 def precisions(results: Results, scale: Scale, hardware: Hardware) -> None:
     """A whole step in each precision."""
     names = ("float32", "bfloat16", *(("float16",) if hardware.device.type == "cuda" else ()))
@@ -325,7 +209,7 @@ def precisions(results: Results, scale: Scale, hardware: Hardware) -> None:
         took = {}
         for name in names:
             config = settings_of(scale, hardware, precision=name)
-            stepper = Stepper(network_of(H, scale), config, choose_hardware(config))
+            stepper = stepper_for(network_of(H, scale), config, choose_hardware(config))
             took[f"{name}_ms"] = Steps(stepper, scale).milliseconds()
         results.add(f"precision of a step, {H}", **took)
 
@@ -334,11 +218,7 @@ Experiment = Callable[[Results, Scale, Hardware], None]
 # those that matter most first, each with the most seconds that it may take
 EXPERIMENTS: dict[str, tuple[Experiment, float]] = {
     "graph": (graph, 15),
-    "overlap": (overlap, 20),
     "shapes": (shapes, 15),
-    "weight dropout": (weight_dropout, 10),
-    "head": (head, 5),
-    "halves": (halves, 10),
     "precisions": (precisions, 10),
     # last, because a profiler may slow down what comes after it
     "persistent": (persistent, 20),

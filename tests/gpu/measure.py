@@ -128,7 +128,7 @@ def run(settings: Settings, results: Results) -> None:
     from tests.gpu.speed import steady
 
     small = ["--size", "32", "--batch", "8", "--window", "20", "--time", "3s"]
-    usual = ["--size", "512", "--batch", "128", "--window", "100", "--time", "15s"]
+    usual = ["--size", "512", "--batch", "128", "--window", "100", "--time", "8s"]
     text = [str(settings.novel)] if settings.novel.exists() else []
     sizes = small if settings.quick else usual
     spent, (*reports, result) = trained(settings, *text, "--layers", "3", *sizes)
@@ -150,7 +150,7 @@ def novel(settings: Settings, results: Results) -> None:
         results.add("novel", failed=f"{settings.novel} is missing")
         return
     small = ["--size", "32", "--batch", "16", "--time", "5s", "--max-bytes", "300000"]
-    usual = ["--time", "40s"]
+    usual = ["--time", "20s"]
     split = ["--bytes", "--split", "interleaved", *(small if settings.quick else usual)]
     spent, (*reports, result) = trained(settings, str(settings.novel), *split)
     results.add(

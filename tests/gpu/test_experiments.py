@@ -6,14 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from charrnn.config import TrainConfig
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from tests.gpu.device import DEVICE, ON_GPU, PRECISIONS, on_device
-from tests.gpu.experiments import EXPERIMENTS, QUICK, Layers, error, graph, wave
+from tests.gpu.experiments import EXPERIMENTS, QUICK, graph
 from tests.gpu.results import Results
-from tests.gpu.wavefront import Streams
 
 pytestmark = on_device
 
@@ -27,18 +25,6 @@ def test_a_captured_step_is_the_usual_one_but_for_the_rounding_of_the_learning_r
         graph(results, QUICK, choose_hardware(config))
     (found,) = results.read().values()
     assert found["error"] < 1e-5
-
-
-@pytest.mark.parametrize("chunks", [1, 4, 10])
-def test_layers_in_chunks_on_streams_are_the_layers_in_turn(chunks: int) -> None:
-    with own_torch_settings():
-        choose_hardware(TrainConfig(steps=1, precision="float32"))
-        layers = Layers(3, 32, 8, QUICK, DEVICE)
-        y, grads = wave(layers, torch.float32, 1, None), layers.gradient()
-        for _ in range(3):  # memory that is used again too early would show
-            found = wave(layers, torch.float32, chunks, Streams(3, DEVICE))
-            assert error(found, y) < 1e-5
-            assert error(layers.gradient(), grads) < 1e-5
 
 
 @pytest.mark.skipif(ON_GPU, reason="they are measured there")

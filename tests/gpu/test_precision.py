@@ -13,8 +13,9 @@ import charrnn
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.network import CharNetwork, State
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
+from charrnn.training.loop.captured import CapturedStepper, stepper_for
 from charrnn.training.loop.optimizer import Stepper, StepResult
-from tests.gpu.device import DEVICE, PRECISIONS, on_device
+from tests.gpu.device import DEVICE, ON_GPU, PRECISIONS, on_device
 from tests.support.processes import corpus_in
 from tests.support.runs import Notes, run
 
@@ -23,35 +24,40 @@ pytestmark = on_device
 TOO_LARGE = 2.0**127  # a scale with which gradients overflow in every type
 
 
+@pytest.mark.parametrize("before", [0, CapturedStepper.WARM + 1], ids=["first", "captured"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_step_that_overflows_changes_nothing(precision: Any) -> None:
+def test_a_step_that_overflows_changes_nothing(precision: Any, before: int) -> None:
     config = TrainConfig(steps=1, batch=16, window=20, device=DEVICE.type, precision=precision)  # type: ignore[arg-type]
     with own_torch_settings():
         hardware = choose_hardware(config)
-        stepper = Stepper(CharNetwork(ModelConfig(11, hidden=128)), config, hardware)
+        stepper = stepper_for(CharNetwork(ModelConfig(11, hidden=128)), config, hardware)
         x = torch.randint(11, (16, 20), generator=torch.Generator().manual_seed(1)).to(DEVICE)
         state = stepper.network.zero_state(16)
-        scale, before = stepper._loss_scale, stepper.flat.values.clone()
+        for _ in range(before):
+            stepper.step(x, x, state, 0.01)
+        scale, weights = stepper._loss_scale, stepper.flat.values.clone()
+        means = stepper.exp_avg.clone()
         stepper._loss_scale = TOO_LARGE
         result = stepper.step(x, x, state, 0.01)
     assert torch.isfinite(result.loss)
     assert not torch.isfinite(result.grad_norm)
-    assert torch.equal(stepper.flat.values, before)
-    assert not stepper.exp_avg.any()
+    assert torch.equal(stepper.flat.values, weights)
+    assert torch.equal(stepper.exp_avg, means)
     assert stepper.take_skipped() == 1
     assert stepper.take_skipped() == 0
     stepper._loss_scale = scale
     stepper.step(x, x, state, 0.01)
-    assert not torch.equal(stepper.flat.values, before)
+    assert not torch.equal(stepper.flat.values, weights)
     assert torch.isfinite(stepper.flat.values).all()
 
 
 def test_steps_that_overflow_are_counted_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, seen, notes = Stepper.step, list[bool](), Notes()
+    kind = CapturedStepper if ON_GPU else Stepper
+    step, seen, notes = kind.step, list[bool](), Notes()
 
-    def overflowing(self: Stepper, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
+    def overflowing(self: Any, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
         seen.append(len(seen) + 1 in (7, 8, 30))
         usual = self._loss_scale
         self._loss_scale = TOO_LARGE if seen[-1] else usual
@@ -60,7 +66,7 @@ def test_steps_that_overflow_are_counted_and_said(
         finally:
             self._loss_scale = usual
 
-    monkeypatch.setattr(Stepper, "step", overflowing)
+    monkeypatch.setattr(kind, "step", overflowing)
     result = run(
         corpus_in(tmp_path), tmp_path / "run", listener=notes, eval_every=20, hidden=128,
         embedding=128, batch=16, device=DEVICE.type, precision=PRECISIONS[-1],

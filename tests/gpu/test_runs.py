@@ -140,9 +140,9 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     total = torch.cuda.get_device_properties(DEVICE).total_memory
     torch.cuda.empty_cache()
     limit = torch.cuda.memory_reserved(DEVICE) + (1 << 30)
-    torch.cuda.set_per_process_memory_fraction(limit / total, DEVICE)
+    torch.cuda.set_per_process_memory_fraction(limit / total)  # it refuses a device without index
     yield
-    torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
+    torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.mark.usefixtures("little_memory")

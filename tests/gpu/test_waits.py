@@ -18,7 +18,7 @@ from charrnn.training.evaluation.loss import TorchReader, evaluate
 from charrnn.training.evaluation.temperature import fit_temperature
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.batches import Windows
-from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.loop.captured import CapturedStepper, stepper_for
 from charrnn.training.loop.trainer import REPORT_EVERY
 from tests.gpu.device import DEVICE, PRECISIONS, gpu_only, on_device
 from tests.support.processes import corpus_in
@@ -68,7 +68,8 @@ def test_a_step_and_its_window_wait_for_nothing(precision: Any) -> None:
         dropout=0.2, input_dropout=0.1, weight_dropout=0.2, ema=0.9,
     )  # fmt: skip
     with own_torch_settings():
-        stepper = Stepper(CharNetwork(ModelConfig(V, hidden=128)), config, choose_hardware(config))
+        network = CharNetwork(ModelConfig(V, hidden=128))
+        stepper = stepper_for(network, config, choose_hardware(config))
         windows = Windows(Streams(IDS, ((0, len(IDS)),), 16, 20), DEVICE)
         state = stepper.network.zero_state(16)
 
@@ -76,7 +77,10 @@ def test_a_step_and_its_window_wait_for_nothing(precision: Any) -> None:
             x, y = windows.at(Position(0, 1))
             stepper.step(x, y, state, 1e-3)
 
-        step()
+        for _ in range(CapturedStepper.WARM + 2):
+            step()
+        assert isinstance(stepper, CapturedStepper)
+        assert stepper.failure is None
         assert count_waits(step, 2) == {}
         divided = divide(step, 1.0)
         assert divided.waits == 0

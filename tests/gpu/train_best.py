@@ -33,7 +33,7 @@ from tests.gpu.pieces import LARGEST, write_pieces
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 BEST, METRICS, LOG = "best.safetensors", "metrics.jsonl", "log.txt"
-LEAVE_S = 20.0  # for loading, and for the temperature and the test at the end
+LEAVE_S = 13.0  # for loading, and for the temperature and the test at the end
 LEAST_S = 10.0  # of training, however long the candidates took
 PACK_EVERY_S = 15.0
 

@@ -29,7 +29,7 @@ def cannot_resume(reason: str) -> CheckpointError:
 
 def environment(stepper: Stepper) -> dict[str, Any]:
     """What an exact continuation depends on besides the checkpoint."""
-    hardware = stepper.hardware
+    hardware, shape = stepper.hardware, stepper.network.config
     dtype = hardware.dtype or torch.float32
     return {
         "charrnn": charrnn.__version__,
@@ -38,7 +38,7 @@ def environment(stepper: Stepper) -> dict[str, Any]:
         "device": hardware.device.type,
         "machine": machine(hardware.device),
         "threads": hardware.threads if hardware.device.type == "cpu" else None,
-        "kernels": kernels(stepper.network.config.definition, hardware.device, dtype),
+        "kernels": kernels(shape.definition, shape.hidden, hardware.device, dtype),
         "precision": str(dtype).removeprefix("torch."),
     }
 

@@ -28,6 +28,20 @@ LOSS_SCALE = 4096.0
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """What changes from step to step: numbers, or 0-dim tensors on the device.
+
+    ``number`` counts steps from 1, ``lr`` is the learning rate, ``renewed`` the part of the average
+    that this step replaces, ``scale`` the factor of the loss.
+    """
+
+    number: Tensor
+    lr: float | Tensor
+    renewed: float | Tensor
+    scale: float | Tensor
+
+
+@dataclass(frozen=True)
 class StepResult:
     """``loss`` in mean nats a character, ``grad_norm`` before clipping, and the detached state.
 
@@ -79,15 +93,27 @@ class Stepper:
         A step whose loss or gradient is not finite changes neither weights nor optimizer, but
         counts. The caller must check ``loss`` before it saves anything.
         """
+        self._seed()
+        self.done += 1
+        # filled on the device: copying a number there would wait for it
+        number = torch.full((), float(self.done), device=x.device)
+        return self._take(x, y, state, Numbers(number, lr, self._renewed(), self._loss_scale))
+
+    def _seed(self) -> None:
+        """Masks depend on the seed and the step only, so a resumed run draws the same ones."""
         assert self.dropout.generator is not None
-        # masks depend on the seed and the step only, so a resumed run draws the same ones
         self.dropout.generator.manual_seed((self.config.seed * 1_000_003 + self.done) % 2**63)
+
+    def _renewed(self) -> float:
+        return 1 - min(self.config.ema, (1 + self.done) / (10 + self.done))
+
+    def _take(self, x: Tensor, y: Tensor, state: State, numbers: Numbers) -> StepResult:
         loss, state = self.loss(x, y, state)
         self.flat.grads.zero_()
-        torch.autograd.backward(loss * self._loss_scale)
+        torch.autograd.backward(loss * numbers.scale)
         self.world.all_reduce(self.flat.grads, "mean")
-        norm = self._clip()
-        self._update(lr, norm)
+        norm = self._clip(numbers.scale)
+        self._update(numbers, norm)
         loss = self.world.all_reduce(loss.detach(), "mean")
         return StepResult(loss, norm, detached(state))
 
@@ -137,46 +163,42 @@ class Stepper:
         self._skipped.zero_()
         return skipped
 
-    def _clip(self) -> Tensor:
+    def _clip(self, scale: float | Tensor) -> Tensor:
         """Undo the loss scale and clip the gradient; returns its norm before that."""
         # vector_norm reads everything on one core, and on some machines the other cores then wait
-        norm = torch.dot(self.flat.grads, self.flat.grads).sqrt() / self._loss_scale
+        norm = torch.dot(self.flat.grads, self.flat.grads).sqrt() / scale
         most = self.config.clip
         if self.config.clip_by == "norm":  # in one pass
             kept = (most / (norm + 1e-6)).clamp(max=1.0)
-            self.flat.grads.mul_(kept / self._loss_scale)
+            self.flat.grads.mul_(kept / scale)
             return norm
-        if self._loss_scale != 1:
-            self.flat.grads.mul_(1 / self._loss_scale)
+        if isinstance(scale, Tensor) or scale != 1:  # comparing a tensor would wait for a GPU
+            self.flat.grads.mul_(1 / scale)
         if self.config.clip_by == "value":
             self.flat.grads.clamp_(-most, most)
         return norm
 
     @torch.no_grad()
-    def _update(self, lr: float, norm: Tensor) -> None:
+    def _update(self, numbers: Numbers, norm: Tensor) -> None:
         """Update the weights by AdamW, and then their average."""
-        self.done += 1
         config, n = self.config, self.flat.decayed
         # torch's kernel skips the update if found_inf is not 0, so NaN never reaches a weight
         skip = (~torch.isfinite(norm)).to(torch.float32)
         self._skipped.add_(skip)
         if norm.device.type == "mps" and bool(skip):
             return  # its kernel ignores found_inf
-        # filled on the device: copying a number there would wait for it
-        done = torch.full((), float(self.done), device=norm.device)
         for piece, decay in ((slice(None, n), config.weight_decay), (slice(n, None), 0.0)):
             fused_adamw(
                 self.flat.values[piece],
                 self.flat.grads[piece],
                 self.exp_avg[piece],
                 self.exp_avg_sq[piece],
-                step=done,
+                step=numbers.number,
                 skip=skip,
-                lr=lr,
+                lr=numbers.lr,
                 beta1=config.beta1,
                 beta2=config.beta2,
                 weight_decay=decay,
             )
         if config.ema:
-            kept = min(config.ema, (1 + self.done) / (10 + self.done))
-            self.averaged.lerp_(self.flat.values, 1 - kept)
+            self.averaged.lerp_(self.flat.values, numbers.renewed)

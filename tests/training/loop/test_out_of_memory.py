@@ -100,7 +100,7 @@ def test_a_network_that_does_not_fit_names_its_size(
     def no_room(*args: object) -> Stepper:
         raise FAILURES[0]
 
-    monkeypatch.setattr(api, "Stepper", no_room)
+    monkeypatch.setattr(api, "stepper_for", no_room)
     said = re.escape("M weights does not fit; try hidden=128, or fewer layers")
     with pytest.raises(TrainingError, match=said):
         run(corpus, tmp_path / "run", hidden=256)
