@@ -41,8 +41,7 @@ class RunSpec:
     """What does not change during a run.
 
     ``max_bytes`` of the text were read (None: all); ``start_from`` is the checkpoint whose weights
-    the run started from, as the user named it; ``skip_bad`` says whether files that are not texts
-    were skipped.
+    the run started from, as the user named it.
     """
 
     model: ModelConfig
@@ -52,7 +51,6 @@ class RunSpec:
     parts: Parts
     max_bytes: int | None = None
     start_from: str | None = None
-    skip_bad: bool = False
 
     @property
     def line_end(self) -> int | None:

@@ -74,7 +74,7 @@ def compiled(source: str, options: Sequence[str], capability: tuple[int, int]) -
     """
     library, program = _compiler(), ctypes.c_void_p()
     major, minor = capability
-    words = [word.encode() for word in (f"--gpu-architecture=sm_{major}{minor}", *options)]
+    words = [word.encode() for word in (f"-arch=sm_{major}{minor}", *options)]
     code = library.nvrtcCreateProgram(
         ctypes.byref(program), source.encode(), b"charrnn.cu", 0, None, None
     )
