@@ -11,6 +11,7 @@ import functools
 import inspect
 import numbers
 import os
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def _fits_generic(value: Any, origin: Any, args: tuple[Any, ...]) -> bool:
     if hasattr(value, "dtype") and len(args) == 2:  # NumPy's arrays: shape, dtype
         [kind] = get_args(args[1])
         return kind is Any or issubclass(value.dtype.type, get_origin(kind) or kind)
-    if not isinstance(value, (list, tuple, str)) or not args:
+    if not isinstance(value, (list, tuple, str, bytes)) or not args:
         return True
     if origin is tuple and args[-1] is not ...:
         return len(value) == len(args) and all(map(fits, value, args))
@@ -138,7 +139,7 @@ def wanted(hint: Any) -> str:
         return "None"
     if origin is None and isinstance(hint, type):
         return hint.__name__
-    return str(hint).replace("collections.abc.", "").replace("typing.", "")
+    return re.sub(r"\b(collections\.abc|typing|pathlib)\.", "", str(hint))
 
 
 def _spelled_out(hint: Any) -> Any:

@@ -236,7 +236,10 @@ class TextConfig(Settings):
     )
     encoding: str | None = setting(None, unset="utf-8", help="Encoding of the corpus.")
     max_bytes: int | None = setting(
-        None, low=1, help="Use only the first N bytes of the corpus, such as 500k or 10M."
+        None, low=1, help="Use only the first N bytes of the corpus, unpacked, such as 500k or 10M."
+    )
+    skip_bad: bool = setting(
+        False, absent=False, help="Skip files that are not texts, and name each of them."
     )
     split: Split | None = setting(
         None,

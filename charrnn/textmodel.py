@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from charrnn.arguments import checked
-from charrnn.checkpoint.corpus import own_corpus
+from charrnn.checkpoint.corpus import Paths, own_corpus
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
 from charrnn.config import WeightDtype, draw_seed
@@ -24,10 +24,10 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import Score
 from charrnn.paths import BEST, LAST, find_checkpoint
 from charrnn.settings import MAX_INT64, check_choice
+from charrnn.text.decoding import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.kinds import HEAD, kind_of
 from charrnn.text.record_set import RecordSet, training_set
 from charrnn.text.records import RecordForm, aligned, aligned_parts
-from charrnn.text.sources import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.splits import Parts, Range
 from charrnn.text.vocab import Ids
 
@@ -190,7 +190,7 @@ class TextModel(Predictor):
         config: SampleConfig,
         wanted: RecordConfig | None = None,
         *,
-        corpus: str | Path | None = None,
+        corpus: Paths | None = None,
         scored: bool = True,
     ) -> Records:
         """Draw records, each a line of its own, until ``config.count`` of them are accepted.
@@ -202,8 +202,8 @@ class TextModel(Predictor):
             config: how to draw.
             wanted: which records are accepted. Default: all, also those that reach the greatest
                 length before a line end.
-            corpus: the file that the model was trained on, for records that must be novel.
-                Default: the copy in the cache.
+            corpus: what the model was trained on (files, folders, patterns), for records that must
+                be novel. Default: the copy in the cache.
             scored: whether to score them, which takes as long as drawing them.
 
         Raises immediately what ``sample`` and ``corpus`` raise; iterating raises
@@ -220,7 +220,7 @@ class TextModel(Predictor):
         known = self._training_set(form, corpus) if only.novel else None
         return Records(self, form, generator, wanted, config.count, known, scored)
 
-    def _training_set(self, form: RecordForm, corpus: str | Path | None) -> RecordSet:
+    def _training_set(self, form: RecordForm, corpus: Paths | None) -> RecordSet:
         """The records that the model learned."""
         try:
             ids, parts = self.corpus(corpus)
@@ -239,21 +239,20 @@ class TextModel(Predictor):
         engine, reverse = self._engine.sibling(1), self.reverse
         return Generator(self.vocab, engine, config, prime=prime, lines=lines, reverse=reverse)
 
-    def score_split(
-        self, part: str, source: str | Path | None = None, *, exact: bool = False
-    ) -> Score:
+    def score_split(self, part: str, source: Paths | None = None, *, exact: bool = False) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
 
         Arguments and errors are those of ``part`` and of ``score``.
         """
         return self.score_ranges(*self.part(part, source), exact=exact)
 
-    def part(self, part: str, source: str | Path | None = None) -> tuple[Ids, tuple[Range, ...]]:
+    def part(self, part: str, source: Paths | None = None) -> tuple[Ids, tuple[Range, ...]]:
         """The ids ``(N,)`` of the model's own corpus, and the ranges of one of its parts.
 
         Args:
             part: ``train``, ``val`` or ``test``.
-            source: the file of the corpus. Default: the copy in the cache.
+            source: the corpus as it was named for training: a file, a folder, a pattern or several
+                of them. Default: the copy in the cache.
 
         Raises:
             ConfigError: there is no part of this name.
@@ -269,10 +268,10 @@ class TextModel(Predictor):
             raise CorpusError(f"{name} was split without a {part} part", "score a whole file")
         return ids, ranges
 
-    def corpus(self, source: str | Path | None = None) -> tuple[Ids, Parts]:
+    def corpus(self, source: Paths | None = None) -> tuple[Ids, Parts]:
         """The ids ``(N,)`` of the model's own corpus, and the parts it was split into.
 
-        ``source`` is the file of the corpus; by default the cache is asked for a copy.
+        ``source`` is the corpus as for ``part``; by default the cache is asked for a copy.
 
         Raises:
             CorpusError: the corpus is not available, or is another text.

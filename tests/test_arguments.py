@@ -25,6 +25,7 @@ Call = Callable[[Any], object]
 
 PATH = "str or Path"
 MAYBE_PATH = "str, Path or None"
+PATHS = "str, Path, Sequence[str | Path] or None"
 TEXT = "str or bytes"
 NUMBERS = "a NumPy array of whole numbers"
 VALUES = "dict[str, Any]"
@@ -54,7 +55,7 @@ WRONG: dict[str, tuple[Call, list[Any], str]] = {
     "text to encode": (MODEL.vocab.encode, [None, 5], TEXT),
     "exact": (lambda x: MODEL.score("the old", exact=x), ["no", 1], "bool"),
     "part": (MODEL.score_split, [5, None], "str"),
-    "source": (lambda x: MODEL.corpus(x), [5, b"a.txt"], MAYBE_PATH),
+    "source": (lambda x: MODEL.corpus(x), [5, b"a.txt", [5]], PATHS),
     "ids": (MODEL.score_ranges, [[1, 2], "abc", np.array([0.5, 1.5])], NUMBERS),
     "ranges": (
         lambda x: MODEL.score_ranges(IDS, x), [5, (5,), ((1, 2, 3),), "ab"],

@@ -331,7 +331,7 @@ def test_the_command_on_a_card_spells_a_setting_out(config: Any, found: Option) 
     parts = Parts((), (), ())
     cut: Any = SplitSpec(text.split, text.val_frac, text.test_frac)  # type: ignore[arg-type]
     model, training = ModelConfig.from_dict(own[ModelConfig]), TrainConfig(**own[TrainConfig])
-    spec = RunSpec(model, training, corpus, cut, parts, text.max_bytes, "runs/a b")
+    spec = RunSpec(model, training, corpus, cut, parts, text.max_bytes, "runs/a b", text.skip_bad)
     command = card_command(spec)
     assert command.startswith("charrnn train text.txt --from 'runs/a b' --cell ")
     assert (shlex.join(found.spell(value)) in command) == found.recorded

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.text.corpus import Corpus, cached_corpus, encode_corpus
-from charrnn.text.splits import Parts, recorded
+from charrnn.text.recorded import read_as, recorded
+from charrnn.text.splits import Parts
 from charrnn.text.splits import split as cut
+
+Paths: TypeAlias = str | Path | Sequence[str | Path]  # one or several
 
 
 def own_corpus(
-    checkpoint: Checkpoint, name: str, source: str | Path | None = None, path: Path | None = None
+    checkpoint: Checkpoint, name: str, source: Paths | None = None, path: Path | None = None
 ) -> tuple[Corpus, Parts]:
     """The corpus of ``checkpoint``, which messages call ``name``, and the parts it was split into.
 
-    ``source`` is the file of the corpus; by default the cache is asked for a copy, and the
-    folder of the checkpoint's file ``path``, where a run may have kept one.
+    ``source`` is the corpus as it was named for training: files, folders, patterns. By default the
+    cache is asked for a copy, and the folder of the checkpoint's file ``path``, where a run may
+    have kept one.
 
     Raises:
         CorpusError: the corpus is not available, or is another text.
@@ -31,14 +38,13 @@ def own_corpus(
     if source is None:
         corpus = cached_corpus(digest, title, encoding, records=records, run=path and path.parent)
     else:
-        most = about.get("max_bytes")
-        most = most if type(most) is int and most > 0 else None
-        corpus = encode_corpus([source], encoding=encoding, records=records, max_bytes=most)
+        paths = [source] if isinstance(source, (str, os.PathLike)) else source
+        corpus = encode_corpus(paths, encoding=encoding, records=records, **read_as(about))
     if corpus is None:
         raise CorpusError(f"the corpus {title} is not in the cache", "name its file")
     if corpus.sha256 != digest:
-        message = f"{source} is not the corpus {title}: its sha256 differs"
-        raise CorpusError(message, "name the text that the model was trained on")
+        message = f"{corpus.name} is not the corpus {title}: its sha256 differs"
+        raise CorpusError(message, "name the texts that the model was trained on, in order")
     parts = cut(len(corpus), *how)
     if corpus.vocab.codes != checkpoint.vocab.codes:
         raise CheckpointError(f"{name} does not have the vocabulary of its corpus {title}")

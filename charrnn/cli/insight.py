@@ -40,7 +40,7 @@ def insight(
     *,
     text: str | None = None,
     out: Path | None = None,
-    corpus: Path | None = None,
+    corpus: tuple[Path, ...] = (),
     seed: int | None = None,
     unknown: Unknown = "error",
     encoding: str | None = None,
@@ -60,7 +60,7 @@ def insight(
     out = Path(f"{model.name}.html") if out is None else out
     if out.is_dir():
         raise ConfigError(f"is {out}, a folder: name a file, or - for stdout", setting="out")
-    if text == str(corpus) == "-":
+    if text == "-" and Path("-") in corpus:
         raise ConfigError("--text and --corpus cannot both be standard input")
     check_stdout()
     check_writable(out, PAGE_BYTES)
@@ -71,7 +71,13 @@ def insight(
         which.append(f"seed {seed}")
     with interrupts.graceful():
         page = insight_page(
-            model, read, source=source, corpus=corpus, seed=seed, unknown=unknown, on_note=note
+            model,
+            read,
+            source=source,
+            corpus=corpus or None,
+            seed=seed,
+            unknown=unknown,
+            on_note=note,
         )
         interrupts.check()
     if which:

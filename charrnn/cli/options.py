@@ -23,6 +23,7 @@ from charrnn.errors import ConfigError, CorpusError, os_reason
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
 from charrnn.settings import MAX_INT64, Option, declared
+from charrnn.text.packed import packing_of, unpacked
 
 DEVICE_BYTES = 1 << 20  # a device that gives more counts as endless
 
@@ -178,8 +179,11 @@ MODEL = Option(
 CORPUS = Option(
     name="corpus",
     kind=Path,
+    repeated=True,
+    absent=None,
     unset="the cached copy",
-    help="Corpus the network was trained on, to find what it copied.",
+    help="Corpus the network was trained on, to find what it copied; may be repeated, in the order "
+    "in which the files were named for train.",
 )
 TOP = Option(
     name="top", kind=int, low=1, high=MAX_INT64, metavar="K", help="Show the K likeliest only."
@@ -212,10 +216,10 @@ def check_rivals(options: Iterable[Option], values: Mapping[str, Any]) -> None:
 
 
 def read_text(path: str | Path) -> bytes:
-    """The bytes of a text; ``-`` is standard input.
+    """The bytes of a text, unpacked; ``-`` is standard input.
 
     Raises:
-        CorpusError: it cannot be read, or is endless.
+        CorpusError: it cannot be read, is endless, or is packed and damaged.
 
     """
     if not str(path):
@@ -223,11 +227,16 @@ def read_text(path: str | Path) -> bytes:
     name = "standard input" if str(path) == "-" else str(path)
     try:
         if str(path) == "-":
-            return _whole(sys.stdin.buffer, name)
+            return _unpacked(_whole(sys.stdin.buffer, name), name)
         with open(path, "rb") as file:
-            return _whole(file, name)
+            return _unpacked(_whole(file, name), name)
     except OSError as error:
         raise CorpusError(f"cannot read {name}: {os_reason(error)}") from None
+
+
+def _unpacked(raw: bytes, name: str) -> bytes:
+    packing = packing_of(raw)
+    return b"".join(unpacked([raw], packing, name)) if packing else raw
 
 
 def _whole(file: IO[bytes], name: str) -> bytes:

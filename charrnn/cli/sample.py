@@ -116,7 +116,7 @@ class Shape:
 
     wanted: RecordConfig | None = None
     lines: bool = False
-    corpus: Path | None = None
+    corpus: tuple[Path, ...] = ()
     tsv: bool = False
     escape: Escape = "auto"
     json: bool = False
@@ -143,7 +143,7 @@ def _write_records(model: TextModel, config: SampleConfig, shape: Shape, told: l
     from charrnn.console import note
 
     records = model.sample_records(
-        config, shape.wanted, corpus=shape.corpus, scored=shape.json or shape.tsv
+        config, shape.wanted, corpus=shape.corpus or None, scored=shape.json or shape.tsv
     )
     for line in told:
         note(line)

@@ -35,14 +35,18 @@ if TYPE_CHECKING:
     from charrnn.textmodel import TextModel
 
 
-FILE = typer.Argument(None, help="Text to score; - is standard input.", metavar="FILE")
+FILES = typer.Argument(
+    None,
+    help="Text to score; - is standard input. With --split, the corpus as it was named for train.",
+    metavar="FILE...",
+)
 SPLIT = Option(
     name="split",
     kind=str,
     choices=("val", "test"),
     variable="CHARRNN_SCORE_SPLIT",
     excludes=("encoding", "per_line", "per_char", "lines", "color"),
-    help="Score the validation or test part of the checkpoint's own corpus, read from FILE or "
+    help="Score the validation or test part of the checkpoint's own corpus, read from FILE... or "
     "from the cache.",
 )
 PER_LINE = Option(
@@ -88,7 +92,7 @@ OPTIONS = (
 
 @takes(*OPTIONS)
 def score(
-    file: str = FILE,
+    files: list[str] = FILES,
     *,
     checkpoint: Path | None = None,
     split: Literal["val", "test"] | None = None,
@@ -102,13 +106,13 @@ def score(
     from charrnn.textmodel import load
 
     given = {"split": split, "exact": exact, "encoding": encoding, "json": json, **how}
-    _check(file, split, given)
+    file = _check(files, split, given)
     check_stdout()
     model = load(checkpoint)
     which = str(model.path) if checkpoint is None else ""  # printed once all is well
     encoding = model.encoding(encoding)
     if split is not None:
-        ids, ranges = model.part(split, file)
+        ids, ranges = model.part(split, files or None)
         static = model.score_ranges(ids, ranges, exact=exact)
         _name(which)
         _print(static, json, _adapted(model, ids, ranges) if how.get("adapt") else {})
@@ -152,10 +156,14 @@ def _name(which: str) -> None:
         note(which)
 
 
-def _check(file: str | None, split: str | None, given: dict[str, Any]) -> None:
-    if file is None and split is None:
+def _check(files: list[str] | None, split: str | None, given: dict[str, Any]) -> str:
+    """The file to score, if there is one."""
+    if not files and split is None:
         raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
+    if split is None and len(files or ()) > 1:
+        raise ConfigError("score reads one FILE; only a corpus, with --split, may have several")
     check_rivals(OPTIONS, given)
+    return files[0] if files else ""
 
 
 def _adapted(

@@ -18,8 +18,8 @@ from charrnn.training.recipes import PRESETS
 
 CORPUS = typer.Argument(
     None,
-    help="Text files to train on, one after the other; - is standard input. Default: the bundled "
-    "novel.",
+    help="Texts to train on, one after the other: files, folders, patterns such as '**/*.txt', or "
+    "- for standard input; gzip and zstd are unpacked. Default: the bundled novel.",
     metavar="CORPUS...",
 )
 OUT = Option(name="out", kind=Path, unset="checkpoints/CORPUS", help="Folder to keep the run in.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from charrnn.arguments import checked
+from charrnn.checkpoint.corpus import Paths
 from charrnn.config import Unknown, draw_seed
 from charrnn.errors import CheckpointError, CorpusError, naming, titled
 from charrnn.generation.sample_config import SampleConfig
@@ -26,7 +27,7 @@ def insight_page(
     text: str | bytes | None = None,
     *,
     source: str = "",
-    corpus: str | Path | None = None,
+    corpus: Paths | None = None,
     seed: int | None = None,
     unknown: Unknown = "error",
     on_note: Callable[[str], object] = lambda note: None,
@@ -44,8 +45,9 @@ def insight_page(
             is very large); bytes are UTF-8, or those of a byte vocabulary. Default: a text that
             the model writes itself at temperature 0.8.
         source: the name or path of ``text``, for the page and for messages.
-        corpus: the file that the model was trained on, to find what the text copies from it.
-            Default: the copy in the cache; without one the page makes no comparison.
+        corpus: what the model was trained on (files, folders, patterns), to find what the text
+            copies from it. Default: the copy in the cache; without one the page makes no
+            comparison.
         seed: seed of the text that the model writes itself. Default: random.
         unknown: what to do about characters of ``text`` that the vocabulary lacks.
         on_note: is called with a line about each part of ``text`` that was not used.
@@ -125,7 +127,7 @@ def traced_by(model: TextModel, ids: Ids) -> Trace:
     return replace(traced, **parts)
 
 
-def _copied(model: TextModel, ids: Ids, corpus: str | Path | None) -> dict[str, Copies]:
+def _copied(model: TextModel, ids: Ids, corpus: Paths | None) -> dict[str, Copies]:
     """What ``ids`` copy from the model's corpus; empty if that was neither named nor cached."""
     try:
         whole, parts = model.corpus(corpus)

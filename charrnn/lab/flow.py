@@ -116,9 +116,11 @@ def flow_of_run(model: TextModel, ids: Ids | None = None) -> Flow:
 
     Raises:
         CorpusError: the text is too short, or not available.
-        CheckpointError: the checkpoint does not say how its corpus was split.
+        CheckpointError: the network reads both sides of a character, or the checkpoint does not
+            say how its corpus was split.
 
     """
+    model.checkpoint.config.check_causal("be followed through time")
     if ids is None:
         ids, own = model.corpus()
         parts = [own.val, own.train]

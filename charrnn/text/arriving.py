@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import IO, Any
 
 from charrnn.errors import DecodingError
-from charrnn.text.sources import BYTE_ORDER_MARK, BlockDecoder, arriving
+from charrnn.text.decoding import BYTE_ORDER_MARK, BlockDecoder
+from charrnn.text.sources import arriving
 
 MOST = 4096  # lines that are handed on at a time
 
@@ -16,7 +18,7 @@ def arriving_lines(
 ) -> Iterator[list[str] | list[bytes]]:
     """Lists of the lines of ``file`` without their line feeds, each as soon as it is complete.
 
-    The last line need not have a line feed.
+    A file packed with gzip or zstd is unpacked. The last line need not have a line feed.
 
     Args:
         file: an open file or pipe.
@@ -52,13 +54,12 @@ def _texts(file: IO[bytes], name: str, encoding: str) -> Iterator[Any]:
         yield from arriving(file, name)
         return
     decoder, lines = BlockDecoder(encoding, "the text"), 1
-    try:
-        for block in arriving(file, name):
-            text = decoder.text(block, final=False)
-            lines += text.count("\n")
-            yield text
-        yield decoder.text(b"", final=True)
-    except DecodingError as error:
-        # what came before this block is gone, so its lines have been counted
-        message = f"{error.message} (after line {lines - 1:,})" if lines > 1 else error.message
-        raise DecodingError(message, error.offset, "set {encoding}") from None
+    for block, final in chain(((b, False) for b in arriving(file, name)), [(b"", True)]):
+        try:
+            text = decoder.text(block, final)
+        except DecodingError as error:
+            # what came before this block is gone, so its lines have been counted
+            message = f"{error.message} (after line {lines - 1:,})" if lines > 1 else error.message
+            raise DecodingError(message, error.offset, "set {encoding}") from None
+        lines += text.count("\n")
+        yield text

@@ -11,8 +11,9 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,16 @@ from charrnn.atomic_io import (
     temporary_folder,
     write_atomic,
 )
-from charrnn.errors import CacheError, ConfigError, CorpusError, os_message
+from charrnn.errors import CacheError, ConfigError, CorpusError, DecodingError, os_message
+from charrnn.hints import Hint
 from charrnn.paths import caches, usable_cache
+from charrnn.text.decoding import BYTE_ORDER_MARK, markless
+from charrnn.text.encoding import count, encoder
+from charrnn.text.files import names
 from charrnn.text.kinds import HEAD, Kind, kind_of
 from charrnn.text.reading import Digest, Reading
-from charrnn.text.sources import (
-    BYTE_ORDER_MARK,
-    Source,
-    blocks,
-    markless,
-    name_of,
-    open_sources,
-)
-from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
+from charrnn.text.sources import Sieve, Source, blocks, open_sources
+from charrnn.text.vocab import Ids, Vocab, id_dtype
 
 METADATA_VERSION = 1
 IN_MEMORY = 1 << 25  # bytes; shorter arrays of ids are read whole, and then need no file
@@ -63,8 +61,9 @@ class _Mapped(np.memmap):
 class Corpus:
     """An encoded text: memory-mapped ``ids (N,)``, their vocabulary and their origin.
 
-    ``name`` is that of the file or files, ``sha256`` the hash of their bytes. ``records`` says
-    whether it was read as records (``charrnn.text.records``).
+    ``name`` is that of the file or files, ``sha256`` the hash of their bytes, unpacked. ``records``
+    says whether it was read as records (``charrnn.text.records``); ``skipped`` has a message for
+    each file that was left out.
     """
 
     ids: Ids
@@ -73,6 +72,7 @@ class Corpus:
     sha256: str
     encoding: str
     records: bool = False
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -109,24 +109,30 @@ def encode_corpus(
     encoding: str = "utf-8",
     records: bool = False,
     max_bytes: int | None = None,
+    skip_bad: bool = False,
     cache: Path | None = None,
 ) -> Corpus:
     """The concatenated texts in ``paths``, encoded; a text encoded before comes from the cache.
 
     Args:
-        paths: files; ``-`` is standard input.
+        paths: files, folders and patterns (``charrnn.text.files``); ``-`` is standard input. What
+            is packed with gzip or zstd is unpacked.
         is_bytes: whether symbols are bytes instead of characters.
         encoding: the encoding of the files; ``bytes`` is the same as ``is_bytes``.
         records: whether each line is a record: it ends with one line feed, even if the file has a
             carriage return before it, or lacks the last line end.
         max_bytes: use only so many bytes from the beginning. Default: all.
+        skip_bad: omit files that are not texts, or are damaged; of those in folders and patterns
+            also the ones that cannot be read.
         cache: the folder of the cache. Default: the user's, or if it cannot be written a temporary
             one.
 
     Raises:
-        CorpusError: a path is missing, a folder or an endless device, or the text is empty.
+        CorpusError: a path is missing, a folder without files or an endless device, or the text is
+            empty.
         CacheError: the disk of the cache is full or fails.
-        DecodingError: the text is not in ``encoding``; names the byte offset.
+        DecodingError: a text is not in ``encoding``, or its packed file is damaged; names the byte
+            offset.
 
     """
     cache = cache or usable_cache() or temporary_folder()
@@ -134,23 +140,38 @@ def encode_corpus(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(cache, least_age_s=ABANDONED_S)
-        with open_sources(paths, cache, max_bytes) as sources:
-            reading = Reading("bytes" if is_bytes else encoding, records)
-            return _encode(sources, is_bytes, reading, cache)
+        reading = Reading("bytes" if is_bytes else encoding, records)
+        sieve = Sieve(reading.check if skip_bad else None)
+        with open_sources(paths, cache, max_bytes, sieve) as sources, _or_skipping(sources):
+            corpus = _encode(sources, names(paths), is_bytes, reading, cache)
+            return replace(corpus, skipped=tuple(sieve.omitted))
     except OSError as error:
         kind = CacheError if error.errno in (*FULL, errno.EIO) else CorpusError
         message = f"cannot encode the corpus: {os_message(error)}"
         raise kind(message, "set CHARRNN_CACHE to another folder") from error
 
 
-def _encode(sources: Sequence[Source], is_bytes: bool, reading: Reading, cache: Path) -> Corpus:
-    name = name_of([source.name for source in sources])
+@contextmanager
+def _or_skipping(sources: Sequence[Source]) -> Iterator[None]:
+    """Add to an error about one of several sources that it can be omitted."""
+    try:
+        yield
+    except DecodingError as error:
+        if len(sources) > 1:
+            before, values = error.hint.text, error.hint.values
+            error.hint = Hint(f"{before}, or " * bool(before) + "omit it with {skip_bad}", values)
+        raise
+
+
+def _encode(
+    sources: Sequence[Source], name: str, is_bytes: bool, reading: Reading, cache: Path
+) -> Corpus:
     digest = _hash(sources, reading)
     stem = _stem(cache, digest, reading)
     found = _from_cache(stem, digest, name, reading)
     if found is not None:
         return found
-    vocab = _count(sources, is_bytes, reading)
+    vocab = count(sources, is_bytes, reading)
     _write(sources, reading, vocab, digest, stem)
     written = _from_cache(stem, digest, name, reading)
     if written is None:
@@ -202,25 +223,12 @@ def _hash(sources: Sequence[Source], reading: Reading) -> str:
     return digest.hexdigest()
 
 
-def _count(sources: Sequence[Source], is_bytes: bool, reading: Reading) -> Vocab:
-    histogram = np.zeros(256 if is_bytes else CODE_POINTS, np.int64)
-    for _, codes in reading.code_blocks(sources):
-        interrupts.check()
-        counted = np.bincount(codes)
-        histogram[: len(counted)] += counted
-    try:
-        return Vocab.from_counts(histogram, is_bytes)
-    except ConfigError as error:
-        message = f"{sources[0].name} has no usable vocabulary: {error}"
-        raise CorpusError(message, "{is_bytes} takes any text") from None
-
-
 def _write(
     sources: Sequence[Source], reading: Reading, vocab: Vocab, digest: str, stem: Path
 ) -> None:
     """Write the ids, and then the metadata that declare them complete."""
     again, of_ids = Digest(reading), hashlib.sha256()
-    table = vocab.table.astype(id_dtype(len(vocab)))
+    ids_of = encoder(vocab)
     length = 0
     with atomic_file(stem.with_suffix(".ids")) as file:
         for raw, codes in reading.code_blocks(sources):
@@ -228,7 +236,7 @@ def _write(
             again.update(raw)
             if not raw:
                 again.end_file()
-            ids = np.take(table, codes, mode="clip")
+            ids = ids_of(codes)
             of_ids.update(ids.data)
             file.write(ids.data)
             length += len(ids)

@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import interrupts
+from charrnn.errors import DecodingError
+from charrnn.text.decoding import begins_anew, code_blocks, find_codec
+from charrnn.text.kinds import HEAD, kind_of
 from charrnn.text.records import RecordEnds
-from charrnn.text.sources import Source, begins_anew, code_blocks
+from charrnn.text.sources import Source
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Reading:
     def code_blocks(self, sources: Sequence[Source]) -> Iterator[tuple[bytes, NDArray[Any]]]:
         """Each block's raw bytes and its code points; each source ends with an empty block.
 
-        Raises: as ``charrnn.text.sources.code_blocks``.
+        Raises: as ``charrnn.text.decoding.code_blocks``.
 
         """
         for source in sources:
@@ -49,6 +53,36 @@ class Reading:
                     yield raw, ends.codes(codes)
                 else:
                     yield raw, np.concatenate((ends.codes(codes), ends.end()))
+
+    def check(self, source: Source) -> None:
+        """Read all of a source as a text.
+
+        Raises:
+            CorpusError: it can no longer be read.
+            DecodingError: it is not a text in this encoding, or has NUL characters at its beginning
+                as other kinds of files do.
+
+        """
+        read = 0
+        for raw, _ in code_blocks([source], self.encoding):
+            interrupts.check()
+            if self._nul_is_strange and (place := raw.find(b"\0", 0, max(0, HEAD - read))) >= 0:
+                raise _looking_like_data(source, read + place)
+            read += len(raw)
+
+    @property
+    def _nul_is_strange(self) -> bool:
+        """Whether texts in this encoding have no NUL bytes."""
+        if self.encoding == "bytes":
+            return False
+        return not find_codec(self.encoding).name.startswith(("utf-16", "utf-32"))
+
+
+def _looking_like_data(source: Source, place: int) -> DecodingError:
+    """What to raise about a source that has a NUL at the byte ``place``."""
+    kind = kind_of(b"".join(source.between(0, HEAD)))
+    looks = f", it looks like {kind.name}" if kind else ""
+    return DecodingError(f"{source.name} has a NUL at byte {place}{looks}", place)
 
 
 class Digest:

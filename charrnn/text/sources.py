@@ -1,39 +1,27 @@
-"""Sources of text: files, standard input and pipes, as blocks of bytes and of code points."""
+"""Sources of text: files, standard input and pipes, unpacked, as blocks of bytes."""
 
 from __future__ import annotations
 
-import codecs
 import os
 import select
 import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO
 
 from charrnn import interrupts
 from charrnn.atomic_io import temporary_beside
 from charrnn.errors import CorpusError, DecodingError, os_reason
-from charrnn.text.undecodable import explaining
+from charrnn.text.files import STDIN, Found, find_files
+from charrnn.text.packed import HEAD, first, may_be_packed, packing_of, unpacked
 
 BLOCK = 1 << 20
-STDIN = "-"
 SIGNAL_WAIT_S = 0.5
-MOST_NAMES = 5000  # characters of file names in the name of a corpus
-# codecs for single host names, which take forever over a text
-_NO_TEXTS = {"idna", "punycode"}
-# codecs that decode a character's bytes the same way whatever came before them
-_STATELESS = {"utf-8", "ascii", "iso8859-1"}
-BYTE_ORDER_MARK = "\ufeff"
-# encodings that keep a byte order mark as a character, and those that omit it
-_MARKLESS = {"utf-8": "utf-8-sig"} | {
-    f"utf-{bits}-{order}": f"utf-{bits}" for bits in (16, 32) for order in ("le", "be")
-}
+IF_BOMB = "set {max_bytes} to read so many bytes of it"
 
 
 @dataclass(frozen=True)
@@ -43,123 +31,128 @@ class Source:
     Attributes:
         path: the file.
         name: its name for the user.
-        limit: bytes of it to use; None: all.
+        limit: bytes of its text to use; None: all.
+        packing: how the file is packed (``charrnn.text.packed``); empty: not at all.
+        size: the bytes of its text that are used, if there is a limit.
 
     """
 
     path: Path
     name: str
     limit: int | None = None
+    packing: str = ""
+    size: int = 0
 
     @property
     def cut(self) -> bool:
         """Whether ``limit`` may have cut the text in the middle of a character."""
-        return self.limit is not None and self.path.stat().st_size >= self.limit
+        return self.limit is not None and self.size >= self.limit
 
-    def read(self, start: int, size: int) -> bytes:
-        """``size`` bytes from ``start``; fewer at the end, and none if it can no longer be read."""
-        with suppress(OSError), open(self.path, "rb") as file:
-            file.seek(start)
-            return file.read(size)
-        return b""
+    def between(self, start: int, stop: int) -> Iterator[bytes]:
+        """Its bytes from ``start`` to ``stop``, in blocks; fewer if it can no longer be read."""
+        try:
+            if not self.packing:
+                with open(self.path, "rb") as file:
+                    file.seek(start)
+                    yield from _read(file, stop - start)
+                return
+            at = 0
+            for block in blocks(self):
+                if at + len(block) > start:
+                    yield block[max(0, start - at) : stop - at]
+                at += len(block)
+                if at >= stop:
+                    return
+        except (OSError, CorpusError):
+            return
+
+
+class Sieve:
+    """Takes sources into a corpus, or omits them and remembers why.
+
+    Args:
+        read: reads all of a source, and raises CorpusError if it is not a text.
+
+    Attributes:
+        omitted: a message for each source that was omitted.
+
+    """
+
+    def __init__(self, read: Callable[[Source], None] | None = None) -> None:
+        self._read = read
+        self.omitted: list[str] = []
+
+    def take(self, found: Found, spool: Path, limit: int | None, stack: ExitStack) -> Source | None:
+        """The source of ``found``, with a limit of ``limit`` bytes; None if it is omitted."""
+        try:
+            source = _open(found, spool, limit, stack)
+            if limit is not None:
+                source = replace(source, size=_size(source))
+            if self._read is not None:
+                self._read(source)
+        except CorpusError as error:
+            may_be_omitted = found.listed or isinstance(error, DecodingError)
+            if self._read is None or not may_be_omitted:
+                raise
+            self.omitted.append(error.message)
+            return None
+        return source
 
 
 @contextmanager
 def open_sources(
-    paths: Sequence[str | Path], spool: Path, max_bytes: int | None
+    paths: Sequence[str | Path], spool: Path, max_bytes: int | None, sieve: Sieve
 ) -> Iterator[list[Source]]:
     """Sources for ``paths``, with copies in ``spool`` of those that can be read only once.
 
     The copies are removed after the block. ``max_bytes`` limits the bytes of all sources together.
 
     Raises:
-        CorpusError: a path is missing, a folder, unreadable, or a device without ``max_bytes``.
+        CorpusError: a path is missing, unreadable, a folder without files, or a device without
+            ``max_bytes``; or the sieve omits all of them.
 
     """
     left = max_bytes
     with ExitStack() as stack:
         sources = []
-        for path in paths:
-            source = _open(path, spool, left, stack)
+        for found in chain.from_iterable(map(find_files, paths)):
+            interrupts.check()
+            source = sieve.take(found, spool, left, stack)
+            if source is None:
+                continue
             if left is not None:
-                left -= min(left, source.path.stat().st_size)
+                left -= source.size
             sources.append(source)
+        if not sources:
+            raise CorpusError(f"no file is a text: {sieve.omitted[0]}", "name a text file")
         yield sources
 
 
-def names(paths: Sequence[str | Path]) -> str:
-    """The name of a corpus after its files."""
-    return name_of([_name(path) for path in paths])
+def _size(source: Source) -> int:
+    """The bytes of its text, up to its limit."""
+    if source.packing:
+        return sum(map(len, blocks(source)))
+    size = source.path.stat().st_size
+    return size if source.limit is None else min(size, source.limit)
 
 
-def name_of(parts: Sequence[str]) -> str:
-    """One name made of the names of a corpus's files; if there are very many, of the first."""
-    shown, room = list(parts[:1]), MOST_NAMES
-    for part in parts[1:]:
-        room -= len(part)
-        if room < 0:
-            return " + ".join([*shown, f"{len(parts) - len(shown)} more"])
-        shown.append(part)
-    return " + ".join(shown)
-
-
-def begins_anew(encoding: str) -> bool:
-    """Whether texts decoded separately may differ from their concatenated bytes decoded as one.
-
-    A new decoder drops a byte order mark and starts unshifted.
-    """
-    return encoding != "bytes" and find_codec(encoding).name not in _STATELESS
-
-
-def markless(encoding: str) -> str | None:
-    """The encoding that is like ``encoding`` but omits a byte order mark; None if there is none."""
-    return None if encoding == "bytes" else _MARKLESS.get(find_codec(encoding).name)
-
-
-def find_codec(encoding: str) -> codecs.CodecInfo:
-    """The codec of a text encoding.
-
-    Raises:
-        CorpusError: there is no text encoding of this name.
-
-    """
-    try:
-        codec = codecs.lookup(encoding)
-        with suppress(UnicodeError):
-            b"ab".decode(codec.name)  # LookupError for codecs that do not make text, such as hex
-    except (LookupError, ValueError):
-        codec = None
-    if codec is None or codec.name in _NO_TEXTS:
-        hint = "set {encoding} to utf-8, utf-16, latin-1 or cp1252, for instance"
-        raise CorpusError(f"unknown encoding {encoding!r}", hint)
-    return codec
-
-
-def _name(path: str | Path) -> str:
-    return "standard input" if str(path) == STDIN else Path(path).name
-
-
-def _open(path: str | Path, spool: Path, limit: int | None, stack: ExitStack) -> Source:
+def _open(found: Found, spool: Path, limit: int | None, stack: ExitStack) -> Source:
+    path, name = found.path, found.name
     if str(path) == STDIN:
-        name = _name(path)
+        name = "standard input"
         return Source(_copy(sys.stdin.buffer, name, spool, limit, stack), name, limit)
-    if not str(path):
-        raise CorpusError("the path of the text is empty: name a file, or - for standard input")
-    path = Path(path)
     try:
         mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise CorpusError(f"{path} is a folder: name the text files in it")
         if stat.S_ISREG(mode):
-            with open(path, "rb"):
-                return Source(path, _name(path), limit)
+            with open(path, "rb") as file:
+                return Source(path, name, limit, packing_of(file.read(HEAD)))
         if not stat.S_ISFIFO(mode) and limit is None:
             raise CorpusError(f"{path} is a device that may never end", "set {max_bytes}")
         pipe = stack.enter_context(open(path, "rb", opener=_open_at_once))  # noqa: SIM115
         os.set_blocking(pipe.fileno(), True)
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {os_reason(error)}") from None
-    return Source(_copy(pipe, str(path), spool, limit, stack), _name(path), limit)
+    return Source(_copy(pipe, str(path), spool, limit, stack), name, limit)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -178,13 +171,32 @@ def _wait_for(pipe: IO[bytes]) -> None:
 
 
 def _copy(pipe: IO[bytes], name: str, spool: Path, limit: int | None, stack: ExitStack) -> Path:
-    """Copy a pipe, which cannot be read twice, into a file that is removed with ``stack``."""
+    """Copy a pipe, which cannot be read twice, into a file that is removed with ``stack``.
+
+    A packed one is unpacked, so that ``limit`` bytes of text can be told.
+    """
     copy = stack.enter_context(temporary_beside(spool / "pipe"))
     with open(copy, "xb") as file:
-        for block in _blaming(name, _read(pipe, limit, wait=True)):
+        for block in _blaming(name, _from_pipe(pipe, name, limit, IF_BOMB)):
             interrupts.check()
             file.write(block)
     return copy
+
+
+def _from_pipe(
+    pipe: IO[bytes], name: str, limit: int | None = None, if_bomb: str = ""
+) -> Iterator[bytes]:
+    """The text in a pipe, unpacked, as it arrives."""
+    pieces, head = _read(pipe, None, wait=True), b""
+    for piece in pieces:
+        head += piece
+        if not may_be_packed(head):
+            break
+    raw = chain([head], pieces)
+    if packing := packing_of(head):
+        yield from unpacked(raw, packing, name, limit, if_bomb)
+    else:
+        yield from raw if limit is None else first(raw, limit)
 
 
 def _read(file: IO[bytes], limit: int | None, wait: bool = False) -> Iterator[bytes]:
@@ -203,29 +215,35 @@ def _read(file: IO[bytes], limit: int | None, wait: bool = False) -> Iterator[by
 
 
 def blocks(source: Source) -> Iterator[bytes]:
-    """The bytes of a source, at most ``BLOCK`` at a time.
+    """The bytes of a source's text, at most ``BLOCK`` at a time.
 
     Raises:
         CorpusError: it can no longer be read.
+        DecodingError: it is packed, and damaged.
 
     """
 
     def read() -> Iterator[bytes]:
         with open(source.path, "rb") as file:
-            yield from _read(file, source.limit)
+            if source.packing:
+                raw = _read(file, None)
+                yield from unpacked(raw, source.packing, source.name, source.limit, IF_BOMB)
+            else:
+                yield from _read(file, source.limit)
 
     return _blaming(source.name, read())
 
 
 def arriving(file: IO[bytes], name: str) -> Iterator[bytes]:
-    """The bytes of an open file or pipe as they arrive, at most ``BLOCK`` at a time.
+    """The bytes of an open file or pipe as they arrive, unpacked, at most ``BLOCK`` at a time.
 
     Raises:
         CorpusError: it can no longer be read.
+        DecodingError: it is packed, and damaged.
         Interrupted: a signal arrived.
 
     """
-    return _blaming(name, _read(file, None, wait=True))
+    return _blaming(name, _from_pipe(file, "the text"))
 
 
 def _blaming(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -234,100 +252,3 @@ def _blaming(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield from pieces
     except OSError as error:
         raise CorpusError(f"cannot read {name}: {os_reason(error)}") from None
-
-
-def code_blocks(
-    sources: Sequence[Source], encoding: str
-) -> Iterator[tuple[bytes, NDArray[np.unsignedinteger[Any]]]]:
-    """Each block's raw bytes and its code points (for encoding ``bytes``, the bytes themselves).
-
-    Each source ends with an empty block of bytes.
-
-    Raises:
-        CorpusError: a source can no longer be read.
-        DecodingError: a source is not in ``encoding``; the offset counts from its first byte.
-
-    """
-    for source in sources:
-        reader = BlockDecoder(encoding, source.name, truncated=source.cut)
-        for raw in blocks(source):
-            with explaining(source.read, encoding, any_bytes=True):
-                codes = reader.codes(raw)
-            yield raw, codes
-        with explaining(source.read, encoding, any_bytes=True):
-            codes = reader.end()
-        yield b"", codes
-
-
-def decode_text(raw: bytes, encoding: str) -> str:
-    """A whole text as characters.
-
-    Raises:
-        CorpusError: there is no encoding called ``encoding``.
-        DecodingError: the text is not in ``encoding``; names the byte offset.
-
-    """
-    with explaining(lambda start, size: raw[start : start + size], encoding):
-        return BlockDecoder(encoding, "the text").text(raw, final=True)
-
-
-class BlockDecoder:
-    """A strict decoder of blocks of bytes, which may end in the middle of a character.
-
-    Args:
-        encoding: the encoding; ``bytes`` makes every byte a code point.
-        name: the name of the text, for errors.
-        truncated: whether to ignore an incomplete character at the very end.
-
-    """
-
-    def __init__(self, encoding: str, name: str, truncated: bool = False) -> None:
-        self._raw = encoding == "bytes"
-        codec = find_codec("ascii" if self._raw else encoding)
-        self._decoder = codecs.getincrementaldecoder(codec.name)("strict")
-        self._ascii_inside = codec.name in _STATELESS
-        self._encoding, self._name, self._truncated = encoding, name, truncated
-        self._done = 0  # bytes decoded
-        self._pending = 0  # bytes that wait for the rest of their character
-
-    def codes(self, raw: bytes) -> NDArray[np.unsignedinteger[Any]]:
-        """The code points of one more block."""
-        # the bytes of ASCII are its code points already: no decoding, and a quarter of the memory
-        if self._raw or (self._ascii_inside and not self._pending and raw.isascii()):
-            self._done += len(raw)
-            return np.frombuffer(raw, np.uint8)
-        return self._decode(raw, final=False)
-
-    def end(self) -> NDArray[np.unsignedinteger[Any]]:
-        """The code points that are left at the end of the source."""
-        if self._raw or (self._truncated and self._pending):
-            return np.empty(0, np.uint8)
-        return self._decode(b"", final=True)
-
-    def _decode(self, raw: bytes, final: bool) -> NDArray[np.unsignedinteger[Any]]:
-        text = self.text(raw, final)
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-    def text(self, raw: bytes, final: bool) -> str:
-        """The characters of one more block; the ``final`` one must not end within a character.
-
-        Raises:
-            DecodingError: the bytes are not in this encoding.
-
-        """
-        try:
-            text = self._decoder.decode(raw, final)
-        except UnicodeDecodeError as error:
-            # the decoder sees the pending bytes and this block, perhaps without its mark
-            mark = self._pending + len(raw) - len(error.object)
-            offset = self._done + mark + error.start
-            message = f"{self._name} is not {self._encoding} at byte {offset}"
-            raise DecodingError(message, offset) from None
-        except UnicodeError as error:
-            raise DecodingError(
-                f"{self._name} is not {self._encoding} near byte {self._done}: {error}", self._done
-            ) from None
-        waiting = self._decoder.getstate()[0]
-        self._done += self._pending + len(raw) - len(waiting)
-        self._pending = len(waiting)
-        return text

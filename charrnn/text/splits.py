@@ -16,13 +16,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import Split, TextConfig
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.settings import NOTHING, check, declared
 
 ROWS = 100
@@ -159,27 +158,6 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RU
 
 def _ranges(*ranges: Range) -> tuple[Range, ...]:
     return tuple(r for r in ranges if r[1] > r[0])
-
-
-def recorded(
-    corpus: dict[str, Any], checkpoint: str
-) -> tuple[tuple[str, str, str], tuple[Split, float, float, int]]:
-    """What the metadata of a checkpoint called ``checkpoint`` say about its ``corpus``.
-
-    Returns:
-        Name, sha256 and encoding of the corpus; and the arguments of ``split`` after its length.
-
-    Raises:
-        CheckpointError: they do not say how the corpus was split.
-
-    """
-    try:
-        how = corpus["split"]
-        cuts = how["kind"], float(how["val_frac"]), float(how["test_frac"]), how.get("rule", 1)
-        return (str(corpus["name"]), str(corpus["sha256"]), str(corpus["encoding"])), cuts
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
-        message = f"{checkpoint} does not say how its corpus was split"
-        raise CheckpointError(message, "score a whole file") from None
 
 
 class RangeMap:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeAlias
 
 from charrnn.errors import DecodingError
 from charrnn.text.kinds import HEAD, Kind, kind_of
 from charrnn.text.places import place_after
 
-BLOCK = 1 << 20
-
-Read: TypeAlias = Callable[[int, int], bytes]  # a text's bytes from a position, at most so many
+Read: TypeAlias = Callable[[int, int], Iterable[bytes]]  # a text between two bytes, in blocks
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def explaining(read: Read, encoding: str, *, any_bytes: bool = False) -> Iterato
     except DecodingError as error:
         kind = kind_of(_sample(read, error.offset), encoding)
         told = error.offset > 0 and (kind is None or kind.is_text)
-        where = f" ({_place(read, error.offset, encoding)})" if told else ""
+        where = f" ({place_after(read(0, error.offset), encoding)})" if told else ""
         looks = f", it looks like {kind.name}" if kind else ""
         hint, values = _advice(kind, any_bytes)
         message = f"{error.message}{where}{looks}"
@@ -40,14 +39,10 @@ def explaining(read: Read, encoding: str, *, any_bytes: bool = False) -> Iterato
 def _sample(read: Read, offset: int) -> bytes:
     """The beginning of a text, and what is around ``offset``."""
     if offset < HEAD // 2:
-        return read(0, HEAD)
+        return b"".join(read(0, HEAD))
     first = offset - HEAD // 4
-    return read(0, HEAD // 2) + read(first - first % 4, HEAD // 2)
-
-
-def _place(read: Read, offset: int, encoding: str) -> str:
-    starts = range(0, offset, BLOCK)
-    return place_after((read(start, min(BLOCK, offset - start)) for start in starts), encoding)
+    first -= first % 4
+    return b"".join(chain(read(0, HEAD // 2), read(first, first + HEAD // 2)))
 
 
 def _advice(kind: Kind | None, any_bytes: bool) -> tuple[str, dict[str, str]]:

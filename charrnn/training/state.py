@@ -41,7 +41,8 @@ class RunSpec:
     """What does not change during a run.
 
     ``max_bytes`` of the text were read (None: all); ``start_from`` is the checkpoint whose weights
-    the run started from, as the user named it.
+    the run started from, as the user named it; ``skip_bad`` says whether files that are not texts
+    were skipped.
     """
 
     model: ModelConfig
@@ -51,6 +52,7 @@ class RunSpec:
     parts: Parts
     max_bytes: int | None = None
     start_from: str | None = None
+    skip_bad: bool = False
 
     @property
     def line_end(self) -> int | None:

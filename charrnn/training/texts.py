@@ -13,8 +13,8 @@ from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.paths import bundled_corpus, cache_of_run
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, encode_corpus
+from charrnn.text.decoding import find_codec
 from charrnn.text.records import aligned_parts
-from charrnn.text.sources import find_codec
 from charrnn.text.splits import RULE, Parts, length, split
 from charrnn.training.state import SplitSpec
 
@@ -110,6 +110,7 @@ class TextChoice(TextConfig):
             encoding=UTF8 if self.encoding is None else self.encoding,
             records=records,
             max_bytes=self.max_bytes,
+            skip_bad=self.skip_bad,
             cache=self.cache,
         )
 

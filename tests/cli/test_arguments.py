@@ -89,7 +89,7 @@ TEXTS: dict[str, list[str]] = {
     "fill TEXT": ["", "no gap", CONTROL + "_", UNDECODABLE + "_"],
     "fill --gap": ["", "?", *ANY],
     "fill --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
-    "score FILE": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
+    "score FILES": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "next PREFIX": [CONTROL, UNDECODABLE, "É"],
     "next --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
@@ -218,7 +218,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "train": {"CORPUS": "text.txt", "--out": "run", "--steps": "1", "--threads": "1"},
         "sample": {"CHECKPOINT": "model", "--seed": "1", "--length": "5"},
         "fill": {"TEXT": "a _ b", "--model": "model"},
-        "score": {"FILE": "text.txt", "--model": "model"},
+        "score": {"FILES": "text.txt", "--model": "model"},
         "next": {"PREFIX": "the", "--model": "model"},
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
@@ -231,7 +231,7 @@ def sensible(command: str, without: str = "") -> list[str]:
     if without in BUDGETS:
         left.pop("--steps", None)
     if without == "--split" and command == "score":
-        left.pop("FILE")
+        left.pop("FILES")
     words = [word for name, value in left.items() for word in (name, value)]
     words += ["--lines", "--novel"] if (command, without) == ("sample", "--corpus") else []
     return [*command.split(), *(word for word in words if not word.isupper())]

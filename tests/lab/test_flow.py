@@ -185,6 +185,15 @@ def test_a_network_that_reads_backwards_is_given_what_it_reads(corpus: Path) -> 
     assert len(flow_of_run(model_).curves[0].norms) == gradients.LAGS
 
 
+def test_a_network_without_a_direction_is_refused(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(corpus, Path("run"), steps=1, bidirectional=True)
+    code, out, err = leave(["lab", "flow", "run"], capfd)
+    assert (code, out) == (2, "")
+    assert err.startswith("charrnn: the network reads both sides of a character: it cannot be fol")
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

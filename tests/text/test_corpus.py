@@ -80,8 +80,8 @@ def test_max_bytes_counts_through_all_files() -> None:
     assert corpus.vocab.decode(corpus.ids) == "abcdef"
 
 
-def test_a_folder_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="is a folder"):
+def test_an_empty_folder_a_missing_and_an_empty_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="has no files"):
         encode_corpus([tmp_path])
     with pytest.raises(CorpusError, match=r"cannot read missing\.txt: No such file"):
         encode_corpus(["missing.txt"])

@@ -18,9 +18,9 @@ import pytest
 from safetensors.numpy import save
 
 from charrnn.errors import DecodingError
-from charrnn.text import undecodable
+from charrnn.text import sources
+from charrnn.text.decoding import decode_text
 from charrnn.text.kinds import HEAD, kind_of
-from charrnn.text.sources import decode_text
 from tests.support.texts import encode
 
 TEXTS = {
@@ -146,12 +146,13 @@ def said(*texts: bytes, encoding: str = "utf-8") -> str:
 def test_a_corpus_names_the_file_the_place_and_the_setting() -> None:
     raw = "one\ntwo\nna\xefve caf\xe9\n".encode("cp1252")
     where = "t1.txt is not utf-8 at byte 10 (line 3, column 3), it looks like cp1252 or latin-1; "
-    assert said(ASCII, raw) == where + "set encoding='cp1252'"
+    assert said(ASCII, raw) == where + "set encoding='cp1252', or omit it with skip_bad"
     where = "t0.txt is not ascii at byte 2 (line 1, column 3), it looks like utf-8; "
     assert said("na\xefve".encode(), encoding="ascii") == where + "set encoding='utf-8'"
-    packed = "it looks like a gzip file; unpack it first, with gunzip for instance"
-    wanted = f"t0.txt is not utf-8 at byte 1, {packed}, or read it with is_bytes"
-    assert said(FILES["a gzip file"]) == wanted
+    packed = "it looks like an xz file; unpack it first, with unxz for instance"
+    wanted = f"t0.txt is not utf-8 at byte 0, {packed}, or read it with is_bytes"
+    assert said(FILES["an xz file"]) == wanted
+    assert "byte 1, it looks like a gzip file; unpack" in said(gzip.compress(FILES["a gzip file"]))
     odd = "t0.txt is not utf-8 at byte 491 (line 21, column 2); set encoding, or read it with is_"
     assert said(ASCII + b"a\xa4b c\xb9d e\xb2f").startswith(odd)
 
@@ -163,7 +164,7 @@ def test_the_place_is_that_of_an_editor_wherever_blocks_end(
     wanted = "byte 20 (line 3, column 2), it looks like utf-16 with damaged bytes; repair it"
     assert wanted in said(raw, encoding="utf-16")
     for block in (1, 3, 4, 7):
-        monkeypatch.setattr(undecodable, "BLOCK", block)
+        monkeypatch.setattr(sources, "BLOCK", block)
         assert wanted in said(raw, encoding="utf-16")
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError, DecodingError
-from charrnn.text import sources
+from charrnn.text import files, sources
 from charrnn.text.corpus import encode_corpus
-from charrnn.text.sources import BlockDecoder
+from charrnn.text.decoding import BlockDecoder
 from tests.support.texts import TEXT, encode, texts
 
 
@@ -79,8 +79,8 @@ def test_very_many_files_have_a_name_that_fits_a_checkpoint() -> None:
         path.write_bytes(b"ab")
     corpus = encode_corpus(paths)
     assert len(corpus) == 1400
-    assert corpus.name == sources.names(paths)
+    assert corpus.name == files.names(paths)
     assert len(corpus.name) < 10_000
     assert corpus.name.startswith("Буква 0.txt + Буква 1.txt + ")
     assert corpus.name.endswith(" more")
-    assert sources.names(paths[:2]) == "Буква 0.txt + Буква 1.txt"
+    assert files.names(paths[:2]) == "Буква 0.txt + Буква 1.txt"

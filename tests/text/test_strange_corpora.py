@@ -28,7 +28,7 @@ from charrnn.errors import CorpusError, DecodingError
 from charrnn.model_config import MAX_VOCABULARY
 from charrnn.text import corpus, sources
 from charrnn.text.corpus import encode_corpus
-from charrnn.text.sources import BlockDecoder
+from charrnn.text.decoding import BlockDecoder
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import load
 from tests.support.command_line import leave
@@ -183,9 +183,9 @@ def test_every_code_point_comes_back() -> None:
         assert vocab.decode(vocab.lookup(codes)) == part
 
 
-def test_a_folder_a_missing_file_and_endless_devices(train: Train, tmp_path: Path) -> None:
+def test_an_empty_folder_a_missing_file_and_endless_devices(train: Train, tmp_path: Path) -> None:
     Path("folder").mkdir()
-    refused(train("folder"), "folder is a folder")
+    refused(train("folder"), "the folder folder has no files")
     refused(train("missing.txt"), "missing.txt", "No such file")
     refused(train("/dev/zero"), "/dev/zero", "--max-bytes")
     refused(train("/dev/null", "--max-bytes", "10"), "null is empty")
