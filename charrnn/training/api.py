@@ -14,7 +14,7 @@ from charrnn import interrupts
 from charrnn.arguments import check_known, checked, plain
 from charrnn.checkpoint.file import load
 from charrnn.config import TextConfig, TrainConfig, draw_seed, model_options
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import Hint
 from charrnn.model.kernels.memory import returning_memory
 from charrnn.model.layers import kernels, must_compile
@@ -22,7 +22,7 @@ from charrnn.model.network import CharNetwork
 from charrnn.paths import NEARBY, find_checkpoint
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
-from charrnn.text.sources import names
+from charrnn.text.files import names
 from charrnn.text.splits import check_split, length
 from charrnn.text.streams import Streams
 from charrnn.training.distributed import World, join_world
@@ -52,6 +52,8 @@ from charrnn.training.rundir.discovery import check_vacant, old_folder
 from charrnn.training.state import FURTHEST, RunSpec
 from charrnn.training.texts import TextChoice, parts_of, stem_of
 
+NAMED = 20  # files that were skipped and are named, each in a note
+
 
 @checked
 def train(
@@ -66,7 +68,8 @@ def train(
     """Train a network on the texts in ``corpus`` (none: the bundled one) and save it in a folder.
 
     Args:
-        corpus: paths of texts, read one after the other; ``-`` is standard input.
+        corpus: paths of texts, read one after the other: files, folders, patterns such as
+            ``books/**/*.txt``; ``-`` is standard input. gzip and zstd are unpacked.
         out: the folder; by default a new one under ``./checkpoints``, named after the corpus.
         resume: continue the run in ``out``, or the newest run on this corpus.
         start_from: a checkpoint whose weights to start from.
@@ -204,6 +207,10 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
 
 
 def _note_surprises(corpus: Corpus, cache: Path, listener: Listener) -> None:
+    for message in corpus.skipped[:NAMED]:
+        listener.on_note(f"skipped: {message}")
+    if more := len(corpus.skipped[NAMED:]):
+        listener.on_note(f"skipped {counted(more, 'more file')}")
     if cache.name == NEARBY:
         kept = f"no cache folder can be written: the encoded text is kept in {cache}"
         listener.on_note(kept, Hint("set CHARRNN_CACHE to another folder"))
@@ -243,7 +250,7 @@ def _new_spec(
     )
     limit = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
     began = None if start_from is None else str(start_from)
-    return RunSpec(model, config, corpus, split_spec, parts, limit, began)
+    return RunSpec(model, config, corpus, split_spec, parts, limit, began, text.skip_bad)
 
 
 def _stepper(
