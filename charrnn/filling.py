@@ -23,9 +23,8 @@ class Filling:
     Attributes:
         text: the text with its gaps filled.
         gaps: what was put into each gap.
-        nats: the negative logarithm of its probability. That of a bidirectional network, and of
-            gaps of known length, is exact; other ones are that of its share among all that were
-            considered.
+        nats: the negative logarithm of its share of the probability among all ways that were
+            considered; of several gaps, the sum.
 
     """
 

@@ -1,21 +1,22 @@
 """Fills a gap in a text: proposes what may stand there, and ranks it by what is on both sides.
 
 ``BothSides`` is a bidirectional network. It names the characters of a gap from left to right, each
-from all those before it and from those behind the gap, at their distance (Berglund et al. 2015,
-"Bidirectional recurrent neural networks as generative models"). These conditional probabilities
-multiply to that of the gap, so its nats are exact for a known length.
+from all those before it and from those behind the gap, at their distance: the product of these
+probabilities is that of the gap (Berglund et al. 2015, "Bidirectional recurrent neural networks as
+generative models"). The most probable ones are its proposals. Then it reads the text with each of
+them in the gap, and ranks them by how well it names, each from both sides, their characters and
+those next to the gap: by their pseudo-likelihood (Besag 1975).
 
 ``OneSide`` is a network that reads from left to right, alone or with one that reads from right to
 left. The first proposes, from what is before the gap; then each network says how probable the
-proposal and what surrounds it are in its direction, and the mean of both ranks it. The nats are
-those of a proposal's share among all proposals.
+proposal and what surrounds it are in its direction, and the mean of both ranks it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,10 @@ from charrnn.text.vocab import Ids
 
 WIDTH = 64  # proposals of each length that are kept while a gap is filled
 CONTEXT = 32  # characters on each side of a proposal that say how well it fits
+# a wrong character makes its neighbors look wrong, too; with half of what they say, the shares of
+# proposals came nearest to how often they are right (checkpoints/README.md)
+WEIGHT = 0.5
+LOGITS = 2**24  # numbers in memory at once
 BEGINNINGS = 4  # ways to fill the gaps so far from which the next one is filled
 
 Scores = NDArray[np.float64]
@@ -36,25 +41,38 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Proposal:
-    """What may stand in a gap (or in several), and its ``nats``: less is more probable."""
+    """What may stand in a gap (or in several).
+
+    ``nats`` is the negative logarithm of its probability, or of its share among all proposals.
+    """
 
     gaps: tuple[Ids, ...]
     nats: float
 
 
-class Filler(Protocol):
-    """Whatever fills a gap."""
+class Filler(ABC):
+    """Whatever fills a gap between the ids ``left`` and ``right``."""
+
+    @abstractmethod
+    def candidates(
+        self, left: Ids, right: Ids, lengths: Sequence[int]
+    ) -> Iterator[NDArray[np.intp]]:
+        """For each of ``lengths``, ascending, what may stand in the gap: ``(N, length)``."""
+
+    @abstractmethod
+    def scores(self, left: Ids, texts: NDArray[np.intp], right: Ids) -> Scores:
+        """How probable each of ``texts (N, T)`` is there: ``(N,)``, logarithms, but for a constant.
+
+        It is the same for texts of all lengths.
+        """
 
     def propose(self, left: Ids, right: Ids, lengths: Sequence[int]) -> list[Proposal]:
-        """What may stand between ``left`` and ``right``, the most probable first.
-
-        Args:
-            left: the ids before the gap.
-            right: the ids behind it.
-            lengths: how many characters it may have, ascending.
-
-        """
-        ...
+        """What may stand in the gap, the most probable first, each with the nats of its share."""
+        texts, scores = list[Ids](), list[Scores]()
+        for found in self.candidates(left, right, lengths):
+            texts += list(found)
+            scores.append(self.scores(left, found, right))
+        return shares(texts, np.concatenate(scores))
 
 
 def fill_gaps(
@@ -86,7 +104,7 @@ def joined(pieces: Sequence[Ids], gaps: Sequence[Ids]) -> Ids:
     return np.concatenate(parts)
 
 
-class BothSides:
+class BothSides(Filler):
     """Fills gaps with a bidirectional network.
 
     Args:
@@ -101,16 +119,37 @@ class BothSides:
         self.ahead, self.behind = _Reader(*ahead), _Reader(*behind)
         self.blank, self.first = config.vocab_size, first
 
-    def propose(self, left: Ids, right: Ids, lengths: Sequence[int]) -> list[Proposal]:
-        """``Filler.propose``; each length by itself."""
-        proposals = []
+    def candidates(
+        self, left: Ids, right: Ids, lengths: Sequence[int]
+    ) -> Iterator[NDArray[np.intp]]:
+        """``Filler.candidates``."""
         for length in lengths:
-            behind = self._behind(right, length)
-            beam = _Beam(self.ahead, _begun(left, self.first))
-            for logits in behind:
-                beam.grow(logits)
-            proposals += beam.proposals()
-        return sorted(proposals, key=lambda proposal: proposal.nats)
+            yield self.named(left, right, length).texts
+
+    def named(self, left: Ids, right: Ids, length: int) -> Beam:
+        """The most probable gaps of ``length`` characters, named from left to right."""
+        behind = self._behind(right, length)
+        beam = Beam(self.ahead, _begun(left, self.first))
+        for logits in behind:
+            beam.grow(logits)
+        return beam
+
+    def scores(self, left: Ids, texts: NDArray[np.intp], right: Ids) -> Scores:
+        """``Filler.scores``: pseudo-likelihoods of ``texts`` with what is next to them.
+
+        Each of their characters, and of those on both sides, is named from all others.
+        """
+        cut = max(0, len(left) - CONTEXT)
+        sides = (_repeated(part, texts) for part in (left[cut:], right[:CONTEXT]))
+        whole = np.concatenate((next(sides), texts, next(sides)), axis=1)  # (M, W)
+        found, some = [], max(1, LOGITS // (whole.shape[1] * self.blank))
+        for begin in range(0, len(whole), some):
+            rows = whole[begin : begin + some]
+            logits = self.ahead.along(_begun(left[:cut], self.first), rows)
+            back = self.behind.along(right[CONTEXT:][::-1], rows[:, ::-1])[:, ::-1, : self.blank]
+            log_p = log_softmax(logits + back)
+            found.append(np.take_along_axis(log_p, rows[..., None], axis=2).sum((1, 2)))
+        return WEIGHT * np.concatenate(found)
 
     def _behind(self, right: Ids, length: int) -> NDArray[np.float64]:
         """The backward layers' logits ``(length, V)`` of the characters of a gap."""
@@ -122,7 +161,7 @@ class BothSides:
         return np.array(found[::-1])
 
 
-class OneSide:
+class OneSide(Filler):
     """Fills gaps with a network that reads from left to right, and perhaps with one that does not.
 
     Args:
@@ -142,35 +181,34 @@ class OneSide:
         self.reverse = None if reverse is None else _Reader(*reverse)
         self.first = first
 
-    def propose(self, left: Ids, right: Ids, lengths: Sequence[int]) -> list[Proposal]:
-        """``Filler.propose``."""
-        beam = _Beam(self.forward, _begun(left, self.first))
-        texts, scores = list[Ids](), list[Scores]()
+    def candidates(
+        self, left: Ids, right: Ids, lengths: Sequence[int]
+    ) -> Iterator[NDArray[np.intp]]:
+        """``Filler.candidates``."""
+        beam = Beam(self.forward, _begun(left, self.first))
+        grown = []
         for length in range(1, lengths[-1] + 1):
             beam.grow()
             if length in lengths:
-                texts += list(beam.texts)
-                scores.append(self._joint(beam, left, right))
-        return shares(texts, np.concatenate(scores))
+                grown.append(beam.texts)
+        yield from grown  # by then the network is free for ``scores``
 
-    def _joint(self, beam: _Beam, left: Ids, right: Ids) -> Scores:
-        """How probable the beam's proposals are with what surrounds them: log p of each.
+    def scores(self, left: Ids, texts: NDArray[np.intp], right: Ids) -> Scores:
+        """``Filler.scores``: that of the whole text, as each network reads it.
 
-        Both networks speak of the same characters: a proposal, what is next to it on its other
-        side and, as all proposals share it, what they read first.
+        What all texts share, and a network has read before it comes to them, is not counted.
         """
-        found = beam.scores + beam.reader.copy().follow(_repeated(right[:CONTEXT], beam.texts))
+        after = _repeated(right[:CONTEXT], texts)
+        before = _repeated(left[::-1][:CONTEXT], texts)
+        found = self.forward.follow(_begun(left, self.first), np.concatenate((texts, after), 1))
         if self.reverse is None:
             return found
-        self.reverse.start(_begun(right[::-1], self.first))
-        self.reverse.pick(np.zeros(len(beam.texts), np.intp))
-        before = _repeated(left[::-1][:CONTEXT], beam.texts)
-        back = self.reverse.follow(np.concatenate((beam.texts[:, ::-1], before), axis=1))
-        return (found + back) / 2
+        back = np.concatenate((texts[:, ::-1], before), 1)
+        return (found + self.reverse.follow(_begun(right[::-1], self.first), back)) / 2
 
 
 def shares(texts: Sequence[Ids], scores: Scores) -> list[Proposal]:
-    """Proposals with log probabilities ``scores``, best first, each with the nats of its share."""
+    """Proposals with log probabilities ``scores (N,)``, best first, each with its share's nats."""
     order = _best(scores)
     nats = np.logaddexp.reduce(scores[order]) - scores
     return [Proposal((texts[i],), float(nats[i])) for i in order]
@@ -207,13 +245,6 @@ class _Reader:
             self.engine: AnyEngine = open_engine(config, weights, batched=True)
         self.logits = np.zeros((1, config.vocab_size), np.float32)
 
-    def copy(self) -> _Reader:
-        """A reader at the same place that goes its own way."""
-        made = object.__new__(_Reader)
-        made.engine, made.logits = self.engine.sibling(len(self.logits)), self.logits
-        made.engine.state = self.engine.state
-        return made
-
     def start(self, ids: Ids) -> None:
         """Read ``ids`` from the zero state; after nothing, all logits are 0."""
         self.engine = self.engine.sibling(1)
@@ -237,8 +268,21 @@ class _Reader:
         with _overflow_ignored():
             self.engine.state, self.logits = state, self.logits[rows]
 
-    def follow(self, texts: NDArray[np.intp]) -> Scores:
-        """Read ``texts (N, T)``; how probable each was: ``(N,)``, logarithms."""
+    def along(self, begun: Ids, texts: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Read ``begun`` and then ``texts (N, T)``: the logits ``(N, T, V)`` before each."""
+        self.start(begun)
+        self.pick(np.zeros(len(texts), np.intp))
+        found = []
+        for column in texts.T:
+            interrupts.check()
+            found.append(self.logits)
+            self.step(column)
+        return np.stack(found, axis=1)
+
+    def follow(self, begun: Ids, texts: NDArray[np.intp]) -> Scores:
+        """Read ``begun`` and then ``texts (N, T)``: log p of each, ``(N,)``."""
+        self.start(begun)
+        self.pick(np.zeros(len(texts), np.intp))
         scores, rows = np.zeros(len(texts)), np.arange(len(texts))
         for column in texts.T:
             interrupts.check()
@@ -247,7 +291,7 @@ class _Reader:
         return scores
 
 
-class _Beam:
+class Beam:
     """The ``WIDTH`` most probable ways to go on, one character longer with each ``grow``.
 
     Attributes:
@@ -273,11 +317,6 @@ class _Beam:
         self.scores = flat[best]
         self.reader.pick(rows)
         self.reader.step(ids)
-
-    def proposals(self) -> list[Proposal]:
-        """What was added, with its nats."""
-        rows = zip(self.texts, self.scores, strict=True)
-        return [Proposal((text,), -float(score)) for text, score in rows]
 
 
 def _overflow_ignored() -> np.errstate:

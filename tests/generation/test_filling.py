@@ -49,28 +49,51 @@ def test_a_gap_has_the_product_of_its_characters_probabilities() -> None:
     """Each from what precedes it and, by its distance, from what follows the gap."""
     config, weights = network(1, bidirectional=True)
     ahead, behind = (Engine(*half) for half in halves(config, weights))
-    for proposal in both_sides().propose(LEFT, RIGHT, [3])[::9]:
-        [gap] = proposal.gaps
-        nats = 0.0
+    beam = both_sides().named(LEFT, RIGHT, 3)
+    for gap, score in list(zip(beam.texts, beam.scores, strict=True))[::9]:
+        own = 0.0
         for place, index in enumerate(gap):
             left = np.concatenate((LEFT, gap[:place]))
             right = np.append(RIGHT[::-1], np.full(2 - place, V))  # V: unknown
             logits = after(ahead, left) + after(behind, right)[:V]
-            nats -= log_softmax(logits[None])[0, index]
-        assert proposal.nats == pytest.approx(nats, abs=1e-4)
+            own += log_softmax(logits[None])[0, index]
+        assert score == pytest.approx(own, abs=1e-4)
 
 
 def test_all_that_may_stand_in_a_gap_has_a_probability_of_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(filling, "WIDTH", V**3)
-    proposals = both_sides().propose(LEFT, RIGHT, [3])
-    assert len(proposals) == V**3
-    assert sum(np.exp(-p.nats) for p in proposals) == pytest.approx(1, abs=1e-6)
-    assert [p.nats for p in proposals] == sorted(p.nats for p in proposals)
-    kept = [tuple(p.gaps[0]) for p in proposals[:5]]
+    beam = both_sides().named(LEFT, RIGHT, 3)
+    assert {tuple(text) for text in beam.texts} == {tuple(text) for text in every(3)}
+    assert np.exp(beam.scores).sum() == pytest.approx(1, abs=1e-6)
+    assert (np.diff(beam.scores) <= 0).all()
     monkeypatch.setattr(filling, "WIDTH", 40)
-    assert [tuple(p.gaps[0]) for p in both_sides().propose(LEFT, RIGHT, [3])[:5]] == kept
+    assert np.array_equal(both_sides().named(LEFT, RIGHT, 3).texts[:5], beam.texts[:5])
+
+
+@pytest.mark.parametrize("at_once", [2**24, V * (40 + 50 + 2) * 7])
+def test_proposals_are_ranked_by_their_pseudo_likelihood(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "WIDTH", V**2)
+    monkeypatch.setattr(filling, "CONTEXT", 39)
+    monkeypatch.setattr(filling, "LOGITS", at_once)
+    config, weights = network(1, bidirectional=True)
+    proposals = both_sides().propose(LEFT, RIGHT, [2])
+    scores = []
+    for gap in every(2):
+        whole = np.concatenate((LEFT, gap, RIGHT))
+        ahead, behind = (Engine(*half) for half in halves(config, weights))
+        logits = np.array([ahead.step(whole[t : t + 1])[0] for t in range(len(whole) - 1)])
+        back = [behind.step(whole[t : t + 1])[0, :V] for t in range(len(whole) - 1, 1, -1)]
+        logits[:-1] += np.array(back[::-1])
+        log_p = log_softmax(logits)[np.arange(len(logits)), whole[1:]]
+        scores.append(filling.WEIGHT * log_p[: 39 + 2 + 39].sum())
+    best = sorted(zip(scores, map(tuple, every(2)), strict=True), reverse=True)
+    assert [tuple(p.gaps[0]) for p in proposals] == [gap for _, gap in best]
+    found = [p.nats for p in proposals]
+    assert found == pytest.approx(np.logaddexp.reduce(scores) - [score for score, _ in best])
 
 
 @pytest.mark.parametrize("with_reverse", [False, True])
