@@ -11,6 +11,7 @@ from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import omit
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
+from charrnn.text.recorded import read_as
 from charrnn.training.events import Listener
 from charrnn.training.loop.checkpointing import cannot_resume, environment
 from charrnn.training.loop.optimizer import Stepper
@@ -34,7 +35,7 @@ class _Recorded:
     encoding: str
     records: bool
     split: SplitSpec
-    max_bytes: int | None
+    read: dict[str, Any]  # max_bytes and skip_bad
     start_from: str | None
     training: dict[str, Any]
 
@@ -52,16 +53,13 @@ class _Recorded:
                 raise TypeError("settings and corpus")
         except (KeyError, TypeError) as error:
             raise cannot_resume(f"it lacks {error}") from None
-        most = corpus.get("max_bytes")
-        max_bytes = most if type(most) is int and most > 0 else None
         records = corpus.get("records") is True  # version 0.1 did not read records
-        return cls(*texts, records, split, max_bytes, start_from, training)
+        return cls(*texts, records, split, read_as(corpus), start_from, training)
 
     def text_settings(self) -> dict[str, Any]:
         """The values of the fields of ``TextConfig``."""
         fractions = {"val_frac": self.split.val_frac, "test_frac": self.split.test_frac}
-        how = {"split": self.split.kind, "max_bytes": self.max_bytes}
-        return {**reading(self.encoding), **fractions, **how}
+        return {**reading(self.encoding), **self.read, **fractions, "split": self.split.kind}
 
 
 def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> RunSpec:
@@ -86,7 +84,8 @@ def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> Run
         parts = parts_of(corpus, was.split, corpus.line_end if config.lines else None)
     except ConfigError as error:
         raise cannot_resume(str(error)) from None
-    return RunSpec(last.config, config, corpus, was.split, parts, was.max_bytes, was.start_from)
+    origin = {"start_from": was.start_from, **was.read}
+    return RunSpec(last.config, config, corpus, was.split, parts, **origin)
 
 
 def _asked(text: TextChoice) -> dict[str, Any]:
@@ -113,8 +112,8 @@ def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
     """The run's corpus: from the files that ``text`` names, or from the cache."""
     corpus: Corpus | None
     if text.paths:
-        read = reading(was.encoding)
-        corpus = dataclasses.replace(text, max_bytes=was.max_bytes, **read).encode(was.records)
+        same = dataclasses.replace(text, **was.read, **reading(was.encoding))
+        corpus = same.encode(was.records)
     else:
         of = was.sha256, was.name, was.encoding
         corpus = cached_corpus(*of, records=was.records, run=text.out)
