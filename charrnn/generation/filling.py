@@ -33,6 +33,9 @@ CONTEXT = 32  # characters on each side of a proposal that say how well it fits
 # a wrong character makes its neighbors look wrong, too; with half of what they say, the shares of
 # proposals came nearest to how often they are right (checkpoints/README.md)
 WEIGHT = 0.5
+# pseudo-likelihoods are too high where much is named from neighbors that are proposed as well: each
+# character of a proposal costs so many nats, which matters where the length is free
+COST = 0.25
 LOGITS = 2**24  # numbers in memory at once
 BEGINNINGS = 4  # ways to fill the gaps so far from which the next one is filled
 
@@ -149,7 +152,7 @@ class BothSides(Filler):
             back = self.behind.along(right[CONTEXT:][::-1], rows[:, ::-1])[:, ::-1, : self.blank]
             log_p = log_softmax(logits + back)
             found.append(np.take_along_axis(log_p, rows[..., None], axis=2).sum((1, 2)))
-        return WEIGHT * np.concatenate(found)
+        return WEIGHT * (np.concatenate(found) - COST * texts.shape[1])
 
     def _behind(self, right: Ids, length: int) -> NDArray[np.float64]:
         """The backward layers' logits ``(length, V)`` of the characters of a gap."""

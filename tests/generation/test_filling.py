@@ -135,6 +135,17 @@ def test_a_gap_of_free_length_is_filled_with_each_length(filler: Filler) -> None
     assert [p.nats for p in proposals] == sorted(p.nats for p in proposals)
 
 
+def test_a_long_proposal_must_be_better_named_than_a_short_one() -> None:
+    filler = both_sides()
+    texts = [np.array([[1, 2]]), np.array([[1, 2, 3]])]
+    before = [filler.scores(LEFT, text, RIGHT)[0] for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filling, "COST", 0.0)
+        free = [filler.scores(LEFT, text, RIGHT)[0] for text in texts]
+    lost = np.array(free) - before
+    assert lost == pytest.approx(filling.WEIGHT * filling.COST * np.array([2, 3]))
+
+
 def test_several_gaps_are_filled_one_after_the_other() -> None:
     filler, pieces = both_sides(), [LEFT, RIGHT[:3], RIGHT[3:]]
     found = fill_gaps(filler, pieces, [(2,), (1,)], 4)
