@@ -152,7 +152,8 @@ class BothSides(Filler):
             back = self.behind.along(right[CONTEXT:][::-1], rows[:, ::-1])[:, ::-1, : self.blank]
             log_p = log_softmax(logits + back)
             found.append(np.take_along_axis(log_p, rows[..., None], axis=2).sum((1, 2)))
-        return WEIGHT * (np.concatenate(found) - COST * texts.shape[1])
+        fit: Scores = np.concatenate(found) - COST * texts.shape[1]
+        return WEIGHT * fit
 
     def _behind(self, right: Ids, length: int) -> NDArray[np.float64]:
         """The backward layers' logits ``(length, V)`` of the characters of a gap."""
