@@ -1,10 +1,14 @@
 """A checkpoint: one safetensors file of weights, configuration, vocabulary and history, no code.
 
 The header of the file has metadata in JSON under ``charrnn``, and a sha256 over every byte of the
-file (with its own 64 digits as zeros). Files are written atomically by ``charrnn.atomic_io`` and
-read as if a stranger had made them: the limits in ``header`` apply before anything is allocated,
-shapes are checked against the configuration before a network is built, and a large file is checked
-to its last byte before any of it is kept.
+file (with its own 64 digits as zeros). Weights are float32, float16 or float64; in format 3 the
+layers' matrices may be int8, and then a tensor ``scales`` in float32 has a factor for each of their
+rows, matrix by matrix in the order of ``config.shapes()``.
+
+Files are written atomically by ``charrnn.atomic_io`` and read as if a stranger had made them: the
+limits in ``header`` apply before anything is allocated, shapes are checked against the
+configuration before a network is built, and a large file is checked to its last byte before any of
+it is kept.
 """
 
 from __future__ import annotations
@@ -14,11 +18,11 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +39,27 @@ from charrnn.checkpoint.header import (
     parse,
     read_header,
 )
-from charrnn.config import ModelConfig
+from charrnn.checkpoint.int8 import SCALES, Int8Weights, matrices, rows, to_store
+from charrnn.config import ModelConfig, WeightDtype
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.paths import BEST
+from charrnn.settings import check_choice
 from charrnn.text.vocab import Vocab
 
 # Format 2 names the parts of the recurrent state, which only resuming needs. A file without a
 # state, the kind to share, is the same in both formats and is written as format 1, which every
-# version of charrnn reads.
-FORMATS = (1, 2)
+# version of charrnn reads. Format 3 may have weights in int8.
+FORMATS = (1, 2, 3)
 _FIRST_NAMES = {"state.hx": "state.h", "state.cx": "state.c"}  # names in format 1 and today
 
 BLOCK = 1 << 20
-AT_ONCE = 16 << 20  # bytes; larger files are checked completely before any of it is kept
+AT_ONCE = 32 << 20  # bytes; if more are to be kept, all of the file is checked before any of it is
 
 _ZEROS = "0" * 64
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
 Tensors = dict[str, NDArray[Any]]
+Weights = Mapping[str, NDArray[Any]]
 
 
 @checked
@@ -66,38 +73,48 @@ class Checkpoint:
         weights: the arrays that ``config.shapes()`` lists, in float32.
         meta: the free part of the metadata: corpus, split, losses, recipe, licence and so on.
         extra: further tensors, which only resuming needs.
+        weight_dtype: the number format of the recurrent weights in the file that it was read from.
 
     """
 
     config: ModelConfig
     vocab: Vocab
-    weights: Tensors
+    weights: Weights
     meta: dict[str, Any] = field(default_factory=dict)
     extra: Tensors = field(default_factory=dict)
+    weight_dtype: str = "float32"
 
     def about(self, name: str) -> dict[str, Any]:
         """The part ``name`` of ``meta``; empty if an untrusted file has no such part."""
         part = self.meta.get(name)
         return part if isinstance(part, dict) else {}
 
-    def save(self, path: str | Path, *, half: bool = False) -> None:
+    def save(
+        self, path: str | Path, *, half: bool = False, weight_dtype: WeightDtype | None = None
+    ) -> None:
         """Write the checkpoint to ``path``, atomically.
 
         Args:
             path: the file.
             half: whether to store weights as float16 instead of float32.
+            weight_dtype: the number format of the weights. With ``int8`` the layers' matrices have
+                a scale for each row, and all else is float16. Default: float32, or what ``half``
+                says.
 
         Raises:
             OSError: it could not be written; an older file at ``path`` is still there.
             CheckpointError: it would be too large to be read again.
+            ConfigError: ``weight_dtype`` is invalid.
 
         """
-        weights = {
-            name: value.astype(np.float16 if half else np.float32)
-            for name, value in self.weights.items()
-        }
+        dtype = weight_dtype or ("float16" if half else "float32")
+        check_choice("weight_dtype", dtype, get_args(WeightDtype))
+        if dtype == "int8":
+            weights = to_store(self.config, self.weights)
+        else:
+            weights = {name: value.astype(dtype) for name, value in self.weights.items()}
         metadata = {
-            "format": 2 if self.extra else 1,
+            "format": 3 if dtype == "int8" else 2 if self.extra else 1,
             "config": self.config.to_file(),
             "vocab": self.vocab.to_dict(),
             "meta": self.meta,
@@ -173,16 +190,42 @@ def _load(file: BufferedReader, extra: bool) -> Checkpoint:
     if len(vocab) != config.vocab_size:
         raise ConfigError(f"{len(vocab)} symbols for a vocabulary of {config.vocab_size}")
     meta = _dict(metadata, "meta")
-    shapes = config.shapes()
-    _check_layouts(layouts, shapes)
-    if room > AT_ONCE:
-        _read_tensors(file, head, layouts, shapes, kept=())
+    in_int8 = _in_int8(config, layouts) if number >= 3 else {}
+    shapes = config.shapes() | ({SCALES: (rows(in_int8),)} if in_int8 else {})
+    _check_layouts(layouts, shapes, in_int8)
+    wide = shapes.keys() - in_int8  # become float32
+    kept = layouts if extra else shapes
+    if sum(_bytes_kept(layouts[name], name in wide) for name in kept) > AT_ONCE:
+        _read_tensors(file, head, layouts, wide, kept=())
         file.seek(len(head))
-    tensors = _read_tensors(file, head, layouts, shapes, kept=layouts if extra else shapes)
-    weights = {name: tensors.pop(name) for name in shapes}
+    tensors = _read_tensors(file, head, layouts, wide, kept)
+    weights: Weights = {name: tensors.pop(name) for name in config.shapes()}
+    if in_int8:
+        weights = Int8Weights.split(weights, in_int8, tensors.pop(SCALES))
     if number == 1:
         tensors = _renamed(tensors)
-    return Checkpoint(config, vocab, weights, meta, tensors)
+    return Checkpoint(config, vocab, weights, meta, tensors, _weight_dtype(config, layouts))
+
+
+def _in_int8(config: ModelConfig, layouts: dict[str, Layout]) -> dict[str, tuple[int, int]]:
+    """Name and shape of the matrices that are int8 in the file."""
+    return {
+        name: shape
+        for name, shape in matrices(config).items()
+        if name in layouts and layouts[name][0] == np.int8
+    }
+
+
+def _bytes_kept(layout: Layout, wide: bool) -> int:
+    """The bytes of a tensor in memory, where it may become float32."""
+    dtype, shape = layout
+    return math.prod(shape) * (4 if wide else dtype.itemsize)
+
+
+def _weight_dtype(config: ModelConfig, layouts: dict[str, Layout]) -> str:
+    """The number format of the layers' matrices, which a file of ours has in one format."""
+    first = next(iter(matrices(config)), "head.weight")
+    return layouts[first][0].name
 
 
 def _renamed(tensors: Tensors) -> Tensors:
@@ -201,14 +244,18 @@ def _dict(metadata: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _check_layouts(layouts: dict[str, Layout], shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_layouts(
+    layouts: dict[str, Layout],
+    shapes: dict[str, tuple[int, ...]],
+    in_int8: Collection[str],
+) -> None:
     for name, wanted in shapes.items():
         if name not in layouts:
             raise ConfigError(f"{name} is missing")
         dtype, shape = layouts[name]
         if tuple(shape) != wanted:
             raise ConfigError(f"{name} is {tuple(shape)}, but its configuration says {wanted}")
-        if dtype.kind != "f":
+        if dtype.kind != "f" and name not in in_int8:
             raise ConfigError(f"{name} is {dtype}, but weights must be floating point")
 
 

@@ -11,7 +11,7 @@ from charrnn.cli.options import CHECKPOINT, JSON, takes
 from charrnn.paths import find_checkpoint
 
 # entries that a checkpoint's metadata may not override, and what only resuming needs
-_OWN = {"path", "bytes", "model", "vocabulary", "resume"}
+_OWN = {"path", "bytes", "weights", "model", "vocabulary", "resume"}
 
 
 @takes(JSON)
@@ -26,6 +26,7 @@ def info(checkpoint: Path = CHECKPOINT, *, json: bool = False) -> None:
     facts: dict[str, Any] = {
         "path": str(path),
         "bytes": path.stat().st_size,
+        "weights": loaded.weight_dtype,
         "model": config.to_dict() | {"parameters": config.parameters},
         "vocabulary": "".join(loaded.vocab.symbols()),
     } | {name: value for name, value in loaded.meta.items() if name not in _OWN}

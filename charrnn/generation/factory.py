@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ MAX_THREADS = 2
 
 def open_engine(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]],
+    weights: Mapping[str, NDArray[Any]],
     streams: int = 1,
     *,
     weight_dtype: WeightDtype = "float32",

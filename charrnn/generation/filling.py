@@ -25,7 +25,7 @@ from charrnn import interrupts
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.generation.factory import AnyEngine, open_engine
-from charrnn.generation.halves import Tensors, halves
+from charrnn.generation.halves import Weights, halves
 from charrnn.text.vocab import Ids
 
 WIDTH = 64  # proposals of each length that are kept while a gap is filled
@@ -117,7 +117,7 @@ class BothSides(Filler):
 
     """
 
-    def __init__(self, config: ModelConfig, weights: Tensors, first: int) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights, first: int) -> None:
         ahead, behind = halves(config, weights)
         self.ahead, self.behind = _Reader(*ahead), _Reader(*behind)
         self.blank, self.first = config.vocab_size, first
@@ -177,8 +177,8 @@ class OneSide(Filler):
 
     def __init__(
         self,
-        forward: tuple[ModelConfig, Tensors],
-        reverse: tuple[ModelConfig, Tensors] | None,
+        forward: tuple[ModelConfig, Weights],
+        reverse: tuple[ModelConfig, Weights] | None,
         first: int,
     ) -> None:
         self.forward = _Reader(*forward)
@@ -244,7 +244,7 @@ def _repeated(ids: Ids, texts: NDArray[np.intp]) -> NDArray[np.intp]:
 class _Reader:
     """A network that reads, with the ``logits (N, V)`` of what comes next."""
 
-    def __init__(self, config: ModelConfig, weights: Tensors) -> None:
+    def __init__(self, config: ModelConfig, weights: Weights) -> None:
         with _overflow_ignored():
             self.engine: AnyEngine = open_engine(config, weights, batched=True)
         self.logits = np.zeros((1, config.vocab_size), np.float32)

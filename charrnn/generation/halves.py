@@ -7,6 +7,7 @@ engine can run, and the network itself is their sum.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from charrnn.config import ModelConfig
 
 Tensors: TypeAlias = dict[str, NDArray[Any]]
-Network: TypeAlias = tuple[ModelConfig, Tensors]
+Weights: TypeAlias = Mapping[str, NDArray[Any]]
+Network: TypeAlias = tuple[ModelConfig, Weights]
 
 
-def halves(config: ModelConfig, weights: Tensors) -> tuple[Network, Network]:
+def halves(config: ModelConfig, weights: Weights) -> tuple[Network, Network]:
     """The two halves of a bidirectional network; the forward one has the head's bias.
 
     The backward one knows one symbol more, V: a character that is not known, which it reads as

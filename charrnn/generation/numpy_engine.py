@@ -10,6 +10,7 @@ matrix-vector products. ``batched`` gives that up for speed: one matrix product 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any, Self
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.cells import Cell, step_layers
+from charrnn.checkpoint.int8 import shape_of
 from charrnn.config import ModelConfig
 from charrnn.generation.draw import write
 from charrnn.generation.filters import Context
@@ -115,7 +117,7 @@ class Weights:
     state_scale: int = 0
 
     @classmethod
-    def prepare(cls, config: ModelConfig, weights: dict[str, NDArray[Any]]) -> Weights:
+    def prepare(cls, config: ModelConfig, weights: Mapping[str, NDArray[Any]]) -> Weights:
         """Prepare ``weights``, named and shaped as ``config.shapes()``.
 
         Raises:
@@ -131,9 +133,9 @@ class Weights:
             _layer(cell, SimpleNamespace(**layer_weights(config, weights, index)))
             for index in range(config.layers)
         )
-        table = cell.project(xp, _float32(weights["embedding.weight"]), layers[0].prepared)
+        table = cell.project(xp, float32(weights["embedding.weight"]), layers[0].prepared)
         head, bias = weights["head.weight"], weights["head.bias"]
-        return cls(config, layers, table, _float32(head), _float32(bias))
+        return cls(config, layers, table, float32(head), float32(bias))
 
     def quantized(self, weight_dtype: str) -> Weights:
         """A copy whose recurrent weights are rounded to ``weight_dtype`` and kept in float32.
@@ -148,7 +150,7 @@ class Weights:
         return replace(self, layers=layers, state_scale=scale)
 
 
-def check_shapes(config: ModelConfig, weights: dict[str, NDArray[Any]]) -> None:
+def check_shapes(config: ModelConfig, weights: Mapping[str, NDArray[Any]]) -> None:
     """Check that ``weights`` have the names and shapes of ``config.shapes()``.
 
     Raises:
@@ -157,17 +159,15 @@ def check_shapes(config: ModelConfig, weights: dict[str, NDArray[Any]]) -> None:
 
     """
     for name, shape in config.shapes().items():
-        if weights[name].shape != shape:
-            raise ValueError(f"{name} is {weights[name].shape}, expected {shape}")
+        if (given := shape_of(weights, name)) != shape:
+            raise ValueError(f"{name} is {given}, expected {shape}")
 
 
 def layer_weights(
-    config: ModelConfig, weights: dict[str, NDArray[Any]], layer: int
+    config: ModelConfig, weights: Mapping[str, NDArray[Any]], layer: int
 ) -> dict[str, Array]:
     """The parameters of recurrent layer ``layer`` (from 0) by the cell's names, in float32."""
-    return {
-        name: _float32(weights[f"layers.{layer}.{name}"]) for name in config.layer_shapes(layer)
-    }
+    return {name: float32(weights[f"layers.{layer}.{name}"]) for name in config.layer_shapes(layer)}
 
 
 def _layer(cell: Cell, parameters: SimpleNamespace) -> Layer:
@@ -182,7 +182,8 @@ def _rounded(parameters: SimpleNamespace, weight_dtype: str) -> SimpleNamespace:
     return SimpleNamespace(**values)
 
 
-def _float32(value: NDArray[Any]) -> Array:
+def float32(value: NDArray[Any]) -> Array:
+    """``value`` in float32, in C order."""
     return np.ascontiguousarray(value, np.float32)
 
 
@@ -201,7 +202,7 @@ class Engine:
     def __init__(
         self,
         config: ModelConfig,
-        weights: dict[str, NDArray[Any]] | Weights,
+        weights: Mapping[str, NDArray[Any]] | Weights,
         streams: int = 1,
         *,
         batched: bool = False,

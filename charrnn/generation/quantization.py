@@ -13,17 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import cells
+from charrnn.checkpoint.int8 import quantize
 from charrnn.config import ModelConfig
 
 Array = NDArray[np.float32]
-
-INT8_MAX = 127
-
-
-def quantize(weight: Array) -> tuple[NDArray[np.int8], Array]:
-    """``weight (rows, in)`` as int8, and scales ``(rows,)``: weight ≈ int8 · scale."""
-    scale = np.maximum(np.abs(weight).max(axis=1), np.float32(1e-30)) / np.float32(INT8_MAX)
-    return np.rint(weight / scale[:, None]).astype(np.int8), scale
 
 
 def rounded_weight(weight: NDArray[Any], weight_dtype: str) -> NDArray[Any]:

@@ -8,7 +8,7 @@ be predicted from anything, so it is read but not counted: of N characters, N âˆ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -77,7 +77,7 @@ class Score:
 
 def score(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | AnyEngine,
+    weights: Mapping[str, NDArray[Any]] | AnyEngine,
     ids: Ids,
     *,
     ranges: tuple[Range, ...] | None = None,
@@ -110,7 +110,7 @@ def score(
 
 def position_nats(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | AnyEngine,
+    weights: Mapping[str, NDArray[Any]] | AnyEngine,
     ids: Ids,
     *,
     ranges: tuple[Range, ...] | None = None,
@@ -147,7 +147,7 @@ class _Target:
 
 def _read(
     config: ModelConfig,
-    weights: dict[str, NDArray[Any]] | AnyEngine,
+    weights: Mapping[str, NDArray[Any]] | AnyEngine,
     text: _Target,
     ranges: tuple[Range, ...],
     exact: bool,
@@ -168,9 +168,9 @@ def _read(
 
 
 def _open(
-    config: ModelConfig, weights: dict[str, NDArray[Any]] | AnyEngine, batched: bool
+    config: ModelConfig, weights: Mapping[str, NDArray[Any]] | AnyEngine, batched: bool
 ) -> AnyEngine:
-    if isinstance(weights, dict):
+    if isinstance(weights, Mapping):
         return open_engine(config, weights, batched=batched)
     if isinstance(weights, Engine):
         return Engine(config, weights.weights, batched=batched)

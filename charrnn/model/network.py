@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -254,7 +254,7 @@ class CharNetwork(nn.Module):
         }
 
     @torch.no_grad()
-    def load_numpy(self, weights: dict[str, NDArray[np.float32]]) -> None:
+    def load_numpy(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Copy ``weights``, which must have the names and shapes of ``config.shapes()``."""
         for name, parameter in self.named_parameters():
             parameter.copy_(torch.from_numpy(np.array(weights[name], np.float32)))

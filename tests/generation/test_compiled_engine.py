@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("llvmlite", reason="numba is not installed")
 
+from charrnn.checkpoint.int8 import quantize
 from charrnn.config import ModelConfig, WeightDtype
 from charrnn.errors import ConfigError
 from charrnn.generation.compiled import engine as accelerated
@@ -26,7 +27,7 @@ from charrnn.generation.draw import choose
 from charrnn.generation.factory import open_engine
 from charrnn.generation.generator import Generator
 from charrnn.generation.numpy_engine import Engine, Weights
-from charrnn.generation.quantization import quantize, state_scale
+from charrnn.generation.quantization import state_scale
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.scoring import score
 from tests.support.checkpoints import ROOT

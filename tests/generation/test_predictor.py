@@ -134,7 +134,8 @@ def test_what_cannot_be_asked_is_refused() -> None:
 
 def test_an_overflow_is_no_probability() -> None:
     checkpoint = tiny()
-    weights = checkpoint.weights | {"head.bias": np.full(len(checkpoint.vocab), np.nan, np.float32)}
+    weights = dict(checkpoint.weights)
+    weights["head.bias"] = np.full(len(checkpoint.vocab), np.nan, np.float32)
     own = TextModel(Checkpoint(checkpoint.config, checkpoint.vocab, weights, checkpoint.meta))
     for call in (own.next, own.log_probs, own.score_chars):
         with pytest.raises(CheckpointError, match="overflow"):

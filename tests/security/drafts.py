@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from charrnn.config import WeightDtype
 from tests.support.checkpoints import ZEROS, data_of, forge_raw, header_of, note_of, tiny
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -113,10 +114,10 @@ class Draft:
 
 
 @cache
-def base() -> tuple[str, str, bytes]:
+def base(weight_dtype: WeightDtype) -> tuple[str, str, bytes]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "base.safetensors"
-        tiny().save(path)
+        tiny().save(path, weight_dtype=weight_dtype)
         blob = path.read_bytes()
     header = header_of(blob)
     note = note_of(header)

@@ -406,7 +406,7 @@ ATTACKS: dict[Attack, float] = {
 def attack(seed: int, index: int) -> tuple[bytes, int | None, list[str]]:
     """The ``index``-th hostile file of a seed: its bytes, its sparse size, its attacks' names."""
     rng = random.Random(f"{seed}/{index}")
-    note, table, data = base()
+    note, table, data = base("int8" if index % 4 == 0 else "float32")
     draft = Draft(json.loads(note), json.loads(table), data)
     count = rng.choices([1, 2, 3], [6, 3, 1])[0]
     chosen = rng.choices(list(ATTACKS), list(ATTACKS.values()), k=count)

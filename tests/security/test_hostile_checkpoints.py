@@ -182,6 +182,73 @@ def test_weights_that_are_not_finite(bad: float) -> None:
     refused(GIVEN.read_bytes(), f"{HEAD} has values that are not finite")
 
 
+def int8_file() -> tuple[dict[str, Any], bytes]:
+    tiny().save(GIVEN, weight_dtype="int8")
+    blob = GIVEN.read_bytes()
+    return header_of(blob), data_of(blob)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F64"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 3e38, 1e-46])
+def test_scales_that_are_no_scales(bad: float, dtype: str) -> None:
+    """Too large, times 128, is not finite; too small is 0."""
+    header, data = int8_file()
+    start, stop = header["scales"]["data_offsets"]
+    values = np.frombuffer(data[start:stop], np.float32).astype({"F32": "<f4", "F64": "<f8"}[dtype])
+    values[-1] = bad
+    more = values.nbytes - (stop - start)
+    for entry in header.values():
+        if "data_offsets" in entry and entry["data_offsets"][0] >= stop:
+            entry["data_offsets"] = [place + more for place in entry["data_offsets"]]
+    header["scales"] |= {"dtype": dtype, "data_offsets": [start, stop + more]}
+    blob = forge(header, data[:start] + values.tobytes() + data[stop:])
+    refused(blob, "scales has values that are not (finite|positive)")
+
+
+def rename(old: str, new: str) -> Callable[[dict[str, Any]], None]:
+    return lambda header: header.update({new: header.pop(old)})
+
+
+def reshape(name: str, *shape: int) -> Callable[[dict[str, Any]], None]:
+    return lambda header: header[name].update(shape=list(shape))
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        (rename("scales", "more"), "scales is missing"),
+        (reshape("scales", 256, 1), r"scales is \(256, 1\), but its configuration says \(256,\)"),
+        (lambda h: h["scales"].update(dtype="F16", shape=[512]), r"scales is \(512,\), but"),
+        (lambda h: h["scales"].update(dtype="I8", shape=[1024]), r"scales is \(1024,\), but"),
+        (reshape("layers.0.weight_hh", 16, 64), r"weight_hh is \(16, 64\), but its"),
+        (lambda h: h["layers.0.weight_hh"].update(dtype="U8"), "weight_hh is uint8, but weights"),
+    ],
+    ids=range(6),
+)
+def test_int8_that_lies(change: Callable[[dict[str, Any]], None], saying: str) -> None:
+    header, data = int8_file()
+    change(header)
+    refused(forge(header, data), saying)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_int8_in_an_older_format(number: int) -> None:
+    header, data = int8_file()
+    note = note_of(header) | {"format": number}
+    refused(forge(with_note(header, note), data), "is int8, but weights must be floating point")
+
+
+def test_an_int8_embedding() -> None:
+    header, data = int8_file()
+    start, stop = header["embedding.weight"]["data_offsets"]
+    half = (start + stop) // 2
+    for entry in header.values():
+        if "data_offsets" in entry and entry["data_offsets"][0] >= stop:
+            entry["data_offsets"] = [place - (stop - half) for place in entry["data_offsets"]]
+    header["embedding.weight"] |= {"dtype": "I8", "data_offsets": [start, half]}
+    refused(forge(header, data[:half] + data[stop:]), "embedding.weight is int8, but weights must")
+
+
 def test_a_large_file_is_refused_by_its_header_alone() -> None:
     header, data = honest()
     del header[HEAD]
@@ -278,7 +345,7 @@ def vocabulary(size: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
-        ({"format": 3}, "format 3 is not 2 or lower"),
+        ({"format": 4}, "format 4 is not 3 or lower"),
         ({"format": "x" * 100_000}, "is not usable"),
         ({"config": None}, "no config"),
         ({"config": {}}, "missing setting 'vocab_size'"),

@@ -34,6 +34,19 @@ def test_from_keeps_weights_by_character(corpus: Path, tmp_path: Path) -> None:
         charrnn.train(other, start_from=tmp_path / "first", steps=1, hidden=99)
 
 
+def test_a_run_starts_from_int8_weights_and_resumes_with_them(corpus: Path, tmp_path: Path) -> None:
+    first = run(corpus, tmp_path / "first", steps=5)
+    small = tmp_path / "small.safetensors"
+    checkpoint.load(first.best).save(small, weight_dtype="int8")
+    second = run(corpus, tmp_path / "second", steps=1, start_from=small, lr=1e-9,
+                 fit_temperature=False)  # fmt: skip
+    for name, value in checkpoint.load(second.best).weights.items():
+        np.testing.assert_allclose(value, checkpoint.load(small).weights[name], atol=1e-6)
+    for file in (first.best, first.best.with_name("last.safetensors")):
+        checkpoint.load(file, extra=True).save(file, weight_dtype="int8")
+    assert charrnn.train(out=first.folder, resume=True, steps=7).steps == 7
+
+
 @pytest.mark.parametrize(
     "wrong", [{"vocab_size": 5}, {"hidden": "512"}, {"seconds": "10m"}, {"lines": "no"},
               {"shuffle_offset": 0}, {"hidden": 0}, {"steps": 3, "epochs": 3}, {"preset": "x"},

@@ -7,6 +7,7 @@ streams nor on the number of threads, to the last bit (see ``kernels``).
 from __future__ import annotations
 
 import _thread
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Self
@@ -59,7 +60,7 @@ class CompiledEngine:
     def __init__(
         self,
         config: ModelConfig,
-        weights: dict[str, NDArray[Any]] | Packed,
+        weights: Mapping[str, NDArray[Any]] | Packed,
         streams: int = 1,
         *,
         weight_dtype: str = "float32",

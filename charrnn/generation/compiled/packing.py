@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.checkpoint.int8 import quantized
 from charrnn.config import ModelConfig
 from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.cells import CELLS, UnsupportedCell
 from charrnn.generation.compiled.layout import HEAD_VECTORS, PAIR, Variant, aligned
-from charrnn.generation.numpy_engine import Array, check_shapes, layer_weights
-from charrnn.generation.quantization import quantize, state_scale
+from charrnn.generation.numpy_engine import Array, check_shapes, float32
+from charrnn.generation.quantization import state_scale
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Packed:
 
     @classmethod
     def prepare(
-        cls, config: ModelConfig, weights: dict[str, NDArray[Any]], weight_dtype: str
+        cls, config: ModelConfig, weights: Mapping[str, NDArray[Any]], weight_dtype: str
     ) -> Packed:
         """Lay out ``weights``, named and shaped as ``config.shapes()``.
 
@@ -92,18 +94,30 @@ class _Packer:
         self.cell = variant.compiled_cell
         self.gates = len(self.cell.x_sums)
 
-    def layer(self, weights: dict[str, NDArray[Any]], index: int) -> PackedLayer:
+    def layer(self, weights: Mapping[str, NDArray[Any]], index: int) -> PackedLayer:
         """Layer ``index`` (from 0) in panels."""
-        w, scale = layer_weights(self.config, weights, index), self._gate_scale()
-        x, h = w["weight_ih"] * scale[:, None], w["weight_hh"] * scale[:, None]
-        x_bias, h_bias = w["bias_ih"], w["bias_hh"]
+        name, scale = f"layers.{index}.", self._gate_scale()
+        x_bias, h_bias = float32(weights[f"{name}bias_ih"]), float32(weights[f"{name}bias_hh"])
         if self.cell.x_sums == self.cell.h_sums:  # one sum per gate: add both biases up front
             x_bias, h_bias = (x_bias + h_bias) * scale, np.zeros_like(h_bias)
         start = x_bias[None]
         if index == 0:
-            embedding = np.ascontiguousarray(weights["embedding.weight"], np.float32)
-            start, x = embedding @ x.T + x_bias, x[:, :0]
-        return PackedLayer(self._start(start, h_bias), *self._panels(x), *self._panels(h))
+            x = float32(weights[f"{name}weight_ih"]) * scale[:, None]
+            start = float32(weights["embedding.weight"]) @ x.T + x_bias
+            x_panels = self._panels(x[:, :0], scale)
+        else:
+            x_panels = self._matrix(weights, f"{name}weight_ih", scale)
+        h_panels = self._matrix(weights, f"{name}weight_hh", scale)
+        return PackedLayer(self._start(start, h_bias), *x_panels, *h_panels)
+
+    def _matrix(
+        self, weights: Mapping[str, NDArray[Any]], name: str, scale: Array
+    ) -> tuple[NDArray[Any], Array]:
+        """``_panels`` of the weight ``name (G·H, in)``, whose rows are multiplied by ``scale``."""
+        if self.variant.weight_dtype == "int8":
+            integers, own = quantized(weights, name)
+            return self._panels(integers, own * scale)  # powers of two round nothing
+        return self._panels(float32(weights[name]) * scale[:, None], scale)
 
     def _gate_scale(self) -> Array:
         """The factor, a power of two, of each of the ``G·H`` rows."""
@@ -121,23 +135,26 @@ class _Packer:
         out[...] = sums.reshape(rows, self.cell.sums, -1, lanes).swapaxes(1, 2)
         return out
 
-    def _panels(self, weight: Array) -> tuple[NDArray[Any], Array]:
-        """``weight (G·H, in)`` as ``(P, in, G, lanes)``, and scales ``(P, G, lanes)`` for int8."""
+    def _panels(self, weight: NDArray[Any], scale: Array) -> tuple[NDArray[Any], Array]:
+        """``weight (G·H, in)`` as ``(P, in, G, lanes)``, and scales ``(P, G, lanes)`` for int8.
+
+        ``scale (G·H,)`` is that of each row of whole numbers.
+        """
         G, H, lanes = self.gates, self.config.hidden, self.variant.lanes
         P, width = self.hidden // lanes, self.hidden if weight.shape[1] else 0
         scales = aligned((P, G, lanes), np.float32)
-        stored: NDArray[Any] = weight
         dtype = self.variant.weight_dtype
         if dtype == "int8" and width:
-            stored, scale = quantize(weight)
             padded = np.zeros((G, self.hidden), np.float32)
             padded[:, :H] = scale.reshape(G, H)
             if self.variant.integer:  # states are integers, in steps of 1 / state_scale
                 padded /= state_scale(self.hidden)
             scales[...] = padded.reshape(G, P, lanes).swapaxes(0, 1)
         kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[dtype]
-        rows = np.zeros((G, self.hidden, width), kind)
-        rows[:, :H, : weight.shape[1]] = stored.reshape(G, H, -1)
+        rows = weight.reshape(G, H, -1)
+        if rows.dtype != kind or rows.shape[1:] != (self.hidden, width):
+            rows = np.zeros((G, self.hidden, width), kind)
+            rows[:, :H, : weight.shape[1]] = weight.reshape(G, H, -1)
         # pairs of int8 stay side by side: move them as one int16
         unit = rows.view(np.int16) if self.variant.integer else rows
         panels = aligned((P, unit.shape[2], G, lanes), unit.dtype)

@@ -7,6 +7,7 @@ of them gives the result.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def _lowest(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     return float(x[index] + step * (before - after) / (2 * bend)) if bend > 0 else float(x[index])
 
 
-def tempered(weights: dict[str, NDArray[Any]], temperature: float) -> Tensors:
+def tempered(weights: Mapping[str, NDArray[Any]], temperature: float) -> Tensors:
     """``weights`` with the head scaled so that logits are divided by ``temperature``."""
     scale = np.float32(1 / temperature)
     return {
