@@ -130,6 +130,8 @@ class Cell:
         initial: ``(xp, name, drawn) -> value``, the initial value of the parameter ``name`` for the
             random one, which is uniform within ±1/√H.
         unused: maps H to the number of a layer's weights that are always 0.
+        gates: ``(xp, z, state, w) -> {name: value (B, H)}``, the values within 0 and 1 of the gates
+            in a step, for pictures of them. None: it has none.
         bounded: whether the outputs and state parts that products read lie within ±1, so that
             engines with int8 weights may round them to fixed steps.
 
@@ -151,4 +153,5 @@ class Cell:
     least_hidden: int = 1
     initial: Callable[[Namespace, str, Array], Array] = as_drawn
     unused: Callable[[int], int] = lambda hidden: 0
+    gates: Callable[[Namespace, Array, State, Weights], dict[str, Array]] | None = None
     bounded: bool = False

@@ -25,4 +25,11 @@ def step(xp: Namespace, z: Array, state: State, w: Weights) -> tuple[Array, Stat
     return h, (h,)
 
 
-register(Cell("gru", step, parameters=gated(3), bounded=True))
+def gates(xp: Namespace, z: Array, state: State, w: Weights) -> dict[str, Array]:
+    """The values of r and u in a step, ``(B, H)`` each."""
+    xr, xu, _ = xp.split(z, 3)
+    hr, hu, _ = xp.split(xp.linear(state[0], w.weight_hh) + w.bias_hh, 3)
+    return {"reset": xp.sigmoid(xr + hr), "update": xp.sigmoid(xu + hu)}
+
+
+register(Cell("gru", step, parameters=gated(3), gates=gates, bounded=True))

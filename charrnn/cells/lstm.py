@@ -25,9 +25,17 @@ def step(xp: Namespace, z: Array, state: State, w: Weights) -> tuple[Array, Stat
     return h, (h, c)
 
 
+def gates(xp: Namespace, z: Array, state: State, w: Weights) -> dict[str, Array]:
+    """The values of i, f and o in a step, ``(B, H)`` each."""
+    i, f, _, o = xp.split(z + xp.linear(state[0], w.weight_hh) + w.bias_hh, 4)
+    return {"input": xp.sigmoid(i), "forget": xp.sigmoid(f), "output": xp.sigmoid(o)}
+
+
 def state_widths(hidden: int) -> dict[str, int]:
     """The hidden state ``h`` and the cell state ``c``."""
     return {"h": hidden, "c": hidden}
 
 
-register(Cell("lstm", step, parameters=gated(4), state_widths=state_widths, bounded=True))
+register(
+    Cell("lstm", step, parameters=gated(4), state_widths=state_widths, gates=gates, bounded=True)
+)

@@ -7,6 +7,11 @@ from collections.abc import Callable, Sequence
 from charrnn.cells.base import Array, Cell, Namespace, State, States, Weights
 
 
+def unchanged(layer: int, y: Array) -> Array:
+    """A layer's output ``y`` as it is."""
+    return y
+
+
 def step_layers(
     xp: Namespace,
     cell: Cell,
@@ -15,7 +20,7 @@ def step_layers(
     layers: Sequence[Weights],
     *,
     sum_layers: bool,
-    between: Callable[[int, Array], Array] = lambda layer, y: y,
+    between: Callable[[int, Array], Array] = unchanged,
 ) -> tuple[Array, States]:
     """One step of all layers, from the first one's projected input to what the head reads.
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.cells import Cell, step_layers
+from charrnn.cells.stack import unchanged
 from charrnn.checkpoint.int8 import shape_of
 from charrnn.config import ModelConfig
 from charrnn.generation.draw import write
@@ -215,6 +216,8 @@ class Engine:
         self._xp = NumpyNamespace(batched, self.weights.state_scale)
         self._exact = NumpyNamespace(batched)  # the head reads states unrounded
         self.state: State = zero_state(config, streams)
+        # of each layer in the last step, (N, width), if the state comes from the head
+        self.outputs: list[Array] = []
 
     def sibling(self, streams: int) -> Self:
         """An engine for ``streams`` texts over the same weights, from the zero state."""
@@ -237,6 +240,8 @@ class Engine:
             Logits ``(N, V)`` of the next characters.
 
         """
+        after_head = self._cell.after_head
+        self.outputs.clear()
         features, state = step_layers(
             self._xp,
             self._cell,
@@ -244,12 +249,17 @@ class Engine:
             self.state,
             [layer.prepared for layer in self.weights.layers],
             sum_layers=self.config.sum_layers,
+            between=unchanged if after_head is None else self._kept,
         )
         logits = self._exact.linear(features, self.weights.head)
         logits += self.weights.head_bias
-        after_head = self._cell.after_head
         self.state = state if after_head is None else after_head(self._xp, logits, state)
         return logits
+
+    def _kept(self, layer: int, y: Array) -> Array:
+        """``y (N, width)``, which ``outputs`` then holds as that of ``layer``."""
+        self.outputs.append(y)
+        return y
 
     def feed(self, ids: Ids) -> None:
         """Read the text ``ids (T,)`` in every stream, to update the state."""

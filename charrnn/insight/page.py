@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import counted
 from charrnn.insight.findings import SHORTEST, Finding, find
+from charrnn.insight.markup import escaped, table, visible
+from charrnn.insight.memory import memory
 from charrnn.insight.novelty import LENGTHS, Copies
 from charrnn.insight.pictures import character_map, curves
 from charrnn.insight.traces import Trace
@@ -42,6 +43,11 @@ svg text { fill: #555; } .rule { stroke: #e4e4e4; }
 polyline { fill: none; stroke-width: 2; }
 .line0 { stroke: #9a9a9a; } .dot0, svg .key0 { fill: #7a7a7a; }
 .line1 { stroke: #0b6fb8; } .dot1, svg .key1 { fill: #0b6fb8; }
+.line2 { stroke: #c2410c; } .dot2, svg .key2 { fill: #c2410c; }
+.line3 { stroke: #15803d; } .dot3, svg .key3 { fill: #15803d; }
+.unit0, svg .name0 { fill: #0b6fb8; } .unit1, svg .name1 { fill: #c2410c; }
+.unit2, svg .name2 { fill: #15803d; } .unit3, svg .name3 { fill: #6b21a8; }
+svg circle { fill-opacity: .6; }
 svg .vowel { fill: #c2410c; font-weight: 600; } svg .letter { fill: #333; }
 svg .capital { fill: #0b6fb8; } svg .digit { fill: #6b21a8; } svg .other { fill: #15803d; }
 b { font-weight: 400; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
@@ -85,16 +91,17 @@ def page(
     """
     symbols = list(checkpoint.vocab.symbols())
     text = [symbols[index] for index in trace.ids]
-    parts = [f"<h1>{_escaped(name)}</h1>", _about(checkpoint)]
+    parts = [f"<h1>{escaped(name)}</h1>", _about(checkpoint)]
     parts += _learning(history)
     parts += _surprises(text, trace, source)
     parts += _copying(text, copied)
     parts += _units(text, trace)
+    parts += memory(checkpoint, text, trace)
     parts += _characters(checkpoint, symbols, trace.ids)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{_escaped(name)}</title><style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{escaped(name)}</title><style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
@@ -114,7 +121,7 @@ def _about(checkpoint: Checkpoint) -> str:
         value = losses.get(part)  # an untrusted file may hold anything
         if isinstance(value, float) and 0 <= value < MOST_NATS:
             facts.append(f"{part} {value:.4f} nats/char ({bits(value):.3f} bits)")
-    return f'<p class="about">{_escaped(" · ".join(facts))}</p>'
+    return f'<p class="about">{escaped(" · ".join(facts))}</p>'
 
 
 def _learning(history: History) -> list[str]:
@@ -130,7 +137,7 @@ def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
     mean = float(np.nanmean(trace.nats, dtype=np.float64))
     return [
         "<h2>What surprised it</h2>",
-        f'<p class="about">{_escaped(source)}: {mean:.3f} nats/char. The darker a character, '
+        f'<p class="about">{escaped(source)}: {mean:.3f} nats/char. The darker a character, '
         "the less the network expected it. This is the passage in which that varies most.</p>",
         _colored(text, marks, start),
     ]
@@ -152,14 +159,9 @@ def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
         '<p class="about">How many of the characters are in runs that occur word for word in the '
         "training part. As many characters of the validation part show how much the author "
         "repeats themselves. The longest such run in this text:</p>",
-        f"<pre>{_escaped(''.join(text[own.start : own.start + min(own.length, EXCERPT)]))}</pre>",
-        _table(rows),
+        f"<pre>{escaped(''.join(text[own.start : own.start + min(own.length, EXCERPT)]))}</pre>",
+        table(rows),
     ]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines = ("".join(f"<td>{_escaped(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _units(text: Sequence[str], trace: Trace) -> list[str]:
@@ -191,7 +193,7 @@ def _unit(text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[An
     title = (
         f"{finding.trait}: layer {finding.layer + 1}, unit {finding.unit + 1}, r = {finding.r:.2f}"
     )
-    return f"<h3>{_escaped(title)}</h3>{_colored(text, marks, start)}"
+    return f"<h3>{escaped(title)}</h3>{_colored(text, marks, start)}"
 
 
 def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> list[str]:
@@ -242,20 +244,8 @@ def _colored(text: Sequence[str], marks: Sequence[str], start: int) -> str:
 def _runs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
     for mark, run in groupby(pairs, key=lambda pair: pair[1]):
         marked = ("⏎\n" if mark and symbol == "\n" else symbol for symbol, _ in run)
-        shown = _escaped("".join(marked))
+        shown = escaped("".join(marked))
         yield f'<b class="{mark}">{shown}</b>' if mark else shown
-
-
-def _escaped(text: str) -> str:
-    """Untrusted ``text`` as HTML that shows it and does nothing else."""
-    return html.escape("".join(map(visible, text)))
-
-
-def visible(symbol: str) -> str:
-    """``symbol`` as a page can show it: line ends stay, other invisible ones are written out."""
-    if symbol == "\n" or symbol.isprintable():
-        return symbol
-    return symbol.encode("unicode_escape").decode("ascii")
 
 
 def _kind(symbol: str) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 36  # margins
 TICKS = 6
+COLORS = 4  # of groups of dots
 
 Points = Sequence[tuple[float, float]]
 
@@ -37,6 +38,23 @@ def curves(name: str, lines: dict[str, Points], across: str, up: str) -> str:
                 f'<text class="key{number}" x="{WIDTH - RIGHT - 8}" y="{TOP + 16 + 18 * number}" '
                 f'text-anchor="end">{html.escape(key)}</text>'
             )
+    return _svg(name, parts)
+
+
+def scatter(name: str, dots: dict[str, Points], across: str, up: str) -> str:
+    """Named groups of ``(x, y)`` points between 0 and 1, over axes named ``across`` and ``up``."""
+    frame = _Frame([(0.0, 0.0), (1.0, 1.0)])
+    parts = [frame.axes(across, up)]
+    for number, (key, points) in enumerate(dots.items()):
+        color = number % COLORS
+        parts += [
+            f'<circle class="unit{color}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.5"/>'
+            for x, y in points
+        ]
+        parts.append(
+            f'<text class="name{color}" x="{WIDTH - RIGHT - 8}" y="{TOP + 16 + 18 * number}" '
+            f'text-anchor="end">{html.escape(key)}</text>'
+        )
     return _svg(name, parts)
 
 

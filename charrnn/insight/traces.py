@@ -12,7 +12,7 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.factory import AnyEngine
-from charrnn.generation.numpy_engine import Array
+from charrnn.generation.numpy_engine import Array, Engine
 from charrnn.generation.scoring import position_nats
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
@@ -29,8 +29,9 @@ class Trace:
         ids: the text ``(N,)``.
         nats: the loss of each character ``(N,)``; NaN for the first.
         units: the value of each unit after each character, ``(N, L·width)``, within ±1: for cells
-            with a part ``c`` its tanh, for others the first part of the state (divided by its
-            largest value if that is above 1, as with ReLU).
+            with a part ``c`` its tanh, for cells whose state comes from the head (Jordan's) the
+            output, for others the first part of the state (divided by the largest value if that is
+            above 1, as with ReLU).
         width: the units of one layer.
 
     """
@@ -42,7 +43,9 @@ class Trace:
 
 
 def _traced(config: ModelConfig) -> tuple[str, int]:
-    """Name and width of the part of the state whose units are traced."""
+    """Name and width of the part of the state whose units are traced; no name: the output."""
+    if config.definition.after_head is not None:
+        return "", config.features
     widths = config.state_widths
     name = "c" if "c" in widths else next(iter(widths))
     return name, widths[name]
@@ -87,6 +90,9 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
 
 def _held(engine: AnyEngine, part: str) -> NDArray[Any]:
     """The value of each unit of ``part`` in each stream, ``(N, L·width)``."""
+    if not part:
+        assert isinstance(engine, Engine)  # the only one for cells that read the head's output
+        return np.concatenate(engine.outputs, axis=1)
     index = list(engine.config.state_widths).index(part)
     values = np.concatenate([parts[index] for parts in engine.state], axis=1)
     return np.tanh(values) if part == "c" else values

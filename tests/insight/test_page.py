@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoint.file import Checkpoint
+from charrnn.insight.markup import visible
 from charrnn.insight.novelty import LENGTHS, Copies
-from charrnn.insight.page import EXCERPT, History, excerpt, page, visible
+from charrnn.insight.page import EXCERPT, History, excerpt, page
 from charrnn.insight.traces import Trace, trace
 from tests.support.checkpoints import tiny
 from tests.support.networks import letters
@@ -86,7 +87,7 @@ def test_the_map_is_of_the_characters_that_come_often() -> None:
     vectors[:] = 0
     for symbol, place in (("a", (9, 9, 9)), ("b", (8, 9, 9)), ("c", (9, 9, 8)), ("q", (-9, 0, 0))):
         vectors[checkpoint.vocab.id_of(symbol), :3] = place
-    made = drawn(checkpoint, "abc" * 50 + "qqqq").split("<svg")[1]
+    made = drawn(checkpoint, "abc" * 50 + "qqqq").split("<svg")[-1]
     placed = re.findall(r'x="([\d.]+)" y="([\d.]+)" text-anchor="middle">(.)<', made)
     assert sorted(label for *_, label in placed) == ["a", "b", "c"]
     at = {label: np.array([float(x), float(y)]) for x, y, label in placed}
@@ -123,7 +124,7 @@ def test_what_was_copied_is_said_beside_what_its_author_repeats() -> None:
     copied = {"this text": Copies(shares, 3, 12), "another": Copies(nothing, 0, 1)}
     made = page("a name", checkpoint, traced, History(), copied, "a text")
     assert "<pre>defghabcdefg</pre>" in made
-    rows = re.findall(r"<tr>(.*?)</tr>", made)
+    rows = re.findall(r"<tr>(.*?)</tr>", made.partition("<h2>What single units")[0])
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
     assert cells == [
         ["length of a run", "this text", "another"],

@@ -44,9 +44,10 @@ def test_a_trace_is_what_the_engine_holds(
     engine, wanted = Engine(checkpoint.config, checkpoint.weights), []
     for index in ids:
         engine.step(np.array([index]))
-        # the cell state, an LSTM's, or the first part of the state
+        # the cell state, an LSTM's, the output, of Jordan's network, or the first part of the state
         is_lstm = cell == "lstm"
         held = [np.tanh(parts[1]) if is_lstm else parts[0] for parts in engine.state]
+        held = held if cell != "jordan" else engine.outputs
         wanted.append(np.concatenate(held, axis=1)[0])
     largest = max(1.0, float(np.abs(wanted).max()))
     assert found.units.shape == (N, len(wanted[0]))
