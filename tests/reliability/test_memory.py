@@ -6,6 +6,7 @@ when it needs them. The peak of ``VmHWM`` has both, so ``RssAnon`` is watched wh
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
 import re
@@ -98,6 +99,23 @@ def test_memory_does_not_grow_with_a_gib(more: list[str]) -> None:
         grown = training(corpus(size), *more) - base
         print(f"{more} {size / MIB:.0f} MiB: {grown} MiB over {base}")
         assert grown <= MOST_GROWTH
+
+
+def packed_corpus(size: int) -> Path:
+    """A text of ``size`` bytes, packed by gzip; unlike ``PIECE`` over and over, it is no bomb."""
+    path, rng = Path(f"corpus-{size}.txt.gz"), np.random.default_rng(1)
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(size // MIB):
+            file.write(rng.integers(97, 123, MIB).astype(np.uint8).tobytes())
+    return path
+
+
+@pytest.mark.soak
+def test_memory_does_not_grow_with_a_text_that_is_packed() -> None:
+    base = training(packed_corpus(MIB))
+    grown = training(packed_corpus(256 * MIB)) - base
+    print(f"256 MiB from gzip: {grown} MiB over {base}")
+    assert grown <= MOST_GROWTH
 
 
 @pytest.mark.soak
