@@ -175,7 +175,7 @@ def test_records_of_the_first_version_keep_their_returns() -> None:
     vocab = Vocab((10, 13, 65), (5, 5, 9))
     assert form_of(vocab, read=True) == RecordForm(0)
     old = form_of(vocab, read=False)
-    assert old == RecordForm(0, returns=True)
+    assert old == RecordForm(0, returns=True, carriage_return=1)
     assert old.complete("A\nA\r\nA") == "A\r\nA\r\nA\r\n"
     assert form_of(Vocab((65, 66), (1, 1)), read=False) is None
     assert form_of(Vocab((10, 13, 65), (5, 1, 9)), read=False) == RecordForm(0)
