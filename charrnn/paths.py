@@ -13,7 +13,8 @@ from charrnn.errors import CheckpointError, CorpusError
 
 CHECKPOINTS = Path("checkpoints")
 CORPUS_NAME = "lipyagi.txt"
-BUNDLED = ("war-and-peace",)  # the checkpoints that pyproject.toml puts into the package
+# the checkpoints that pyproject.toml puts into the package; the first is used without a run
+BUNDLED = ("war-and-peace", "tolstoy")
 NEARBY = ".charrnn-cache"  # what serves as a cache in or beside a run's folder
 SUFFIX = ".safetensors"
 BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"
@@ -91,7 +92,7 @@ def bundled_corpus() -> Path:
 
 
 def bundled_checkpoints() -> list[Path]:
-    """The checkpoints that come with charrnn, by name.
+    """The checkpoints that come with charrnn, the default first.
 
     Only those: in a checkout, the runs of whoever works there are in the same folder.
     """
@@ -126,7 +127,7 @@ def _files(folder: Path, name: str) -> Iterator[Path]:
 def find_checkpoint(path: str | Path | None) -> Path:
     """The checkpoint file for ``path``: a file, its folder or the name of a run.
 
-    None means the newest one under ``./checkpoints``, else the bundled one.
+    None means the newest one under ``./checkpoints``, else the first bundled one.
 
     Raises:
         CheckpointError: there is no such checkpoint, or the path is empty.

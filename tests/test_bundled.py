@@ -19,6 +19,8 @@ from charrnn.paths import BEST, BUNDLED, bundled_checkpoints, bundled_corpus, fi
 from tests.support.checkpoints import ROOT, real_text, tiny
 from tests.support.command_line import leave
 
+SMALLER = "war-and-peace"  # enough where it does not matter which
+
 
 def test_the_bundled_novel_is_long_plain_and_never_repeats_a_paragraph() -> None:
     text = bundled_corpus().read_text(encoding="utf-8")
@@ -34,10 +36,11 @@ def test_without_a_run_the_bundled_checkpoint_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (bundled,) = bundled_checkpoints()
-    assert find_checkpoint(None) == bundled
-    assert find_checkpoint(Path("war-and-peace")) == bundled
-    assert bundled.stat().st_size <= 16 << 20
+    first, *_ = found = bundled_checkpoints()
+    assert find_checkpoint(None) == first
+    assert [path.parent.name for path in found] == list(BUNDLED)
+    assert [find_checkpoint(Path(name)) for name in BUNDLED] == found
+    assert max(path.stat().st_size for path in found) <= 24_000_000
 
 
 def test_what_is_bundled_is_what_the_package_contains() -> None:
@@ -56,9 +59,9 @@ def test_what_is_bundled_is_what_the_package_contains() -> None:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a run of its own, newer than the bundled checkpoint."""
     root = tmp_path / "checkout"
-    bundled = root / "checkpoints" / BUNDLED[0] / BEST
+    bundled = root / "checkpoints" / SMALLER / BEST
     bundled.parent.mkdir(parents=True)
-    shutil.copy(bundled_checkpoints()[0], bundled)
+    shutil.copy(find_checkpoint(SMALLER), bundled)
     os.utime(bundled, (1, 1))
     tiny().save(root / "checkpoints" / "toy" / BEST)
     monkeypatch.setattr(paths, "_PACKAGE", root / "charrnn")
@@ -74,18 +77,18 @@ def listed(capfd: pytest.CaptureFixture[str]) -> dict[str, bool]:
 def test_a_run_in_a_checkout_is_not_bundled(
     checkout: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    bundled = checkout / "checkpoints" / BUNDLED[0] / BEST
+    bundled = checkout / "checkpoints" / SMALLER / BEST
     assert bundled_checkpoints() == [bundled]
     assert find_checkpoint(None) == bundled
-    assert listed(capfd) == {BUNDLED[0]: True}
+    assert listed(capfd) == {SMALLER: True}
     with pytest.raises(CheckpointError, match="no checkpoint at toy"):
         find_checkpoint("toy")
     tiny().save(tmp_path / "checkpoints" / "mine" / BEST)
     assert find_checkpoint(None) == Path("checkpoints/mine") / BEST
-    assert listed(capfd) == {"mine": False, BUNDLED[0]: True}
+    assert listed(capfd) == {"mine": False, SMALLER: True}
 
 
-@pytest.mark.parametrize("newer", ["toy", BUNDLED[0]])
+@pytest.mark.parametrize("newer", ["toy", SMALLER])
 def test_in_a_checkout_its_runs_are_one_s_own_and_the_bundled_checkpoint_is_not(
     newer: str, checkout: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,22 +96,32 @@ def test_in_a_checkout_its_runs_are_one_s_own_and_the_bundled_checkpoint_is_not(
     os.utime(checkout / "checkpoints" / newer / BEST)
     monkeypatch.chdir(checkout)
     assert find_checkpoint(None) == Path("checkpoints/toy") / BEST
-    assert listed(capfd) == {"toy": False, BUNDLED[0]: True}
+    assert listed(capfd) == {"toy": False, SMALLER: True}
     shutil.rmtree("checkpoints/toy")
-    assert find_checkpoint(None) == checkout / "checkpoints" / BUNDLED[0] / BEST
+    assert find_checkpoint(None) == checkout / "checkpoints" / SMALLER / BEST
 
 
-def test_the_bundled_checkpoint_says_what_it_is() -> None:
-    model = charrnn.load("war-and-peace")
-    about = model.checkpoint.about
-    assert about("corpus")["split"] == {"kind": "contiguous", "val_frac": 0.1, "test_frac": 0.1}
-    assert len(about("corpus")["sha256"]) == 64
-    assert 1.0 < about("losses")["test"] < 1.2
+@pytest.mark.parametrize(
+    ("name", "loss", "tenths", "stored"),
+    [("war-and-peace", 1.0599, (0.1, 0.1), "float16"), ("tolstoy", 0.9576, (0.039, 0.039), "int8")],
+)
+def test_the_bundled_checkpoint_says_what_it_is(
+    name: str, loss: float, tenths: tuple[float, float], stored: str
+) -> None:
+    checkpoint = charrnn.load(name).checkpoint
+    corpus, about = checkpoint.about("corpus"), checkpoint.about
+    parts = (corpus["split"]["val_frac"], corpus["split"]["test_frac"])
+    assert corpus["split"]["kind"] == "contiguous"
+    assert parts == pytest.approx(tenths, abs=1e-4)
+    assert len(corpus["sha256"]) == 64
+    assert about("losses")["test"] == pytest.approx(loss, abs=1e-4)
     assert "charrnn train" in about("made")["command"]
+    assert checkpoint.weight_dtype == stored
 
 
-def test_the_bundled_checkpoint_writes_words_of_its_corpus() -> None:
-    text = charrnn.load("war-and-peace").sample("\n", temperature=0.5, length=400, seed=1)
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_bundled_checkpoint_writes_words_of_its_corpus(name: str) -> None:
+    text = charrnn.load(name).sample("\n", temperature=0.5, length=400, seed=1)
     words = {word.strip('.,;!?"-').lower() for word in text.split()}
     assert len(words & {"the", "and", "of", "to", "he", "was", "in", "a", "that", "his"}) >= 5
 
@@ -123,6 +136,13 @@ def test_the_card_of_the_bundled_checkpoint_tells_the_truth(tmp_path: Path) -> N
     for part in ("val", "test"):
         scored = model.score_split(part, text).nats_per_char
         assert scored == pytest.approx(said[part], abs=2e-3)
+
+
+@pytest.mark.long
+def test_the_test_figure_of_tolstoy_is_that_of_the_end_of_war_and_peace() -> None:
+    model, text = charrnn.load("tolstoy"), war_and_peace()[-319_622:]
+    said = model.checkpoint.about("losses")["test"]
+    assert model.score(text).nats_per_char == pytest.approx(said, abs=1e-3)
 
 
 def holds_its_bound(text: str) -> None:

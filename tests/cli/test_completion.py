@@ -11,6 +11,7 @@ import pytest
 import shellingham
 
 from charrnn.cli.completion import SHELLS
+from charrnn.paths import BUNDLED
 from charrnn.training.recipes import PRESETS
 from tests.support.checkpoints import environment, tiny
 from tests.support.command_line import Call
@@ -31,10 +32,10 @@ def test_completion_offers_checkpoints_and_choices(
         assert (code, err) == (0, "")
         return out.split()
 
-    runs = ["novel", "war-and-peace"]
+    runs = ["novel", *BUNDLED]
     for words in ("sample ", "info ", "score --model ", "train --from "):
         assert offered(words) == runs
-    assert offered("sample wa") == runs[1:]
+    assert offered("sample wa") == ["war-and-peace"]
     assert offered("sample ./che") == []  # the shell then offers files
     assert offered("train --preset ") == list(PRESETS)
     assert offered("train --cell g") == ["gru"]
