@@ -14,7 +14,7 @@ from charrnn.errors import CheckpointError, CorpusError
 CHECKPOINTS = Path("checkpoints")
 CORPUS_NAME = "lipyagi.txt"
 # the checkpoints that pyproject.toml puts into the package; the first is used without a run
-BUNDLED = ("war-and-peace", "tolstoy")
+BUNDLED = ("tolstoy", "war-and-peace")
 NEARBY = ".charrnn-cache"  # what serves as a cache in or beside a run's folder
 SUFFIX = ".safetensors"
 BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"

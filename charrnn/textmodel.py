@@ -292,7 +292,7 @@ def load(
 
     Args:
         path: a checkpoint file, its folder or the name of a run. Default: the newest one under
-            ``./checkpoints``, or the bundled one.
+            ``./checkpoints``, or the bundled ``tolstoy``.
         weight_dtype: the number format of the recurrent weights for writing: ``int8`` is fastest,
             ``float32`` is exact.
         threads: how many threads write; the text does not depend on it. 0: at most two.

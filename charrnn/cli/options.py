@@ -162,7 +162,7 @@ JSON = Option(name="json", kind=bool, help="Print JSON.")
 CHECKPOINT = typer.Argument(
     None,
     help="Checkpoint file, its folder or the name of a run. Default: the newest under "
-    "./checkpoints, or the bundled one.",
+    "./checkpoints, or the bundled tolstoy.",
     parser=path,
     metavar="CHECKPOINT",
     autocompletion=runs,
