@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
-
-import numpy as np
+from typing import get_args
 
 from charrnn.arguments import checked
-from charrnn.checkpoint.corpus import Paths, own_corpus
+from charrnn.checkpoint.corpus import Paths
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.file import load as load_checkpoint
-from charrnn.config import WeightDtype, draw_seed
-from charrnn.errors import ConfigError, CorpusError, DecodingError
-from charrnn.generation.accepting import Records
-from charrnn.generation.factory import AnyEngine, open_engine
-from charrnn.generation.generator import Generator, Texts
-from charrnn.generation.predictor import Predictor
-from charrnn.generation.record_config import TRIES, RecordConfig
-from charrnn.generation.sample_config import SampleConfig
+from charrnn.config import WeightDtype
+from charrnn.errors import CorpusError, DecodingError
 from charrnn.generation.scoring import Score
+from charrnn.generation.writer import Writer
 from charrnn.paths import BEST, LAST, find_checkpoint
-from charrnn.settings import MAX_INT64, check_choice
+from charrnn.settings import check_choice
 from charrnn.text.decoding import BYTE_ORDER_MARK, decode_text, find_codec
 from charrnn.text.kinds import HEAD, kind_of
-from charrnn.text.record_set import RecordSet, training_set
-from charrnn.text.records import RecordForm, aligned, aligned_parts
-from charrnn.text.splits import Parts, Range
+from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids
 
 
 @checked
-class TextModel(Predictor):
+class TextModel(Writer):
     """A checkpoint that is ready to write text and to score it.
 
     Args:
@@ -59,9 +48,8 @@ class TextModel(Predictor):
         weight_dtype: WeightDtype = "int8",
         threads: int = 0,
     ) -> None:
-        super().__init__(checkpoint)
-        self.path, self.meta = path, checkpoint.meta
-        self.weight_dtype, self.threads = weight_dtype, threads
+        super().__init__(checkpoint, path, weight_dtype, threads)
+        self.meta = checkpoint.meta
 
     @property
     def name(self) -> str:
@@ -71,16 +59,6 @@ class TextModel(Predictor):
         if self.path.name not in (BEST, LAST):
             return self.path.stem
         return self.path.resolve().parent.name or self.path.stem
-
-    @property
-    def _name(self) -> str:
-        return str(self.path or "the checkpoint")
-
-    @cached_property
-    def _engine(self) -> AnyEngine:
-        own, dtype = self.checkpoint, self.weight_dtype
-        with np.errstate(all="ignore"):  # weights of an untrusted file may overflow
-            return open_engine(own.config, own.weights, weight_dtype=dtype, threads=self.threads)
 
     def encoding(self, asked: str | None = None) -> str:
         """The encoding of texts for this model: ``asked``, or that of its corpus, or UTF-8.
@@ -132,113 +110,6 @@ class TextModel(Predictor):
                 message = f"the text has a NUL at byte {place}, it looks like {kind.name}"
                 raise DecodingError(message, place, "set {encoding}", **values)
 
-    def sample(self, prime: str | bytes = "", *, lines: bool | None = None, **settings: Any) -> str:
-        """Write one text that continues ``prime``; the result does not include ``prime``.
-
-        A model that reads from right to left writes what comes before ``prime``.
-
-        Args:
-            prime: the text to continue; bytes are UTF-8 (``read`` decodes other encodings). A model
-                of records reads its last line only, as the beginning of a record.
-            lines: end at the end of a line. Default: if the model was trained on lines.
-            **settings: those of ``SampleConfig``: temperature, length, top_k or any other filter.
-                The default seed is random, so each call writes a different text.
-
-        Raises:
-            ConfigError: a setting is unknown or out of range, or nothing can end the text
-                (``length`` 0 without a stop text); ``stream`` can write such a text.
-            UnknownCharacterError: ``prime`` or a stop text has a character that is not in the
-                vocabulary.
-
-        """
-        if settings.get("seed") is None:
-            settings["seed"] = draw_seed()
-        if settings.get("count", 1) != 1:
-            raise ConfigError("is not 1: sample writes one text, samples several", setting="count")
-        config = SampleConfig(**settings)
-        return next(self.samples(prime, config, lines=lines))
-
-    def samples(
-        self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
-    ) -> Texts[str]:
-        """Write ``config.count`` texts, in order; the i-th does not depend on the count.
-
-        Raises immediately what ``sample`` raises.
-        """
-        generator = self._generator(prime, config, lines)
-        if generator.endless:
-            raise ConfigError("is 0: nothing would end the text", "set {stop}", setting="length")
-        return Texts(generator, map(self.vocab.decode, generator.samples()))
-
-    def stream(
-        self, prime: str | bytes, config: SampleConfig, *, lines: bool | None = None
-    ) -> Texts[tuple[bytes, bool]]:
-        """Write texts piece by piece: pairs of some bytes and whether they end a text.
-
-        Texts may be endless, but not those of a model that reads from right to left, each of which
-        is one piece. Raises immediately what ``sample`` raises.
-        """
-        pieces = self.vocab.pieces
-        generator = self._generator(prime, config, lines)
-        written = (
-            (b"".join([pieces[i] for i in piece.ids]), piece.last) for piece in generator.pieces()
-        )
-        return Texts(generator, written)
-
-    def sample_records(
-        self,
-        config: SampleConfig,
-        wanted: RecordConfig | None = None,
-        *,
-        corpus: Paths | None = None,
-        scored: bool = True,
-    ) -> Records:
-        """Draw records, each a line of its own, until ``config.count`` of them are accepted.
-
-        The i-th one does not depend on the count. Each comes with its score, which is that of
-        ``score_lines`` with ``lines``, and so the probability of drawing it at temperature 1.
-
-        Args:
-            config: how to draw.
-            wanted: which records are accepted. Default: all, also those that reach the greatest
-                length before a line end.
-            corpus: what the model was trained on (files, folders, patterns), for records that must
-                be novel. Default: the copy in the cache.
-            scored: whether to score them, which takes as long as drawing them.
-
-        Raises immediately what ``sample`` and ``corpus`` raise; iterating raises
-            CharRNNError: ``wanted.max_tries`` records were drawn, and too few are accepted.
-
-        """
-        form, only = self.record_form(lines=True), wanted or RecordConfig()
-        assert form is not None
-        prime, tries = form.begun(only.prefix), only.max_tries
-        if tries is None:
-            tries = config.count * (1 if wanted is None else TRIES)
-        drawn = replace(config, count=min(tries, MAX_INT64))
-        generator = Generator(self.vocab, self._engine.sibling(1), drawn, prime=prime, lines=True)
-        known = self._training_set(form, corpus) if only.novel else None
-        return Records(self, form, generator, wanted, config.count, known, scored)
-
-    def _training_set(self, form: RecordForm, corpus: Paths | None) -> RecordSet:
-        """The records that the model learned."""
-        try:
-            ids, parts = self.corpus(corpus)
-        except CorpusError as error:
-            hint = error.hint.text if corpus else "set {corpus} to its file"
-            raise CorpusError(error.message, hint) from None
-        ranges = aligned(ids, parts.train, form.line_end)
-        return training_set(ids, ranges, form.line_end, form.carriage_return)
-
-    def _generator(self, prime: str | bytes, config: SampleConfig, lines: bool | None) -> Generator:
-        self.checkpoint.config.check_causal("write from left to right")
-        self.check_lines(lines)
-        lines = self.lines if lines is None else lines
-        if lines and prime and self.records is not None:
-            prime = self.records.begun(prime)
-        engine, reverse = self._engine.sibling(1), self.reverse
-        return Generator(self.vocab, engine, config, prime=prime, lines=lines, reverse=reverse)
-
     def score_split(self, part: str, source: Paths | None = None, *, exact: bool = False) -> Score:
         """How well the model predicts the ``val`` or ``test`` part of its own corpus.
 
@@ -267,21 +138,6 @@ class TextModel(Predictor):
             name = self.checkpoint.about("corpus")["name"]
             raise CorpusError(f"{name} was split without a {part} part", "score a whole file")
         return ids, ranges
-
-    def corpus(self, source: Paths | None = None) -> tuple[Ids, Parts]:
-        """The ids ``(N,)`` of the model's own corpus, and the parts it was split into.
-
-        ``source`` is the corpus as for ``part``; by default the cache is asked for a copy.
-
-        Raises:
-            CorpusError: the corpus is not available, or is another text.
-            CheckpointError: the checkpoint does not say how its corpus was split.
-
-        """
-        corpus, parts = own_corpus(self.checkpoint, self._name, source, self.path)
-        if self.records is not None:
-            parts = aligned_parts(corpus.ids, parts, self.records.line_end)
-        return corpus.ids, parts
 
 
 @checked

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CONDITIONS = declared(RecordConfig)
 NOVEL_CORPUS = CORPUS.replace(
-    help="With --novel: corpus the network was trained on; may be repeated, in the order in which "
-    "the files were named for train.",
+    help="With --novel or --max-copy: corpus the network was trained on; may be repeated, in the "
+    "order in which the files were named for train.",
 )
 TSV = Option(
     name="tsv",

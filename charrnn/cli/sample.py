@@ -32,7 +32,7 @@ from charrnn.errors import ConfigError, Interrupted, counted, naming, titled
 from charrnn.generation.filters import FILTERS
 from charrnn.generation.record_config import RecordConfig
 from charrnn.generation.sample_config import SampleConfig
-from charrnn.settings import Option, declared
+from charrnn.settings import Notation, Option, declared
 
 if TYPE_CHECKING:
     from charrnn.generation.generator import Texts
@@ -52,7 +52,37 @@ LINES = Option(
     kind=bool,
     help="Treat each line as a record: end samples at the end of a line.",
 )
-HOW = *declared(SampleConfig), *(filter.option for filter in FILTERS.values())
+[_TEMPERATURE] = declared(SampleConfig, "temperature")
+
+
+def _temperatures(text: str) -> tuple[float, ...]:
+    parts = text.split(":")
+    if len(parts) > 2:
+        raise ValueError
+    try:
+        return tuple(map(_TEMPERATURE.parse, parts))
+    except ConfigError as error:
+        raise ValueError from error
+
+
+# one number, or the first and the last
+TEMP = _TEMPERATURE.replace(
+    kind=tuple,
+    default=(_TEMPERATURE.default,),
+    low=None,
+    metavar="X|X:Y",
+    notation=Notation(
+        _temperatures,
+        lambda values: ":".join(f"{value:g}" for value in values),
+        f"{_TEMPERATURE.wanted}, or two of them such as 0.6:1.2",
+    ),
+    help=f"{_TEMPERATURE.help} X:Y changes from X to Y over --length.",
+)
+HOW = (
+    TEMP,
+    *(option for option in declared(SampleConfig) if option.name != "temperature"),
+    *(filter.option for filter in FILTERS.values()),
+)
 
 
 OPTIONS = (
@@ -89,6 +119,9 @@ def sample(
     check_rivals(OPTIONS, {"prime": prime, "prime_file": prime_file, **settings})
     drawn = "seed" not in settings
     settings.setdefault("seed", draw_seed())
+    if temperatures := settings.pop("temperature", ()):
+        settings["temperature"] = temperatures[0]
+        settings |= {"final_temperature": temperatures[1]} if temperatures[1:] else {}
     shape = Shape(conditions(settings), **{n: settings.pop(n) for n in _SHAPE if n in settings})
     config = SampleConfig(stop=tuple(map(_typed, stop)), **settings)
     check_stdout()
@@ -166,10 +199,10 @@ def _write_texts(
     lines = shape.lines or None
     texts: Texts[Any]
     if shape.json:
-        texts = model.samples(text, config, lines=lines)
+        texts = model.samples(text, config, lines=lines, corpus=shape.corpus or None)
         write = partial(_print_json, texts, config, shape.escape)
     else:
-        texts = model.stream(text, config, lines=lines)
+        texts = model.stream(text, config, lines=lines, corpus=shape.corpus or None)
         ends = (b"", _utf8(text)) if model.reverse else (_utf8(text), b"")
         write = partial(_print, texts, config, shape.escape, ends, shape.lines or model.lines)
     for line in told:

@@ -24,148 +24,125 @@ functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from charrnn.errors import ConfigError
+from charrnn.generation.filter_register import FILTERS, Context, Filter, reserve, sampling_filter
 from charrnn.model_config import MAX_VOCABULARY
-from charrnn.settings import Option
+from charrnn.settings import MAX_INT64
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from charrnn.text.vocab import Ids, Vocab
+    from charrnn.generation.filter_register import Weights
 
-    Weights: TypeAlias = NDArray[np.float32]
+__all__ = ["FILTERS", "Context", "Filter", "reserve", "sampling_filter"]
 
 # top-p tries this many of the likeliest characters before it sorts them all
 TOP_P_CANDIDATES = 64
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+
+def _allowed(characters: str, context: Context) -> Any:
+    from charrnn.generation.constraints import marks_of
+
+    marks = marks_of(context.vocab, characters, "allow")
+    if not marks.any():
+        raise ConfigError("has no character of the vocabulary", setting="allow")
+    marks[list(context.ends)] = True
+    return marks
 
 
-class Context:
-    """What a filter can look at besides the weights: the vocabulary and the texts so far.
+@sampling_filter(
+    off="",
+    help="Write only these characters, and line ends where they end a text.",
+    metavar="CHARACTERS",
+    prepare=_allowed,
+)
+def allow(p: Weights, characters: str, context: Context) -> Weights:
+    """Keep ``characters`` only."""
+    p[:, ~context.prepared("allow", characters)] = 0
+    return p
 
-    N streams that an engine advances together share one, from their first character to their last.
-    It exists only if some active filter is not ``compiled``.
 
-    Attributes:
-        vocab: the vocabulary.
-        prime: ids ``(P,)`` of the text that all streams continue; empty if there is none.
-        memo: where a filter can keep what it computes (a mask, an index of the texts) under its
-            own name. A filter may be called several times for the same character, so update this
-            to the length of ``texts`` rather than once per call.
+def _banned(characters: str, context: Context) -> Any:
+    from charrnn.generation.constraints import marks_of
+
+    return marks_of(context.vocab, characters, "ban")
+
+
+@sampling_filter(
+    off="", help="Write none of these characters.", metavar="CHARACTERS", prepare=_banned
+)
+def ban(p: Weights, characters: str, context: Context) -> Weights:
+    """Drop ``characters``."""
+    p[:, context.prepared("ban", characters)] = 0
+    return p
+
+
+def _word_ban(path: str, context: Context) -> Any:
+    from charrnn.generation.constraints import WordBan, words_of
+
+    return WordBan(context.forward("ban_words").vocab, words_of(path))
+
+
+@sampling_filter(
+    off="",
+    help="Write none of the words in a file, one a line, in upper or lower case. They may be parts "
+    "of longer words.",
+    metavar="FILE",
+    prepare=_word_ban,
+)
+def ban_words(p: Weights, path: str, context: Context) -> Weights:
+    """Let no text have one of the words in the file ``path`` as a whole word."""
+    from charrnn.generation.constraints import WordStates
+
+    if "ban_words" not in context.memo:
+        ban = context.prepared("ban_words", path)
+        context.memo["ban_words"] = WordStates(ban, context)
+    context.memo["ban_words"].forbid(p)
+    return p
+
+
+@sampling_filter(
+    off=0,
+    help="Write no run of N characters twice in a text; 0 disables it.",
+    low=0,
+    high=MAX_INT64,
+)
+def no_repeat(p: Weights, length: int, context: Context) -> Weights:
+    """Let no run of ``length`` characters occur twice in a text, prime included.
+
+    Source: Paulus et al., "A Deep Reinforced Model for Abstractive Summarization", 2018 (of words).
     """
+    from charrnn.generation.constraints import Repetitions
 
-    def __init__(self, vocab: Vocab, prime: Ids, streams: int) -> None:
-        import numpy as np
-
-        self.vocab, self.prime = vocab, prime
-        self.memo: dict[str, Any] = {}
-        self._texts, self._length = np.empty((streams, 64), np.int32), 0
-
-    @property
-    def texts(self) -> NDArray[np.int32]:
-        """Ids ``(N, t)``: the t characters that each stream has drawn, without the prime."""
-        return self._texts[:, : self._length]
-
-    def append(self, ids: Ids) -> None:
-        """Add the characters ``ids (N,)``, one for each stream."""
-        import numpy as np
-
-        if self._length == self._texts.shape[1]:
-            self._texts = np.concatenate([self._texts, np.empty_like(self._texts)], axis=1)
-        self._texts[:, self._length] = ids
-        self._length += 1
+    if "no_repeat" not in context.memo:
+        context.memo["no_repeat"] = Repetitions(length, context)
+    context.memo["no_repeat"].forbid(p)
+    return p
 
 
-@dataclass(frozen=True)
-class Filter:
-    """A registered filter: ``apply`` with its declaration (see ``sampling_filter``)."""
+def _copies(length: int, context: Context) -> Any:
+    from charrnn.generation.constraints import CopyIndex
 
-    apply: Callable[[Weights, Any, Any], Weights]
-    option: Option
-    compiled: bool
-
-    @property
-    def name(self) -> str:
-        """Its name, which is also the name of its setting."""
-        return self.option.name
-
-    @property
-    def off(self) -> Any:
-        """The value that disables it."""
-        return self.option.default
+    training = context.forward("max_copy").training
+    if training is None:
+        raise ConfigError("needs the text that the network learned", setting="max_copy")
+    ids, ranges = training()
+    return CopyIndex(ids, ranges, length)
 
 
-# in the order in which they apply
-FILTERS: dict[str, Filter] = {}
-_reserved: set[str] = set()
-
-
-def reserve(names: Iterable[str]) -> None:
-    """Allow no filter that is called like an attribute of ``SampleConfig``.
-
-    Raises:
-        ValueError: one is registered already.
-    """
-    _reserved.update(names)
-    for name in FILTERS:
-        _check_free(name)
-
-
-def _check_free(name: str) -> None:
-    if name in _reserved:
-        raise ValueError(f"a sampling filter cannot be called {name!r}: SampleConfig has that name")
-
-
-def sampling_filter(
-    *,
-    off: Any,
-    help: str,
-    compiled: bool = False,
-    **declaration: Any,
-) -> Callable[[Function], Function]:
-    """Register a function as a filter; its name is also that of its setting and flag.
-
-    The function takes weights ``p (N, V)``, float32 of at least 0 that need not sum to 1; the value
-    of its setting; and a ``Context``. It returns weights of the same shape, and may change ``p`` in
-    place. A row's result must not depend on the other rows, so that a sample does not depend on
-    the samples drawn with it.
-
-    At temperature 0 the likeliest character has weight 1 and all others 0. If a filter forbids
-    every character of a row that has any weight, the weights are computed again without these
-    characters; it is an error only if the whole vocabulary is forbidden.
-
-    Args:
-        off: the value that disables the filter, its default. Its type is that of the setting: bool,
-            int, float, str or a tuple of str.
-        help: a sentence for ``charrnn sample --help``.
-        compiled: whether the compiled draw knows a filter of this name. Such a filter never
-            forbids the likeliest character and gets no context.
-        declaration: further attributes of its ``charrnn.settings.Option``, such as ``low``,
-            ``high``, ``above``, ``below``, ``choices`` and ``metavar``.
-
-    Raises:
-        ValueError: the name is taken, by a filter or by an attribute of ``SampleConfig``.
-    """
-
-    def register(function: Function) -> Function:
-        name = function.__name__
-        if name in FILTERS:
-            raise ValueError(f"a sampling filter called {name!r} is registered already")
-        _check_free(name)
-        repeated = isinstance(off, tuple)
-        kind = str if repeated else type(off)
-        option = Option(
-            name=name, kind=kind, default=off, help=help, repeated=repeated, **declaration
-        )
-        FILTERS[name] = Filter(function, option, compiled)
-        return function
-
-    return register
+@sampling_filter(
+    off=0,
+    help="Copy at most N characters in a row from the training text; 0 disables it.",
+    low=0,
+    high=MAX_INT64,
+    prepare=_copies,
+)
+def max_copy(p: Weights, length: int, context: Context) -> Weights:
+    """Let no more than ``length`` characters in a row of a text be those of the training text."""
+    context.prepared("max_copy", length).forbid(p, context)
+    return p
 
 
 @sampling_filter(

@@ -7,18 +7,22 @@ stream does not depend on the other streams. So sample i is the same text for ev
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.errors import ConfigError
-from charrnn.generation.filters import Context
+from charrnn.generation.filter_register import Context
 from charrnn.generation.numpy_engine import State
 from charrnn.generation.sample_config import SampleConfig
-from charrnn.generation.stops import StopFilter, stop_ids
+from charrnn.generation.sentences import SentenceStop
+from charrnn.generation.stops import Stop, StopFilter, stop_ids
 from charrnn.text.vocab import Ids, Vocab
+
+if TYPE_CHECKING:
+    from charrnn.generation.filter_register import Training
 
 GROUP = 256  # samples that advance together, at most
 # characters drawn per call of the engine: the first appear at once; later chunks are so long that
@@ -89,6 +93,8 @@ class Generator:
             and a line feed.
         reverse: whether the network writes from right to left, what comes before ``prime``. Each
             sample is then yielded as a whole, in reading order.
+        training: returns the ids of the text that the network learned, and the ranges it read, for
+            filters that need them.
 
     Attributes:
         cut: how many of the samples so far were ended by ``config.length`` alone.
@@ -97,7 +103,8 @@ class Generator:
 
     Raises:
         ConfigError: ``config.count`` is above 1, or ``reverse``, but the first sample would never
-            end.
+            end; the temperature changes over a length that is not given; or a filter cannot be
+            used.
         UnknownCharacterError: ``prime`` has a character that the vocabulary lacks and
             ``config.unknown`` is "error", or a stop text has one.
     """
@@ -111,6 +118,7 @@ class Generator:
         prime: str | bytes = "",
         lines: bool = False,
         reverse: bool = False,
+        training: Training | None = None,
     ) -> None:
         self.vocab, self.config, self._engine = vocab, config, engine
         self.reverse, self._order = reverse, slice(None, None, -1 if reverse else 1)
@@ -122,17 +130,36 @@ class Generator:
         if reverse and self.endless:
             reason = "is 0: what is written from its end needs an end"
             raise ConfigError(reason, "set {stop}", setting="length")
+        if config.final_temperature is not None and not config.length:
+            raise ConfigError("changes over the length", "set {length}", setting="temperature")
+        if config.sentences and reverse:
+            reason = "needs a model that reads from left to right"
+            raise ConfigError(reason, setting="sentences")
         if config.count > 1 and self.endless:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")
         self._prime = vocab.encode(prime, config.unknown).astype(np.intp)[self._order]
+        ends = (vocab.id_of("\n"),) if lines else ()
+        self._about: dict[str, Any] = {
+            "length": config.length, "ends": tuple(i for i in ends if i is not None),
+            "reverse": reverse, "training": training, "shared": {},
+        }  # fmt: skip
+        if not config.compiled:
+            context = self._context(0)
+            for filter, value in config.chain:
+                context.prepared(filter.name, value)
         # all that the network reads before the first draw; the last of it starts the draws
         self._lead = self._prime if len(self._prime) else np.array([first_id(vocab)])
 
     @property
     def endless(self) -> bool:
         """Whether nothing can end a sample."""
-        return self.config.length == 0 and not (self._dropped or self._kept)
+        config = self.config
+        return config.length == 0 and not (self._dropped or self._kept or config.sentences)
+
+    def _context(self, streams: int) -> Context:
+        """What filters can look at."""
+        return Context(self.vocab, self._prime, streams, **self._about)
 
     def pieces(self) -> Iterator[Piece]:
         """All samples in order, each in one or more pieces; sample 0 is yielded as it is drawn."""
@@ -180,7 +207,7 @@ class Generator:
                 tuple(np.repeat(part, N, axis=0) for part in layer) for layer in start
             )
         length = self.config.length
-        samples = [_Sample(StopFilter(self._dropped, self._kept), length) for _ in range(N)]
+        samples = [_Sample(self._stops(), length) for _ in range(N)]
         unfinished = 0  # index of the first sample that has not been yielded completely
         for rows in self._rows(engine, first, N):
             for sample, column in zip(samples, rows, strict=True):
@@ -196,20 +223,44 @@ class Generator:
             if all(sample.done for sample in samples):
                 return
 
+    def _stops(self) -> list[Stop]:
+        """What ends a sample, in the order in which ids pass through."""
+        stops: list[Stop] = [StopFilter(self._dropped, self._kept)]
+        if self.config.sentences:
+            stops.append(SentenceStop(self.vocab, self.config.sentences))
+        return stops
+
     def _rows(self, engine: Stepper, first: int, N: int) -> Iterator[list[list[int]]]:
         """Yield the ids that each of the N streams draws, chunk after chunk."""
         rngs = [np.random.default_rng([self.config.seed, first + i]) for i in range(N)]
         pending: Ids = np.full(N, self._lead[-1])
-        context = None if self.config.compiled else Context(self.vocab, self._prime, N)
+        context = None if self.config.compiled else self._context(N)
         made = 0
         for T in _chunks():
             interrupts.check()
             T = min(T, self.config.length - made) if self.config.length else T
             uniforms = np.stack([rng.random(T) for rng in rngs], axis=1)  # (T, N)
             with _overflow_ignored():
-                ids = engine.generate(pending, uniforms, self.config, context)
+                ids = self._draw(engine, pending, uniforms, made, context)
             pending, made = ids[-1], made + T
             yield ids.T.tolist()
+
+    def _draw(
+        self,
+        engine: Stepper,
+        ids: Ids,
+        uniforms: NDArray[np.float64],
+        made: int,
+        context: Context | None,
+    ) -> Ids:
+        """Draw ``(T, N)`` characters after ``made``: one by one if the temperature changes."""
+        if self.config.final_temperature is None:
+            return engine.generate(ids, uniforms, self.config, context)
+        drawn = []
+        for t, row in enumerate(uniforms):
+            [ids] = engine.generate(ids, row[None], self.config.at(made + t), context)
+            drawn.append(ids)
+        return np.stack(drawn)
 
 
 class Texts(Iterator[T], Generic[T]):
@@ -247,8 +298,8 @@ def _chunks() -> Iterator[int]:
 class _Sample:
     """A sample in progress: the ids that are ready to be yielded, and whether it has ended."""
 
-    def __init__(self, filter: StopFilter, length: int) -> None:
-        self._filter, self._left = filter, length or None
+    def __init__(self, stops: list[Stop], length: int) -> None:
+        self._stops, self._left = stops, length or None
         self._ready: list[int] = []
         self.done = False
 
@@ -256,17 +307,26 @@ class _Sample:
         """Add drawn ids; those after the sample's end are dropped."""
         if self.done:
             return
-        self._ready += self._filter.push(ids)
         if self._left is not None:
             self._left -= len(ids)
-        self.done = self._filter.stopped or self._left == 0
+        for stop in self._stops:
+            ids = stop.push(ids)
+        self._ready += ids
+        self.done = self.stopped or self._left == 0
         if self.done:
-            self._ready += self._filter.finish()
+            self._ready += self._rest()
+
+    def _rest(self) -> list[int]:
+        """The ids that were held back, as they pass through the stops that follow."""
+        rest: list[int] = []
+        for stop in self._stops:
+            rest = stop.push(rest) + stop.finish()
+        return rest
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop text ended it."""
-        return self._filter.stopped
+        """Whether a stop text or its last sentence ended it."""
+        return any(stop.stopped for stop in self._stops)
 
     def pop(self) -> tuple[list[int], bool]:
         """Return the ids not yet yielded, and whether they are the last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -39,6 +40,12 @@ class SampleConfig:
         help="Randomness: 0 always picks the likeliest character, 1 samples from the learned "
         "distribution.",
     )
+    final_temperature: float | None = setting(
+        None,
+        low=0,
+        python_only=True,
+        help="Randomness of the last character, if it changes over the length of a sample.",
+    )
     length: int = setting(
         1000,
         aliases=("-n",),
@@ -50,6 +57,9 @@ class SampleConfig:
         (), low=1, help="End a sample before this text; may be given several times."
     )
     keep_stop: bool = setting(False, help="Keep that text at the end of the sample.")
+    sentences: int = setting(
+        0, low=0, high=MAX_INT64, help="End a sample after N sentences; 0 does not count them."
+    )
     count: int = setting(1, low=1, high=MAX_INT64, help="Number of samples.")
     seed: int = setting(
         0, low=0, high=MAX_INT64, unset=RANDOM_SEED, help="Seed; sample i draws from (seed, i)."
@@ -100,6 +110,16 @@ class SampleConfig:
     def compiled(self) -> bool:
         """Whether the compiled draw knows every active filter."""
         return all(FILTERS[name].compiled for name, _ in self.filters)
+
+    def at(self, place: int) -> Self:
+        """The configuration with the temperature of the character ``place`` of a sample."""
+        if self.final_temperature is None:
+            return self
+        part = min(place / max(self.length - 1, 1), 1.0)
+        there = copy(self)  # without validation: a number between two that are valid
+        change = self.final_temperature - self.temperature
+        there.__dict__.update(temperature=self.temperature + part * change, final_temperature=None)
+        return there
 
 
 reserve(dir(SampleConfig))

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from charrnn.errors import UnknownCharacterError
 from charrnn.text.vocab import Vocab
+
+
+class Stop(Protocol):
+    """Something that may end a text."""
+
+    stopped: bool
+
+    def push(self, ids: Sequence[int]) -> list[int]:
+        """Add ids; return those, including earlier ones, that are part of the text."""
+
+    def finish(self) -> list[int]:
+        """End the text; return the ids that were held back."""
 
 
 def stop_ids(vocab: Vocab, texts: Sequence[str]) -> list[tuple[int, ...]]:

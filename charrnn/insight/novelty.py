@@ -1,28 +1,26 @@
 """How much of a text occurs word for word in another: what a network has memorized.
 
-Runs of characters are found by hashes of all runs of one length (Karp & Rabin 1987), modulo 2^64
-and over random codes of the symbols, so memory does not grow with the text that is searched.
+Runs of characters are found by their hashes (``charrnn.text.ngrams``), so memory does not grow with
+the text that is searched.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
+from charrnn.text.ngrams import hashes
 from charrnn.text.splits import Parts, Range
 from charrnn.text.vocab import Ids
 
 LENGTHS = (20, 40, 80, 160)  # of the runs that are counted; shorter ones are common phrases
 BLOCK = 1 << 18  # characters that are hashed at a time
-_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 _SIEVE_BITS = 22
 
-Hashes = NDArray[np.uint64]
 Marks = NDArray[np.bool_]
 
 
@@ -90,7 +88,7 @@ def runs(ids: Ids, original: Original, length: int) -> Marks:
     """
     if len(ids) < length:
         return np.zeros(0, bool)
-    wanted = _hashes(ids, length)
+    wanted = hashes(ids, length)
     known = np.unique(wanted)
     sieve = np.zeros(1 << _SIEVE_BITS, bool)
     sieve[known >> np.uint64(64 - _SIEVE_BITS)] = True
@@ -99,10 +97,10 @@ def runs(ids: Ids, original: Original, length: int) -> Marks:
         for start in range(first, last - length + 1, BLOCK):
             interrupts.check()
             stop = min(start + BLOCK + length - 1, last)
-            hashes = _hashes(original.ids[start:stop], length)
-            hashes = hashes[sieve[hashes >> np.uint64(64 - _SIEVE_BITS)]]
-            places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-            found[places[known[places] == hashes]] = True
+            here = hashes(original.ids[start:stop], length)
+            here = here[sieve[here >> np.uint64(64 - _SIEVE_BITS)]]
+            places = np.minimum(np.searchsorted(known, here), len(known) - 1)
+            found[places[known[places] == here]] = True
     return found[np.searchsorted(known, wanted)]
 
 
@@ -119,32 +117,3 @@ def _longest(ids: Ids, original: Original) -> int:
         else:
             most = middle
     return least
-
-
-def _hashes(ids: Ids, length: int) -> Hashes:
-    """The hashes ``(n - length + 1,)`` of all runs of ``length`` in ``ids (n,)``."""
-    codes, powers, inverses = _tables(len(ids))
-    sums = np.zeros(len(ids) + 1, np.uint64)
-    np.cumsum(codes[ids] * powers[: len(ids)], out=sums[1:])
-    hashes: Hashes = (sums[length:] - sums[:-length]) * inverses[: len(sums) - length]
-    return hashes
-
-
-def _tables(n: int) -> tuple[Hashes, Hashes, Hashes]:
-    """A code for each possible id; the powers 0 to n - 1 of the base, and their inverses."""
-    size = BLOCK
-    while size < n:
-        size *= 2
-    return _codes(), _powers(_BASE, size), _powers(pow(_BASE, -1, 1 << 64), size)
-
-
-@cache
-def _codes() -> Hashes:
-    return np.random.default_rng(0).integers(0, 2**64, 1 << 16, np.uint64)
-
-
-@cache
-def _powers(base: int, size: int) -> Any:
-    powers = np.full(size, base, np.uint64)
-    powers[0] = 1
-    return np.cumprod(powers, out=powers)

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -27,7 +28,18 @@ Array = NDArray[np.float32]
 
 ENGINES = ["compiled", "numpy"]
 # values that make a difference, for every filter of the program
-VALUES: dict[str, list[Any]] = {"top_k": [1, 5], "top_p": [0.3, 0.9], "min_p": [0.02, 0.5]}
+VALUES: dict[str, list[Any]] = {
+    "allow": ["abcdefghijklmnopq ,.", "aeiourstlnmdchk .\n"], "ban": ["e", "aeiou\n"],
+    "ban_words": ["words.txt"], "no_repeat": [4, 6], "max_copy": [2, 3],
+    "top_k": [1, 5], "top_p": [0.3, 0.9], "min_p": [0.02, 0.5],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _words_and_a_corpus(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("words.txt").write_text("a\nB\ni\nab\nxy\n")
+    ids = np.random.default_rng(1).integers(1, 12, 600).astype(np.uint8)
+    monkeypatch.setattr(TextModel, "_training", lambda *_: (ids, ((0, 500),)))
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +72,11 @@ def register_no_vowels() -> None:
         return p
 
 
-def register_no_repeat() -> None:
+def register_no_recent() -> None:
     """A filter that looks at the texts: none of the last ``n`` characters again."""
 
     @sampling_filter(off=0, help="Repeat none of the last N characters.", low=0)
-    def no_repeat(p: Array, n: int, context: Context) -> Array:
+    def no_recent(p: Array, n: int, context: Context) -> Array:
         prime = np.tile(context.prime[-n:], (len(p), 1))
         recent = np.concatenate([prime, context.texts[:, -n:]], axis=1)[:, -n:]
         np.put_along_axis(p, recent, 0, axis=1)
@@ -75,10 +87,10 @@ def register_no_repeat() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 0.05, 0.8])
 def test_registering_a_function_is_enough(engine: str, temperature: float) -> None:
     register_no_vowels()
-    register_no_repeat()
+    register_no_recent()
     how: dict[str, Any] = {"temperature": temperature, "prime": "the "}
-    [alone] = texts(engine, no_vowels=True, no_repeat=9, **how)
-    many = texts(engine, 300, no_vowels=True, no_repeat=9, **how)
+    [alone] = texts(engine, no_vowels=True, no_recent=9, **how)
+    many = texts(engine, 300, no_vowels=True, no_recent=9, **how)
     assert alone == many[0] != texts(engine, **how)[0]
     assert len(alone) == 60
     for text in many:
@@ -89,8 +101,8 @@ def test_registering_a_function_is_enough(engine: str, temperature: float) -> No
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_a_new_filter_writes_the_same_text_in_both_engines(temperature: float) -> None:
     register_no_vowels()
-    register_no_repeat()
-    how: dict[str, Any] = {"temperature": temperature, "no_vowels": True, "no_repeat": 4}
+    register_no_recent()
+    how: dict[str, Any] = {"temperature": temperature, "no_vowels": True, "no_recent": 4}
     compiled, exact = (texts(engine, 300, **how) for engine in ENGINES)
     assert compiled[0] == exact[0]
     # a draw on the very edge may fall on either side
