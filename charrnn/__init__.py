@@ -12,6 +12,7 @@ Everything that the command line does can be done from here:
     model.samples("Once ", charrnn.SampleConfig(count=3, top_k=40))  # several texts
     model.stream("Once ", charrnn.SampleConfig(length=0))            # one without an end
     model.sample_records(config, charrnn.RecordConfig(unique=True))  # lines that meet conditions
+    model.likely(top=100)                                            # the most probable lines
     model.score_lines(text)                                          # a score for each line
     model.score_chars(text, top=5)                                   # and for each character
     model.log_probs(text)                                            # (T, V), a NumPy array

@@ -166,7 +166,10 @@ def test_an_unknown_setting_of_training_is_told_its_name(asked: dict[str, Any], 
         ({"n": 9}, "unknown sampling setting 'n'; did you mean length?"),
         ({"topk": 9}, "unknown sampling setting 'topk'; did you mean top_k"),
         ({"zzz": 9}, "unknown sampling setting 'zzz'; choose from temperature, length, stop, "),
-        ({"filters": [("temperature", 1.0)]}, "unknown filter 'temperature'; choose from top_k, "),
+        (
+            {"filters": [("temperature", 1.0)]},
+            "unknown filter 'temperature'; choose from allow, ban, ",
+        ),
     ],
     ids=str,
 )

@@ -38,6 +38,7 @@ COMMANDS = {
     "fill": "Fill the gaps in a text.",
     "score": "Score how well a checkpoint predicts a text.",
     "next": "List the likeliest next characters.",
+    "likely": "List the most probable records, best first.",
     "info": "Describe a checkpoint.",
     "ls": "List all checkpoints.",
     "insight": "Make a page of what a network learned.",

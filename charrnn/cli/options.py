@@ -198,6 +198,11 @@ ENCODING = _ENCODING.replace(
 )
 
 
+def typed(text: str) -> str:
+    """An argument decoded as UTF-8, whatever the locale."""
+    return os.fsencode(text).decode("utf-8", "surrogateescape")
+
+
 def check_rivals(options: Iterable[Option], values: Mapping[str, Any]) -> None:
     """Check that no two of ``options`` that exclude each other are given among ``values``.
 

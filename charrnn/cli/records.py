@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.options import CORPUS
@@ -35,6 +35,26 @@ def conditions(settings: dict[str, Any]) -> RecordConfig | None:
     return wanted if wanted.given else None
 
 
+def print_likely(records: Iterable[Record], json: bool, escape: Escape) -> None:
+    """Print each record at once, as a JSON line or separated by tabs.
+
+    Raises:
+        CharRNNError: the tries are spent; what was found is printed.
+        Interrupted: a signal arrived.
+
+    """
+    escaped = is_escaped(sys.stdout, escape)
+    show = _as_json({}, escaped) if json else _as_row
+    writer = TextWriter(sys.stdout, "never" if json else escape)
+    try:
+        for index, record in enumerate(records):
+            writer.put(show(record, index, escaped))
+            writer.end_sample(b"\n")
+            writer.flush()
+    finally:
+        writer.end()
+
+
 def print_records(records: Records, json: bool, tsv: bool, seed: int, escape: Escape) -> None:
     """Print records as text, as JSON lines or separated by tabs, those drawn at once together.
 
@@ -43,7 +63,13 @@ def print_records(records: Records, json: bool, tsv: bool, seed: int, escape: Es
         Interrupted: a signal arrived.
 
     """
-    show = _as_json(seed, is_escaped(sys.stdout, escape)) if json else _as_row if tsv else _as_text
+    show = (
+        _as_json({"seed": seed}, is_escaped(sys.stdout, escape))
+        if json
+        else _as_row
+        if tsv
+        else _as_text
+    )
     index, terminal = 0, is_escaped(sys.stdout, escape)
     writer = TextWriter(sys.stdout, "never" if json else escape)
     try:
@@ -57,9 +83,9 @@ def print_records(records: Records, json: bool, tsv: bool, seed: int, escape: Es
         writer.end()
 
 
-def _as_json(seed: int, escaped: bool) -> Callable[[Record, int, bool], bytes]:
+def _as_json(facts: dict[str, Any], escaped: bool) -> Callable[[Record, int, bool], bytes]:
     def show(record: Record, index: int, terminal: bool) -> bytes:
-        values: dict[str, Any] = {"index": index, "seed": seed, "text": record.text}
+        values: dict[str, Any] = {"index": index, **facts, "text": record.text}
         if record.score is not None:
             values |= {"nats": record.score.nats, "chars": record.score.chars}
         return jsonlib.dumps(values, ensure_ascii=escaped).encode("utf-8", "surrogatepass")

@@ -24,6 +24,7 @@ from charrnn.cli.options import (
     check_rivals,
     read_text,
     takes,
+    typed,
 )
 from charrnn.cli.output import Escape, TextWriter, check_stdout, is_escaped, print_line
 from charrnn.cli.records import CONDITIONS, NOVEL_CORPUS, TSV, conditions, print_records
@@ -123,7 +124,7 @@ def sample(
         settings["temperature"] = temperatures[0]
         settings |= {"final_temperature": temperatures[1]} if temperatures[1:] else {}
     shape = Shape(conditions(settings), **{n: settings.pop(n) for n in _SHAPE if n in settings})
-    config = SampleConfig(stop=tuple(map(_typed, stop)), **settings)
+    config = SampleConfig(stop=tuple(map(typed, stop)), **settings)
     check_stdout()
     raw, source = _prime(prime, prime_file)
     model = load(checkpoint, weight_dtype=weight_dtype, threads=threads)
@@ -233,11 +234,6 @@ def _prime(prime: str, file: Path | None) -> tuple[bytes, str]:
     if prime == "-":
         return read_text(prime), "standard input"
     return os.fsencode(prime), ""  # the bytes that were typed
-
-
-def _typed(text: str) -> str:
-    """An argument decoded as UTF-8, whatever the locale."""
-    return os.fsencode(text).decode("utf-8", "surrogateescape")
 
 
 def _utf8(text: str | bytes) -> bytes:

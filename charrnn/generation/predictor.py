@@ -17,15 +17,13 @@ from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import FEED, first_id
 from charrnn.generation.line_scores import ScoredLine, scored_lines
 from charrnn.generation.numpy_engine import Array
-from charrnn.generation.scoring import Distributions, Score, log_softmax, position_nats
+from charrnn.generation.scoring import OVERFLOW, Distributions, Score, log_softmax, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.settings import check_int
 from charrnn.text.records import RecordForm, form_of
 from charrnn.text.reversal import turned
 from charrnn.text.splits import Range
 from charrnn.text.vocab import Ids, Vocab, id_dtype
-
-OVERFLOW = "the network's numbers overflow: its weights are too large; use another checkpoint"
 
 
 class Drawn(NamedTuple):

@@ -40,12 +40,6 @@ class SampleConfig:
         help="Randomness: 0 always picks the likeliest character, 1 samples from the learned "
         "distribution.",
     )
-    final_temperature: float | None = setting(
-        None,
-        low=0,
-        python_only=True,
-        help="Randomness of the last character, if it changes over the length of a sample.",
-    )
     length: int = setting(
         1000,
         aliases=("-n",),
@@ -68,6 +62,12 @@ class SampleConfig:
         "error",
         help="What to do with characters that are not in the vocabulary: error rejects the text, "
         "skip drops them, replace turns them into spaces.",
+    )
+    final_temperature: float | None = setting(
+        None,
+        low=0,
+        python_only=True,
+        help="Randomness of the last character, if it changes over the length of a sample.",
     )
     filters: tuple[tuple[str, Any], ...] = ()
 

@@ -29,6 +29,7 @@ LANES = 32  # a processor is busy with so many, and few long pieces have the few
 # most this; calling the engine for a character takes as long as reading so many weights.
 ONE_PASS, CALLS = 8e10, 500_000
 LOGITS = 2**20  # numbers that are turned into losses at a time
+OVERFLOW = "the network's numbers overflow: its weights are too large; use another checkpoint"
 
 # is told of an engine's state after a step: the targets (K,) of that step, and which of them count
 Observer: TypeAlias = Callable[[AnyEngine, NDArray[np.int64], NDArray[np.bool_]], None]

@@ -17,10 +17,11 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.generation.accepting import Records
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
+from charrnn.generation.likely import LikelyRecords
 from charrnn.generation.predictor import Predictor
 from charrnn.generation.record_config import TRIES, RecordConfig
 from charrnn.generation.sample_config import SampleConfig
-from charrnn.settings import MAX_INT64
+from charrnn.settings import MAX_INT64, check_int
 from charrnn.text.record_set import RecordSet, training_set
 from charrnn.text.records import RecordForm, aligned, aligned_parts
 from charrnn.text.splits import Parts, Range
@@ -168,6 +169,52 @@ class Writer(Predictor):
         generator = Generator(self.vocab, engine, drawn, prime=prime, lines=True, training=training)
         known = self._training_set(form, corpus) if only.novel else None
         return Records(self, form, generator, wanted, config.count, known, scored)
+
+    def likely(
+        self,
+        *,
+        top: int = 10,
+        prefix: str = "",
+        length: int = 1000,
+        lines: bool | None = None,
+        max_tries: int | None = None,
+    ) -> LikelyRecords:
+        """The ``top`` most probable records, the likeliest first, as they are found.
+
+        The list is exact: every other record of at most ``length`` characters is less probable.
+        Their nats are those of ``score_lines`` with ``lines``, at temperature 1.
+
+        Args:
+            top: how many.
+            prefix: what they begin with.
+            length: the most characters that a record may have.
+            lines: treat lines as records. Default: if the model was trained on lines.
+            max_tries: give up after so many beginnings of records. Default: never.
+
+        Raises immediately:
+            ConfigError: a value is invalid, or the model has no records.
+            UnknownCharacterError: ``prefix`` has a character that is not in the vocabulary.
+
+        Iterating raises:
+            CharRNNError: the tries are spent.
+            CheckpointError: the network's numbers overflow.
+
+        """
+        wanted = RecordConfig(prefix=prefix, max_tries=max_tries)
+        check_int("top", top, 1)
+        check_int("length", length, 1)
+        self.checkpoint.config.check_causal("list records")
+        form = self.record_form(lines)
+        if form is None:
+            reason = "needs records of one line each"
+            raise ConfigError(reason, "set {lines}", setting="top")
+        begun = self.vocab.encode(form.begun(wanted.prefix))
+        own = self.checkpoint
+        with np.errstate(all="ignore"):  # weights of an untrusted file may overflow
+            engine = open_engine(own.config, own.weights, threads=self.threads)
+        return LikelyRecords(
+            self.vocab, form, engine, begun, top=top, length=length, max_tries=max_tries
+        )
 
     def _training_set(self, form: RecordForm, corpus: Paths | None) -> RecordSet:
         """The records that the model learned."""

@@ -96,6 +96,7 @@ TEXTS: dict[str, list[str]] = {
     "score FILES": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "score --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "next PREFIX": [CONTROL, UNDECODABLE, "É"],
+    "likely --prefix": [CONTROL, UNDECODABLE, "É", "a\nb"],
     "next --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "insight --text": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
     "insight --corpus": ["", "nowhere", ".", "empty", "/dev/zero", "/dev/null", *ANY],
@@ -223,6 +224,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "sample": {"CHECKPOINT": "model", "--seed": "1", "--length": "5"},
         "fill": {"TEXT": "a _ b", "--model": "model"},
         "score": {"FILES": "text.txt", "--model": "model"},
+        "likely": {"CHECKPOINT": "model", "--top": "1", "--length": "2", "--max-tries": "99999"},
         "next": {"PREFIX": "the", "--model": "model"},
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
@@ -237,6 +239,7 @@ def sensible(command: str, without: str = "") -> list[str]:
     if without == "--split" and command == "score":
         left.pop("FILES")
     words = [word for name, value in left.items() for word in (name, value)]
+    words += ["--lines"] if command == "likely" and without != "--lines" else []
     words += ["--lines", "--novel"] if (command, without) == ("sample", "--corpus") else []
     return [*command.split(), *(word for word in words if not word.isupper())]
 

@@ -121,3 +121,38 @@ def test_records_are_bytes_in_a_pipe(call: Call) -> None:
     assert done.stdout == b"\xffa\tb\r!\n" * 3
     rows = charrnn(*args, "--tsv").stdout
     assert rows.count(b"\t7\t\xffa\tb\r!\n") == rows.count(b"\n") == 3
+
+
+def test_the_most_probable_records_are_listed(call: Call, run: str) -> None:
+    code, out, said = call("likely", run, "--top", "20")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert (code, said, len(rows)) == (0, "", 20)
+    nats = [float(row[0]) for row in rows]
+    assert nats == sorted(nats)
+    Path("some").write_text("".join(f"{row[2]}\n" for row in rows))
+    scored = call("score", "some", "--lines", "--model", run)[1].splitlines()
+    assert [line.split("\t")[1:] for line in scored] == [row[1:] for row in rows]
+    assert [float(line.split("\t")[0]) for line in scored] == pytest.approx(nats, abs=2e-4)
+    values = [
+        json.loads(line)
+        for line in call("likely", run, "--top", "20", "--json")[1].split("\n")[:-1]
+    ]
+    assert [value["text"] for value in values] == [row[2] for row in rows]
+    assert [value["index"] for value in values] == list(range(20))
+    begun = call("likely", run, "--top", "3", "--prefix", "abab")[1].splitlines()
+    assert [row.split("\t")[2][:4] for row in begun] == ["abab"] * 3
+    code, out, said = call("likely", run, "--length", "1", "--top", "100")
+    assert code == 0
+    assert said.endswith(f"there are only {out.count(chr(10))} records of at most 1 character\n")
+
+
+def test_the_list_may_take_too_long(call: Call, run: str) -> None:
+    code, out, said = call("likely", run, "--top", "1000", "--max-tries", "3000")
+    assert code == 1
+    assert said.startswith(f"charrnn: found {out.count(chr(10))} of 1,000 records in ")
+    assert said.endswith("; raise --max-tries\n")
+    tiny().save("text")
+    assert call("likely", "text")[2] == (
+        "charrnn: --top needs records of one line each; set --lines\n"
+    )
+    assert call("likely", "text", "--lines", "--top", "2")[1].count("\n") == 2
