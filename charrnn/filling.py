@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,7 @@ def fill(
     longest: int | None = None,
     count: int = 1,
     unknown: Unknown = "error",
+    on_note: Callable[[str], object] = lambda note: None,
 ) -> list[Filling]:
     """Fill the gaps in ``text``: the most probable ways, the best first.
 
@@ -58,6 +60,7 @@ def fill(
         longest: fill each gap with 1 to so many characters, however many marks it has.
         count: how many ways to return, at most.
         unknown: what to do about characters that are not in the vocabulary.
+        on_note: is called with a line about those that were omitted or replaced, if any.
 
     Raises:
         ConfigError: ``text`` has no gap, or a setting is invalid.
@@ -66,7 +69,7 @@ def fill(
 
     """
     FillConfig(gap, longest, count)  # checks them
-    pieces, marks = _cut(model, text, gap, unknown)
+    pieces, marks = _cut(model, text, gap, unknown, on_note)
     lengths = [range(1, longest + 1) if longest else (number,) for number in marks]
     found = fill_gaps(_filler(model, reverse), pieces, lengths, count)
     decode = model.vocab.decode
@@ -78,7 +81,11 @@ def fill(
 
 
 def _cut(
-    model: TextModel, text: str | bytes, gap: str, unknown: Unknown
+    model: TextModel,
+    text: str | bytes,
+    gap: str,
+    unknown: Unknown,
+    on_note: Callable[[str], object],
 ) -> tuple[list[Ids], list[int]]:
     """The ids between the gaps of ``text``, and how many marks each gap has.
 
@@ -98,13 +105,16 @@ def _cut(
             "is nowhere in the text", "set it to what stands in the gaps", setting="gap"
         )
 
-    def encode(part: str) -> Ids:
-        symbols = part.encode("latin-1") if vocab.is_bytes else part
-        return vocab.encode(symbols, unknown).astype(np.intp)
+    def symbols(part: str) -> str | bytes:
+        return part.encode("latin-1") if vocab.is_bytes else part
 
     known = chr(vocab.codes[int(np.argmax(vocab.counts))])
-    encode(marks.sub(lambda run: known * len(run.group()), str(text)))  # errors name the place
-    pieces = [encode(part) for part in marks.split(str(text))]
+    # of the whole text, so that places are those in it
+    whole = symbols(marks.sub(lambda run: known * len(run.group()), str(text)))
+    if omissions := vocab.omissions(whole, unknown):
+        on_note(omissions)
+    parts = map(symbols, marks.split(str(text)))
+    pieces: list[Ids] = [vocab.encode(part, unknown).astype(np.intp) for part in parts]
     if model.records is not None:  # a text is read as a record
         end = np.array([model.records.line_end])
         pieces[0], pieces[-1] = np.append(end, pieces[0]), np.append(pieces[-1], end)

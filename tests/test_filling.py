@@ -63,7 +63,11 @@ def test_bytes_are_utf_8_or_those_of_a_byte_vocabulary() -> None:
 def test_an_unknown_character_is_named_with_its_place() -> None:
     with pytest.raises(UnknownCharacterError, match=r"'Ä' \(U\+00C4\) at position 6 "):
         charrnn.fill(BOTH, "a __ bÄ")
-    assert charrnn.fill(BOTH, "a __ bÄ", unknown="skip")[0].text.endswith(" b")
+    notes: list[str] = []
+    found = charrnn.fill(BOTH, "a __ bÄ", unknown="skip", on_note=notes.append)
+    assert found[0].text.endswith(" b")
+    [said] = notes
+    assert said.startswith("1 of 7 characters is not in the vocabulary and was skipped (first: 'Ä'")
 
 
 def test_a_text_without_a_gap_is_refused() -> None:

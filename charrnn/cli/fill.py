@@ -62,9 +62,14 @@ def fill(
     encoding = model.encoding(encoding)
     with naming(source):
         whole = model.read(raw, encoding) if source else raw  # typed text is UTF-8
-        fillings = filled(model, whole, reverse=other, unknown=unknown, **settings)
-    if unknown != "error" and (omissions := model.vocab.omissions(whole, unknown)):
-        note(titled(source, omissions))
+        fillings = filled(
+            model,
+            whole,
+            reverse=other,
+            unknown=unknown,
+            on_note=lambda text: note(titled(source, text)),
+            **settings,
+        )
     if checkpoint is None:
         note(str(model.path))
     if json:

@@ -56,6 +56,7 @@ COMMANDS = {
     "info": ["info", "run"],
     "sample": ["sample", "run", "--length", "1"],
     "score": ["score", "text.txt", "--model", "run"],
+    "fill": ["fill", "the _", "--model", "run"],
     "from": ["train", "text.txt", "--from", "run", "--steps", "1", "--out", "new"],
     "resume": ["train", "--resume", "--out", "run"],
     "ls": ["ls", "."],

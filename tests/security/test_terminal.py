@@ -179,6 +179,14 @@ def test_a_scored_text_is_harmless(hostile: str) -> None:
     safe(*score, shown="perplexity")
 
 
+def test_a_filled_text_is_harmless(hostile: str) -> None:
+    fill = ["fill", f"ab§{EVERYTHING}b\x07a", "--gap", "§", "--model", hostile, "--unknown", "skip"]
+    for env in ENVIRONMENTS:
+        safe(*fill, **env)
+        safe(*fill, "--count", "3", **env)
+    safe(*fill, "--json", shown="\\u001b")
+
+
 def test_errors_about_a_checkpoints_note_are_harmless(hostile: str) -> None:
     assert "cache" in safe("score", "--split", "val", "--model", hostile, code=2)
     Path("text").write_text("a")

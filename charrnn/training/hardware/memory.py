@@ -44,7 +44,8 @@ def out_of_memory(
     if device.type == "cuda":
         torch.cuda.empty_cache()
     full = "out of memory" if device.type == "cpu" else "out of GPU memory"
-    units = model.embedding + model.layers * model.hidden + model.vocab_size
+    layers = model.layers * len(model.stacks)
+    units = model.embedding + layers * model.hidden + model.vocab_size
     if PER_WEIGHT * model.parameters > PER_UNIT * units * config.batch * config.window:
         network = f"a network of {model.parameters / 1e6:,.1f} M weights does not fit"
         hint = "try {hidden}, or fewer {layers}"
