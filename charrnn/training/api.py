@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import torch
 
-from charrnn import interrupts
+from charrnn import cells, interrupts
 from charrnn.arguments import check_known, checked, plain
 from charrnn.checkpoint.file import load
-from charrnn.config import TextConfig, TrainConfig, draw_seed, model_options
+from charrnn.config import ModelConfig, TextConfig, TrainConfig, draw_seed, model_options
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import Hint
 from charrnn.model.kernels.memory import returning_memory
@@ -240,13 +240,15 @@ def _new_spec(
     split_spec = text.split_spec(len(corpus))
     line_end = corpus.line_end if corpus.records else None
     parts = parts_of(corpus, split_spec, line_end)
+    [cell] = declared(ModelConfig, "cell")
+    flops = training_flops(hardware, cells.get(settings.get("cell", cell.default)))
     model, config = choose(
         settings,
         preset=preset,
         vocab_size=len(corpus.vocab),
         train_chars=length(parts.train),
         fast=hardware.device.type != "cpu",
-        flops=world.broadcast(training_flops(hardware)),
+        flops=world.broadcast(flops),
     )
     limit = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
     began = None if start_from is None else str(start_from)

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from charrnn.cells import Cell
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, counted
+from charrnn.model.layers import OUR_KERNELS
+from charrnn.model.torch_private import RECURRENT_LAYERS
 from charrnn.training.hardware.threads import is_dynamic, note_start, set_dynamic, thread_limit
 from charrnn.training.hardware.throughput import cpu_flags, matmul_throughput
 
@@ -18,6 +21,9 @@ from charrnn.training.hardware.throughput import cpu_flags, matmul_throughput
 # Memory holds AMX tiles back more than AVX512 vectors. The GPU's is that of 2 x 512 and 3 x 512 on
 # an H200; 3 x 1024 reaches twice as much.
 AMX_UTILIZATION, AVX512_UTILIZATION, FLOAT32_UTILIZATION, GPU_UTILIZATION = 0.27, 0.75, 0.5, 0.2
+# What other cells reach of an LSTM's throughput on a CPU, by what runs them (checkpoints/README.md,
+# "Cells compared"; in float32 charrnn/cells/README.md).
+TORCH_BFLOAT16, READABLE_BFLOAT16, READABLE_FLOAT32 = 0.4, 0.25, 0.65
 VOLTA = 7  # the first compute capability with tensor cores for float16
 
 _CUDNN_RNN: Any = torch.backends.cudnn.rnn  # torch's type stubs lack its attributes
@@ -137,15 +143,23 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bfloat16" else torch.float16
 
 
-def training_flops(hardware: Hardware) -> float:
-    """An estimate of the operations a second that a training run achieves, products only."""
+def training_flops(hardware: Hardware, cell: Cell) -> float:
+    """An estimate of the operations a second that training ``cell`` achieves, products only."""
     dtype = hardware.dtype or torch.float32
     if hardware.device.type != "cpu":
         return GPU_UTILIZATION * matmul_throughput(dtype, hardware.device)
     utilization = FLOAT32_UTILIZATION
     if dtype == torch.bfloat16:
         utilization = AMX_UTILIZATION if "amx_bf16" in cpu_flags() else AVX512_UTILIZATION
-    return utilization * matmul_throughput(dtype)
+    return _share_of_lstm(cell, dtype) * utilization * matmul_throughput(dtype)
+
+
+def _share_of_lstm(cell: Cell, dtype: torch.dtype) -> float:
+    """What ``cell`` reaches on a CPU of the throughput of an LSTM in ``dtype``."""
+    is_short = dtype == torch.bfloat16  # in which our kernels run the LSTM
+    if cell.name not in RECURRENT_LAYERS:
+        return READABLE_BFLOAT16 if is_short else READABLE_FLOAT32
+    return TORCH_BFLOAT16 if is_short and cell.name not in OUR_KERNELS else 1.0
 
 
 def _bfloat16_pays() -> bool:

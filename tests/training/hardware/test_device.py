@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from charrnn import cells
 from charrnn.training.hardware import device
 from charrnn.training.hardware.device import Hardware, training_flops
+
+LSTM = cells.get("lstm")
 
 
 @pytest.mark.parametrize(("bfloat16", "chosen"), [(3e11, torch.bfloat16), (1e11, None)])
@@ -18,7 +21,7 @@ def test_bfloat16_is_chosen_where_it_is_faster(
     monkeypatch.setattr(device, "matmul_throughput", lambda dtype: known[dtype])
     assert device._dtype("auto", torch.device("cpu")) is chosen
     rate = known[chosen or torch.float32]
-    assert 0.2 * rate < training_flops(Hardware(torch.device("cpu"), chosen, 2)) < rate
+    assert 0.2 * rate < training_flops(Hardware(torch.device("cpu"), chosen, 2), LSTM) < rate
 
 
 def test_tiles_are_expected_to_reach_less_of_their_throughput_than_vectors(
@@ -28,8 +31,22 @@ def test_tiles_are_expected_to_reach_less_of_their_throughput_than_vectors(
     hardware, found = Hardware(torch.device("cpu"), torch.bfloat16, 2), {}
     for unit in ("amx_bf16", "avx512_bf16"):
         monkeypatch.setattr(device, "cpu_flags", lambda unit=unit: {"fpu", unit, "avx512_bf16"})
-        found[unit] = training_flops(hardware)
+        found[unit] = training_flops(hardware, LSTM)
     assert 0 < found["amx_bf16"] < found["avx512_bf16"] < 1e12
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_less_is_expected_of_cells_without_kernels(
+    dtype: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "matmul_throughput", lambda *_: 1e12)
+    hardware = Hardware(torch.device("cpu"), dtype, 2)
+    lstm, gru, elman, irnn, scrn, clockwork, jordan = (
+        training_flops(hardware, cells.get(name))
+        for name in ("lstm", "gru", "rnn-tanh", "irnn", "scrn", "clockwork", "jordan")
+    )
+    assert 0 < scrn == clockwork == jordan < gru == elman == irnn
+    assert (gru < lstm) == (dtype is not None)  # our kernels are for bfloat16
 
 
 @pytest.mark.parametrize(("capability", "chosen"), [((9, 0), torch.float16), ((6, 1), None)])
