@@ -116,7 +116,7 @@ def use(path: Path, loaded: Checkpoint) -> None:
             _row(_entry(path, False))
     model = TextModel(loaded, path)
     compiled = loaded.config.cell == COMPILED
-    with patch("charrnn.textmodel.open_engine", partial(open_engine, accelerate=compiled)):
+    with patch("charrnn.generation.writer.open_engine", partial(open_engine, accelerate=compiled)):
         text = model.sample(length=1, lines=False)
     assert len(text) == 1, f"sampled {text!r}"
     with suppress(UserError):
