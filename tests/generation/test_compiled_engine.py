@@ -162,6 +162,7 @@ def test_text_does_not_depend_on_the_count(cell: str) -> None:
         how = SampleConfig(length=120, count=count, seed=4, **values)  # type: ignore[arg-type]
         return Generator(vocab, engine, how, prime="ab").texts()
 
+    assert texts(300)[:8] == texts(8)
     assert texts(8)[:1] == texts(1)
     assert texts(7)[:3] == texts(3)
     assert texts(7, top_k=9, top_p=0.9)[:1] == texts(1, top_k=9, top_p=0.9)
