@@ -71,7 +71,7 @@ WRONG: dict[str, tuple[Call, list[Any], str]] = {
     ),
     "weights": (
         lambda x: charrnn.Checkpoint(MODEL.checkpoint.config, MODEL.vocab, x), [5, None],
-        "dict[str, ",
+        "Mapping[str, ",
     ),
     "path to save to": (MODEL.checkpoint.save, [5, None], PATH),
     "codes": (lambda x: charrnn.Vocab(x, (1,)), [5, "ab", ("a",)], "tuple[int, ...]"),

@@ -110,7 +110,7 @@ def test_a_command_that_fails_leaves_no_temporary_folder(tmp_path: Path) -> None
     command = [sys.executable, "-m", "charrnn", *args]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "made is a folder" in done.stderr
+    assert "the folder made has no files" in done.stderr
     assert list(Path("made").iterdir()) == []
 
 

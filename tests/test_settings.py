@@ -263,7 +263,7 @@ def example(found: Option) -> Any:
         return int(found.low or 0) + 3
     if found.kind is tuple:
         return (1, 3)
-    return 0.25
+    return 0.25 if found.absent != 0.25 else 0.5
 
 
 FOR_TRAINING = [

@@ -44,7 +44,7 @@ def test_the_settings_of_a_cell_without_options_are_what_they_were() -> None:
     """So that every version of the program reads the file."""
     names = {"vocab_size", "cell", "embedding", "hidden", "layers", "sum_layers"}
     for cell in ("lstm", "gru", "rnn-tanh", "rnn-relu", "elman", "irnn", "jordan"):
-        assert ModelConfig(9, cell=cell).to_dict().keys() == names
+        assert ModelConfig(9, cell=cell).to_file().keys() == names
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_settings_of_a_cell_without_options_are_what_they_were() -> None:
         ("scrn", {"periods": (1, 2)}, "periods is not a setting of the cell scrn; omit it, or "
                                       "choose cell='clockwork'"),
         ("scrn", {"speed": 8}, "speed is not a setting of the cell scrn; omit it"),
-        ("scrn", {"context": 0}, "context is 0: it must be a whole number of at least 1"),
+        ("scrn", {"context": 0}, "context is 0: it must be a whole number from 1 to 16,384"),
         ("scrn", {"context": 16_385}, "context is 16385: it must be a whole number"),
         ("scrn", {"learn_decay": 1}, "learn_decay is 1: it must be true or false"),
         *(("clockwork", {"periods": wrong}, f"periods is {wrong!r}: it must be whole numbers that "

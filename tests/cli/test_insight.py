@@ -81,7 +81,7 @@ def test_the_command_finds_what_was_copied(
 
 @pytest.mark.parametrize(("args", "code", "said"), [
     (["--corpus", "none.txt"], 2, "cannot read none.txt"),
-    (["--corpus", "odd.txt"], 2, "its sha256 differs; name the text that the model was trained on"),
+    (["--corpus", "odd.txt"], 2, "its sha256 differs; name the texts that the model"),
     (["--corpus", "-", "--text", "-"], 2, "--text and --corpus cannot both be standard input"),
     (["--text", "none.txt"], 2, "cannot read none.txt"),
     (["--text", "empty.txt"], 2, "empty.txt: the text to read needs at least two characters"),
