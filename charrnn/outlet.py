@@ -13,7 +13,7 @@ import select
 import stat
 import threading
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from charrnn import interrupts
 
@@ -53,6 +53,39 @@ def check(stream: TextIO) -> None:
     """
     if (number := _descriptor(stream)) is not None:
         os.write(number, b"")
+
+
+def whole(stream: TextIO) -> TextIO:
+    """A stream that writes all it is given, in place of one of the system's; else ``stream``.
+
+    Python's own loses what does not fit if it is unbuffered, or if somebody who shares the
+    descriptor has set it not to wait.
+    """
+    if not isinstance(stream, io.TextIOWrapper) or (number := _descriptor(stream)) is None:
+        return stream
+    stream.flush()
+    file = _WholeFile(number, "w", closefd=False)
+    file.before = stream  # which closes the descriptor when nobody needs it
+    return io.TextIOWrapper(
+        file if isinstance(stream.buffer, io.FileIO) else io.BufferedWriter(file),
+        encoding="utf-8",
+        errors="backslashreplace",
+        newline="\n",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _WholeFile(io.FileIO):
+    """A descriptor that takes whatever is written to it, however long its reader needs."""
+
+    before: TextIO
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``."""
+        view = memoryview(data).cast("B")
+        _write_all(self.fileno(), view)
+        return len(view)
 
 
 class Outlet:
@@ -101,7 +134,7 @@ def _write_into(stream: TextIO, data: bytes) -> None:
     stream.flush()
 
 
-def _write_all(number: int, data: bytes) -> None:
+def _write_all(number: int, data: bytes | memoryview) -> None:
     """Write ``data`` to a descriptor, and wait for its reader as long as that takes."""
     while data:
         try:

@@ -21,6 +21,7 @@ from charrnn.cli.command import Command, Stopped, naming_context
 from charrnn.cli.usage import explain
 from charrnn.errors import CharRNNError, is_out_of_memory, os_message
 from charrnn.interrupts import SIGNALS, own_process
+from charrnn.outlet import whole
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 TO_STDOUT = "cannot write to standard output"
@@ -132,6 +133,8 @@ def main(args: list[str] | None = None) -> None:
     if args is None:
         own_process()
     _replace_closed_streams()
+    if args is None:
+        sys.stdout, sys.stderr = whole(sys.stdout), whole(sys.stderr)
     _speak_utf8()
     try:
         code = _flushed(_run(args))

@@ -264,23 +264,47 @@ def test_no_file_takes_the_number_of_a_closed_stream() -> None:
 # --- slow
 
 
-def test_a_pipe_without_a_buffer_loses_nothing_when_it_is_stopped() -> None:
-    """A write that a stop cuts short takes a part only; the rest must follow."""
-    command = ["sample", "novel", "--seed", "1", "--length", "150000"]
-    args = [sys.executable, "-m", "charrnn", *command]
+@pytest.mark.parametrize(
+    ("command", "waits"),
+    [
+        ("sample novel --seed 1 --length 150000", True),
+        ("score text --model novel --per-line --json", True),
+        ("score text --model novel --per-line --json", False),
+    ],
+)
+def test_a_pipe_without_a_buffer_loses_nothing_when_it_is_stopped(
+    command: str, waits: bool
+) -> None:
+    """A write that a stop cuts short takes a part only, and one that may not wait nothing."""
+    wanted, got = whole_and_pieces(command, waits, PYTHONUNBUFFERED="1")
+    assert got == wanted
+
+
+def test_a_pipe_that_does_not_wait_gets_everything() -> None:
+    """As when a program that shares the pipe has set it so."""
+    wanted, got = whole_and_pieces("score text --model novel --per-line --json", waits=False)
+    assert got == wanted
+
+
+def whole_and_pieces(command: str, waits: bool, **env: str) -> tuple[bytes, bytes]:
+    """What ``command`` prints, and what of it comes to a slow reader while it is stopped."""
+    args = [sys.executable, "-m", "charrnn", *command.split()]
     wanted = subprocess.run(args, env=environment(), capture_output=True, check=True).stdout
-    env = environment(PYTHONUNBUFFERED="1")
-    with subprocess.Popen(args, stdout=subprocess.PIPE, env=env) as slow:
-        assert slow.stdout
+    read, write = os.pipe()
+    os.set_blocking(write, waits)
+    with subprocess.Popen(args, stdout=write, env=environment(**env)) as slow:
+        os.close(write)
         got = b""
         for _ in range(8):
-            wait_until_full(slow.stdout.fileno())
+            wait_until_full(read)
             slow.send_signal(signal.SIGSTOP)
             slow.send_signal(signal.SIGCONT)
-            got += os.read(slow.stdout.fileno(), 5000)  # room for a part of what waits
-        got += slow.stdout.read()
+            got += os.read(read, 5000)  # room for a part of what waits
+        while piece := os.read(read, 1 << 16):
+            got += piece
+    os.close(read)
     assert slow.returncode == 0
-    assert got == wanted
+    return wanted, got
 
 
 def wait_until_full(pipe: int) -> None:
