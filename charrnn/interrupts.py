@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 from types import FrameType
 
 from charrnn.errors import Interrupted
@@ -27,11 +29,13 @@ SIGNALS = _numbers("SIGINT", "SIGTERM", "SIGHUP")
 CONTINUE = _numbers("SIGCONT")
 # timeout(1), closing terminals and many wrappers send the same signal twice in a row
 SAME_REQUEST_S = 0.2
+AGAIN_S = 0.02  # until an exception that was dropped is raised again
 
 _received: int = 0
 _received_at: float = -SAME_REQUEST_S
 _stopping: bool = False
 _raising: bool = False
+_lost: bool = False
 _continued: bool = False
 _own_process: bool = False
 
@@ -43,8 +47,12 @@ def own_process() -> None:
 
 
 def _remember(signum: int, frame: FrameType | None) -> None:
-    global _received, _received_at, _stopping
-    if _received and _own_process:
+    global _received, _received_at, _stopping, _lost
+    if _lost:
+        _lost = False
+        if _raising:
+            raise Interrupted.by(_received)
+    elif _received and _own_process:
         _quit(signum, frame)
     elif _received and not _is_repeated():
         # not Interrupted: whoever catches that may save a run, here in the middle of a step
@@ -121,18 +129,36 @@ def graceful() -> Iterator[None]:
 def at_once() -> Iterator[None]:
     """Within this block inside ``graceful``, a signal raises ``Interrupted`` immediately.
 
-    For long operations that cannot call ``check``, such as compiling or waiting for a reader.
+    For long operations that cannot call ``check``, such as compiling or waiting for a reader. If
+    the exception is raised where Python can only drop it, in a function that C code calls, it is
+    raised again soon after.
     """
-    global _raising
+    global _raising, _lost
     if not _is_main_thread():  # signals are handled in the main thread
         yield
         return
+    timers: list[Timer] = []
+    drop = sys.unraisablehook
+
+    def again(dropped: sys.UnraisableHookArgs) -> None:
+        global _lost
+        if not isinstance(dropped.exc_value, Interrupted):
+            drop(dropped)
+        elif _raising:
+            _lost = True
+            timers.append(Timer(AGAIN_S, signal.raise_signal, (_received,)))
+            timers[-1].start()
+
     try:
-        _raising = True
+        _raising, sys.unraisablehook = True, again
         check()
         yield
     finally:
-        _raising = False
+        _raising, sys.unraisablehook = False, drop
+        for timer in timers:  # the handlers are still ours, and raise nothing now
+            timer.cancel()
+            timer.join()
+        _lost = False
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,3 +116,54 @@ def test_another_thread_leaves_signals_to_the_main_one() -> None:
 
     with pytest.raises(Cancelled):
         wait()
+
+
+@pytest.mark.parametrize("own_process", [False, True])
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_that_comes_in_a_callback_of_c_code_is_not_lost(
+    signum: int,
+    own_process: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A compiler works in C for seconds; Python sees a signal in the function that C calls then."""
+    monkeypatch.setattr(interrupts, "_own_process", own_process)
+    callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signum))
+
+    def compile_something() -> None:
+        with interrupts.graceful(), interrupts.at_once():
+            callback()
+            for _ in range(1000):
+                time.sleep(0.01)
+            pytest.fail("it went on")
+
+    with pytest.raises(RAISED[signum][0]):
+        compile_something()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_signal_in_the_last_callback_is_raised_once() -> None:
+    callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+    hook, saved = sys.unraisablehook, []
+
+    def compile_and_save() -> None:
+        with interrupts.graceful():
+            with interrupts.at_once():
+                callback()
+            time.sleep(3 * interrupts.AGAIN_S)  # nothing is raised here any more
+            saved.append(True)
+
+    with pytest.raises(Cancelled):
+        compile_and_save()
+    assert saved
+    assert sys.unraisablehook is hook
+
+
+def test_other_exceptions_in_callbacks_are_reported_as_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: seen.append(dropped.exc_type))
+    with interrupts.graceful(), interrupts.at_once():
+        ctypes.CFUNCTYPE(None)(lambda: 1 / 0)()
+    assert seen == [ZeroDivisionError]
