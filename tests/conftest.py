@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +64,14 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, session_ca
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("CHARRNN_CACHE", str(session_cache))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    """Whatever a test has started ends with it, even if the test fails."""
+    yield
+    if processes := sys.modules.get("tests.support.processes"):
+        processes.end_all()
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ ended (as ``subprocess`` has it) and how long it took from when the question cam
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,14 +25,17 @@ from charrnn.training.loop import preview
 from tests.support import phases
 
 assert charrnn.training.api  # torch is loaded
+SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in linux/prctl.h
 preview.LENGTH = 10  # characters shown at a validation, which is half of a small run's time
 
 
 def start(args: list[str], folder: str, env: dict[str, str], patches: list[list[Any]]) -> int:
     """A child that runs ``charrnn args`` in ``folder``, its streams in files there."""
+    launcher = os.getpid()
     pid = os.fork()
     if pid:
         return pid
+    end_with(launcher)
     os.chdir(folder)
     name = f".streams-{os.getpid()}"
     os.makedirs(name)
@@ -51,6 +56,14 @@ def start(args: list[str], folder: str, env: dict[str, str], patches: list[list[
     sys.argv = ["charrnn", *args]
     main()
     raise AssertionError("main leaves by SystemExit")
+
+
+def end_with(parent: int) -> None:
+    """Let this process be killed when ``parent`` ends: who would end a run of ten minutes?"""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(98)
 
 
 def wait(pid: int, seconds: float) -> tuple[int | None, float]:

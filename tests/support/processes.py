@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ ENDLESS = ("--time", "600s")
 PATIENCE_S = 60.0  # for what takes a moment; nothing is judged by it
 
 _launchers: list[subprocess.Popen[str]] = []
+_begun: list[Process] = []
 
 
 def _ask(**request: Any) -> Any:
@@ -68,6 +70,7 @@ class Process:
         self.pid, self.place = pid, place
         self._popen = popen
         self.code: int | None = None
+        _begun.append(self)
 
     @property
     def streams(self) -> Path:
@@ -150,6 +153,14 @@ def fork(*args: str, place: Path, patches: Sequence[Sequence[Any]] = (), **env: 
     (place / PHASE).unlink(missing_ok=True)
     asked = {"args": args, "folder": str(place), "env": environment(**env), "patches": patches}
     return Process(_ask(start=asked), place)
+
+
+def end_all() -> None:
+    """End whatever the test has left running, as one does that fails."""
+    while _begun:
+        process = _begun.pop()
+        with suppress(ProcessLookupError):
+            process.kill()
 
 
 def dead_process() -> int:
