@@ -19,7 +19,7 @@ from typing import TextIO
 from charrnn import outlet
 
 LONGEST_NOTE = 2000  # characters; a note may quote an argument of any length
-DEFAULT_COLUMNS = 80  # of whatever does not say how wide it is
+DEFAULT_COLUMNS = 80  # if the output does not say how wide it is
 NARROW_CELL = 12  # the least columns of a cell in a table, unless it needs fewer
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}

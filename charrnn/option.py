@@ -279,7 +279,7 @@ def read_whole(text: str) -> int:
     """A whole number such as ``1000000``, ``1_000_000``, ``1,000,000``, ``1e6``, ``1.5k``, ``64M``.
 
     Raises:
-        ValueError: ``text`` is none.
+        ValueError: ``text`` is not a whole number.
 
     """
     try:

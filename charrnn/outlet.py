@@ -1,8 +1,8 @@
-"""Writing to standard streams whose readers may be slow or stuck: waiting delays no signal.
+"""Writes to standard streams whose readers may be slow or stuck, without delaying a signal.
 
-A write into a full pipe, or to a terminal that is held by Ctrl-S, waits for its reader, perhaps
-for ever. Such a write is done in a thread, while this one watches for signals. After a signal the
-reader has a moment left; what it has not taken by then is discarded, so that the program can leave.
+A write into a full pipe, or to a terminal stopped by Ctrl-S, waits for its reader, perhaps
+forever. Such a write is done in a thread, while this one watches for signals. After a signal
+the reader has a moment left; what it has not read by then is discarded, and the program ends.
 """
 
 from __future__ import annotations

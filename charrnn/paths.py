@@ -47,7 +47,7 @@ def usable_cache() -> Path | None:
     try:
         folder = cache_folder()
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    except OSError:  # there is none, or no file could have such a name
+    except OSError:  # there is no home folder, or the path is invalid
         return None
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     return folder if writable else None

@@ -263,7 +263,7 @@ def test_what_fits_an_annotation(hint: Any, right: list[Any], wrong: list[Any], 
     assert wanted(hint) == words
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python has no alias of a type here")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12, which has type aliases")
 def test_an_alias_of_a_type_is_what_it_stands_for() -> None:
     """NumPy's ``NDArray`` is one from 2.5 on."""
     names: dict[str, Any] = {}

@@ -29,7 +29,8 @@ def read_periods(text: str) -> Periods:
     """Periods such as ``1,2,4``.
 
     Raises:
-        ValueError: ``text`` is none, or they do not grow, or are too many or too long.
+        ValueError: ``text`` is not a list of numbers, or they do not grow, or are too many or too
+            large.
 
     """
     words = text.split(",")

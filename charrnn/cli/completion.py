@@ -77,7 +77,7 @@ def _shell(named: str, flag: str) -> str:
 
 
 def _current() -> str:
-    """The shell that has started the program; empty if there is none."""
+    """The shell that started the program; empty if it cannot be found."""
     import shellingham
 
     try:

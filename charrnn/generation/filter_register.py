@@ -35,7 +35,7 @@ class Context:
         vocab: the vocabulary.
         prime: ids ``(P,)`` of the text that all streams continue; empty if there is none.
         length: the characters that each stream will draw at most; 0 if there is no bound.
-        ends: ids of the line feed if it ends a text, which filters then do not forbid by the way.
+        ends: the id of the line feed if it ends a text: no filter may forbid it as a side effect.
         reverse: whether texts are drawn from their ends.
         training: returns the ids of the text that the network learned, and the ranges it read.
         memo: where a filter can keep what it computes (a mask, an index of the texts) under its

@@ -180,6 +180,8 @@ def test_no_engine_reads_both_sides_as_if_it_read_one() -> None:
     said = r"cannot predict what follows a text; charrnn.fill\(\) fills gaps"
     with pytest.raises(CheckpointError, match=said):
         Engine(config, weights)
-    compiled = pytest.importorskip("charrnn.generation.compiled.engine").CompiledEngine
+    compiled = pytest.importorskip(
+        "charrnn.generation.compiled.engine", reason="numba is not installed"
+    ).CompiledEngine
     with pytest.raises(UnsupportedCell, match="reads in one direction"):
         compiled(config, weights)

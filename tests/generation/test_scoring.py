@@ -62,7 +62,9 @@ def test_every_character_in_pieces_is_within_the_stated_bound_of_one_pass(kind: 
     if kind == "numpy":
         engine = Engine(CONFIG, WEIGHTS)
     elif kind == "compiled":
-        compiled = pytest.importorskip("charrnn.generation.compiled.engine")
+        compiled = pytest.importorskip(
+            "charrnn.generation.compiled.engine", reason="numba is not installed"
+        )
         engine = compiled.CompiledEngine(CONFIG, WEIGHTS)
     exact, whole = position_nats(CONFIG, engine, LONG, exact=True)
     joined, stated = position_nats(CONFIG, engine, LONG)

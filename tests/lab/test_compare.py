@@ -88,7 +88,7 @@ ARGS = ["lab", "compare", "novel.txt", "--cells", "elman,gru", "--steps", "20", 
 def test_the_command_prints_a_table_and_draws_a_picture(
     corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     corpus.rename("novel.txt")
     code, out, err = leave([*ARGS, "--out", "runs", "--plot", "cells.svg"], capfd)
     assert code == 0, err

@@ -130,7 +130,7 @@ ARGS = ["lab", "flow", "--cell", "elman,scrn", "--size", "8", "--embedding", "4"
 def test_the_command_prints_tables_and_draws_a_picture(
     corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     corpus.rename("novel.txt")
     code, out, err = leave([*ARGS, "--context", "3", "-o", "flow.svg"], capfd)
     assert code == 0, err

@@ -159,7 +159,7 @@ def test_many_short_texts_are_read_by_the_hundred() -> None:
 
 
 def test_a_long_text_keeps_few_states() -> None:
-    """One for every block at first, and then ever fewer."""
+    """One for each block at first, then fewer and fewer."""
     marked = [block for block in range(1, 4097) if is_marked(block * BLOCK)]
     assert marked[:15] == list(range(1, 16))
     assert len(marked) < 100
