@@ -114,7 +114,10 @@ def compare(
 
 def _told(run: Compared) -> str:
     best = "not validated" if run.best is None else f"{run.best:.4f} nats/char"
-    return f"{run.cell}: {best} after {run.seconds:.0f} s, {run.chars:,} characters"
+    reached = f"{best} after {run.seconds:.0f} s, {run.chars:,} characters"
+    if run.failure is not None:
+        reached = f"{run.failure}; {reached if run.validations else best}"
+    return f"{run.cell}: {reached}"
 
 
 def _print_compared(runs: list[Compared]) -> None:

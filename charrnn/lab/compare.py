@@ -15,7 +15,7 @@ from typing import Any
 from charrnn import cells
 from charrnn.checkpoint.file import load
 from charrnn.config import model_options
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError, NonFiniteLossError
 from charrnn.lab.networks import networks
 from charrnn.model_config import MAX_WIDTH
 from charrnn.paths import BEST, LAST
@@ -43,6 +43,7 @@ class Compared:
             without one.
         validations: seconds of training, characters read and nats per character of each; they may
             have read a sample of the validation part.
+        failure: why the run ended early; None if it did not.
 
     """
 
@@ -52,6 +53,7 @@ class Compared:
     folder: Path
     best: float | None
     validations: list[tuple[float, int, float]]
+    failure: str | None = None
 
     @property
     def chars(self) -> int:
@@ -117,7 +119,8 @@ def compare(
 
     Raises:
         UserError: the request is invalid or cannot be carried out.
-        TrainingError: a run failed.
+        TrainingError: a run failed. Of several, one whose loss becomes infinite does not end the
+            others, and has as its result what it reached before.
         Interrupted: a signal arrived; the run is saved.
 
     """
@@ -134,16 +137,24 @@ def compare(
     own = {name: _own(name, shape) for name in names}
     for name in names:
         own[name]["hidden"] = hidden_for(name, parameters, V, own[name])
-    found = []
+    found: list[Compared] = []
     for name in names:
         folder = out / name
-        if not (resume and is_finished(folder)):
-            if resume and (folder / LAST).exists():
-                train(*corpus, out=folder, resume=True, listener=listener)
-            else:
-                shaped = own[name] | {"cell": name}
-                train(*corpus, out=folder, listener=listener, **shaped, **training)
-        found.append(read_run(folder, name))
+        try:
+            if not (resume and is_finished(folder)):
+                if resume and (folder / LAST).exists():
+                    train(*corpus, out=folder, resume=True, listener=listener)
+                else:
+                    shaped = own[name] | {"cell": name}
+                    train(*corpus, out=folder, listener=listener, **shaped, **training)
+            found.append(read_run(folder, name))
+        except NonFiniteLossError as error:
+            if len(names) == 1:
+                raise
+            parameters = networks((name,), V, own[name])[name].parameters
+            run = Compared(name, own[name]["hidden"], parameters, folder, None, [])
+            kept = read_run(folder, name) if (folder / BEST).exists() else run
+            found.append(dataclasses.replace(kept, failure=error.message))
         on_run(found[-1])
     return sorted(found, key=lambda run: math.inf if run.best is None else run.best)
 

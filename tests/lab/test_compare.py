@@ -123,3 +123,18 @@ def test_what_cannot_be_compared_is_refused(
     assert (code, out) == (1 if "x.svg" in args[-1] else 2, "")
     assert said in err
     assert not Path("checkpoints").exists()
+
+
+def test_a_cell_whose_loss_becomes_infinite_does_not_end_the_others(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    corpus.rename("novel.txt")
+    args = [*ARGS, "--out", "runs", "--steps", "60", "--lr", "10"]
+    args[args.index("elman,gru")] = "irnn,elman"
+    code, out, err = leave(args, capfd)
+    assert code == 0, err
+    rows = {row[0]: row for row in (line.split("\t") for line in out.splitlines())}
+    assert float(rows["elman"][5]) > 0
+    assert rows["irnn"][5] == "-"
+    assert "irnn: the " in err
+    assert "nothing after the last good step is saved; not validated\n" in err
