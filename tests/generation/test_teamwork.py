@@ -105,3 +105,31 @@ def test_memory_is_kept_while_a_helper_uses_it(monkeypatch: pytest.MonkeyPatch) 
         time.sleep(0.01)
         gc.collect()
     assert slots() is None
+
+
+def test_a_helper_that_is_called_while_it_leaves_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is not free to be called until it gets Python's lock, which the caller may hold."""
+    monkeypatch.setattr(compiled, "THREAD_BYTES", 0)
+    engine = CompiledEngine(config_of("lstm"), random_weights(config_of("lstm")), threads=2)
+    times, left, go, back = [], threading.Event(), threading.Event(), threading.Event()
+
+    def assist(*_: int) -> None:
+        times.append(time.monotonic())
+        engine._meeting[1, 0] = LEFT
+        left.set()
+        go.wait(20)
+        if len(times) == 2:
+            back.set()
+
+    engine._helpers._assist = assist
+    engine._helpers.call()
+    assert left.wait(20)
+    engine._helpers.call()
+    go.set()
+    assert back.wait(20)
+    until = time.monotonic() + 20
+    while engine._helpers._locks[1].locked() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(times) == 2  # nobody called it a third time

@@ -256,23 +256,34 @@ class _Helpers:
         self._marks = meeting[:, 0]
         self._marks[1:] = LEFT
         self._locks = [_thread.allocate_lock() for _ in self._marks]
+        self._called = [False for _ in self._marks]
 
     def call(self) -> None:
         """Call those that have left; do not wait for them."""
         for helper in range(1, len(self._marks)):
-            if self._marks[helper] == LEFT and not self._locks[helper].locked():
-                # ``threading`` would lose its way if a signal handler raised while it starts one
-                with suppress(RuntimeError):  # the system refuses a thread, or Python is ending
-                    _thread.start_new_thread(self._help, (helper,))
+            if self._marks[helper] == LEFT:
+                self._called[helper] = True  # before the lock is looked at: see ``_help``
+                if not self._locks[helper].locked():
+                    # ``threading`` would lose its way if a signal handler raised meanwhile
+                    with suppress(RuntimeError):  # the system refuses, or Python is ending
+                        _thread.start_new_thread(self._help, (helper,))
 
     def _help(self, helper: int) -> None:
-        """Be ``helper``, unless another thread is."""
+        """Be ``helper``, unless another thread is.
+
+        A helper that has left needs Python's global lock before its own lock is free. It is called
+        in vain meanwhile, and would be missing for as long as that call takes: so it looks for a
+        call once its lock is free.
+        """
         memory, lock = self._memory, self._locks[helper]
-        if lock.acquire(blocking=False):
+        while lock.acquire(blocking=False):
+            self._called[helper] = False
             try:
                 self._assist(self._plan.ctypes.data, helper)
             finally:
                 lock.release()
+            if not self._called[helper]:
+                break
         del memory
 
 
