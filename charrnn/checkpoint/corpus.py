@@ -36,7 +36,9 @@ def own_corpus(
     records = about.get("records") is True
     corpus: Corpus | None
     if source is None:
-        corpus = cached_corpus(digest, title, encoding, records=records, run=path and path.parent)
+        limited = read_as(about)["max_bytes"] is not None
+        key, run = (digest, title, encoding), path and path.parent
+        corpus = cached_corpus(*key, records=records, limited=limited, run=run)
     else:
         paths = [source] if isinstance(source, (str, os.PathLike)) else source
         corpus = encode_corpus(paths, encoding=encoding, records=records, **read_as(about))

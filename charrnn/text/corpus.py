@@ -2,14 +2,13 @@
 
 The source is read in blocks, at most three times (to hash, count and encode it), so memory does
 not grow with it. A source that cannot be read twice (standard input, a FIFO) is first copied to
-the cache.
+the cache; so is the text of a packed one, unless it is known already (``recalled.py``).
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +25,6 @@ from charrnn.atomic_io import (
     atomic_file,
     sweep_temporaries,
     temporary_folder,
-    write_atomic,
 )
 from charrnn.errors import CacheError, ConfigError, CorpusError, DecodingError, os_message
 from charrnn.hints import Hint
@@ -35,8 +33,10 @@ from charrnn.text.decoding import BYTE_ORDER_MARK, markless
 from charrnn.text.encoding import count, encoder
 from charrnn.text.files import names
 from charrnn.text.kinds import HEAD, Kind, kind_of
+from charrnn.text.notes import read_note, write_note
 from charrnn.text.reading import Digest, Reading
-from charrnn.text.sources import Sieve, Source, blocks, open_sources
+from charrnn.text.recalled import Recalled
+from charrnn.text.sources import Sieve, Source, blocks, open_sources, unpacked_copies
 from charrnn.text.vocab import Ids, Vocab, id_dtype
 
 METADATA_VERSION = 1
@@ -166,8 +166,25 @@ def _or_skipping(sources: Sequence[Source]) -> Iterator[None]:
 def _encode(
     sources: Sequence[Source], name: str, is_bytes: bool, reading: Reading, cache: Path
 ) -> Corpus:
+    recalled = Recalled(sources, reading, cache)
+    key = recalled.key() if recalled.possible else None
+    digest = recalled.digest(key) if key else None
+    if digest is not None:
+        found = _from_cache(_stem(cache, digest, reading), digest, name, reading)
+        if found is not None:
+            return found
+    with unpacked_copies(sources, cache) as copies:
+        corpus = _encode_plain(copies, name, is_bytes, reading, cache)
+    if key and digest is None:
+        recalled.note(key, corpus.sha256)
+    return corpus
+
+
+def _encode_plain(
+    sources: Sequence[Source], name: str, is_bytes: bool, reading: Reading, cache: Path
+) -> Corpus:
     digest = _hash(sources, reading)
-    stem = _stem(cache, digest, reading)
+    stem = _stem(cache, digest, reading, any(source.cut for source in sources))
     found = _from_cache(stem, digest, name, reading)
     if found is not None:
         return found
@@ -187,12 +204,14 @@ def cached_corpus(
     cache: Path | None = None,
     *,
     records: bool = False,
+    limited: bool = False,
     run: Path | None = None,
 ) -> Corpus | None:
     """The corpus whose source has the sha256 ``digest``, if it is in the cache.
 
-    It is one that was read as ``records``, or one that was not. Without ``cache`` it may also be
-    where the run in the folder ``run`` kept it (``charrnn.paths.cache_of_run``).
+    It is one that was read as ``records``, or one that was not. If it was ``limited``, it may have
+    been cut in the middle of a character or record. Without ``cache`` it may also be where the run
+    in the folder ``run`` kept it (``charrnn.paths.cache_of_run``).
     """
     # the values may come from an untrusted checkpoint: they may form a path, or be no strings
     if not all(isinstance(value, str) for value in (digest, name, encoding)):
@@ -201,14 +220,20 @@ def cached_corpus(
         return None
     reading = Reading(encoding, records)
     folders = caches(run) if cache is None else (cache,)
-    found = (
-        _from_cache(_stem(folder, digest, reading), digest, name, reading) for folder in folders
-    )
+    cuts = (True, False) if limited else (False,)
+    # a limit may have cut nothing, and earlier versions did not keep apart what it cut
+    stems = [_stem(folder, digest, reading, cut) for cut in cuts for folder in folders]
+    found = (_from_cache(stem, digest, name, reading) for stem in stems)
     return next((corpus for corpus in found if corpus is not None), None)
 
 
-def _stem(cache: Path, digest: str, reading: Reading) -> Path:
-    return cache / f"{digest[:40]}-{reading.label}"
+def _stem(cache: Path, digest: str, reading: Reading, cut: bool = False) -> Path:
+    """Where the ids are, without a suffix.
+
+    A text that ``max_bytes`` cut may end within a character or a record, which is then omitted or
+    stays open. A file with just these bytes is an error, or has one more line end.
+    """
+    return cache / f"{digest[:40]}-{reading.label}{'-cut' * cut}"
 
 
 def _hash(sources: Sequence[Source], reading: Reading) -> str:
@@ -250,14 +275,7 @@ def _write(
         "length": length,
         "vocab": vocab.to_dict(),
     }
-    write_atomic(stem.with_suffix(".json"), [json.dumps(_sealed(metadata)).encode()])
-
-
-def _sealed(metadata: dict[str, Any]) -> dict[str, Any]:
-    """``metadata`` with a hash over everything else in it."""
-    rest = {name: value for name, value in metadata.items() if name != "note_sha256"}
-    text = json.dumps(rest, sort_keys=True)
-    return rest | {"note_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_note(stem.with_suffix(".json"), metadata)
 
 
 def _from_cache(stem: Path, digest: str, name: str, reading: Reading) -> Corpus | None:
@@ -290,12 +308,7 @@ def _read_ids(path: Path, dtype: Any, length: int) -> Ids:
 
 
 def _read_metadata(path: Path, digest: str) -> dict[str, Any] | None:
-    try:
-        metadata = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(metadata, dict) or metadata != _sealed(metadata):
-        return None
+    metadata = read_note(path) or {}
     current = metadata.get("version") == METADATA_VERSION and metadata.get("sha256") == digest
     return metadata if current else None
 

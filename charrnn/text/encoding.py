@@ -25,13 +25,23 @@ def count(sources: Sequence[Source], is_bytes: bool, reading: Reading) -> Vocab:
     histogram = np.zeros(256 if is_bytes else CODE_POINTS, np.int64)
     for codes in _joined(codes for _, codes in reading.code_blocks(sources)):
         interrupts.check()
-        counted = np.bincount(codes)
+        counted = _counts_of_bytes(codes) if codes.dtype == np.uint8 else np.bincount(codes)
         histogram[: len(counted)] += counted
     try:
         return Vocab.from_counts(histogram, is_bytes)
     except ConfigError as error:
         message = f"{sources[0].name} has no usable vocabulary: {error}"
         raise CorpusError(message, "{is_bytes} takes any text") from None
+
+
+def _counts_of_bytes(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each byte occurs. Counting them in pairs takes half the time."""
+    even = len(codes) & ~1
+    pairs = np.bincount(codes[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    counts: NDArray[np.int64] = pairs.sum(0) + pairs.sum(1)
+    if even < len(codes):
+        counts[codes[-1]] += 1
+    return counts
 
 
 def _joined(arrays: Iterable[NDArray[Any]], least: int = 1 << 18) -> Iterator[NDArray[Any]]:

@@ -128,6 +128,27 @@ def open_sources(
         yield sources
 
 
+@contextmanager
+def unpacked_copies(sources: Sequence[Source], spool: Path) -> Iterator[list[Source]]:
+    """``sources``, with copies in ``spool`` in place of the packed ones, removed after the block.
+
+    Reading a copy takes a hundredth of the time of unpacking.
+
+    Raises:
+        CorpusError, DecodingError: as for ``blocks``.
+        OSError: a copy cannot be written.
+
+    """
+    with ExitStack() as stack:
+        copies = []
+        for source in sources:
+            if source.packing:
+                copy = _copy_of(blocks(source), spool / "unpacked", stack)
+                source = replace(source, path=copy, packing="")
+            copies.append(source)
+        yield copies
+
+
 def _size(source: Source) -> int:
     """The bytes of its text, up to its limit."""
     if source.packing:
@@ -175,9 +196,15 @@ def _copy(pipe: IO[bytes], name: str, spool: Path, limit: int | None, stack: Exi
 
     A packed one is unpacked, so that ``limit`` bytes of text can be told.
     """
-    copy = stack.enter_context(temporary_beside(spool / "pipe"))
+    pieces = _blaming(name, _from_pipe(pipe, name, limit, IF_BOMB))
+    return _copy_of(pieces, spool / "pipe", stack)
+
+
+def _copy_of(pieces: Iterator[bytes], beside: Path, stack: ExitStack) -> Path:
+    """A file that holds ``pieces``, and is removed with ``stack``."""
+    copy = stack.enter_context(temporary_beside(beside))
     with open(copy, "xb") as file:
-        for block in _blaming(name, _from_pipe(pipe, name, limit, IF_BOMB)):
+        for block in pieces:
             interrupts.check()
             file.write(block)
     return copy
@@ -230,6 +257,21 @@ def blocks(source: Source) -> Iterator[bytes]:
                 yield from unpacked(raw, source.packing, source.name, source.limit, IF_BOMB)
             else:
                 yield from _read(file, source.limit)
+
+    return _blaming(source.name, read())
+
+
+def stored(source: Source) -> Iterator[bytes]:
+    """The bytes of a source's file as they are stored, at most ``BLOCK`` at a time.
+
+    Raises:
+        CorpusError: it can no longer be read.
+
+    """
+
+    def read() -> Iterator[bytes]:
+        with open(source.path, "rb") as file:
+            yield from _read(file, None)
 
     return _blaming(source.name, read())
 

@@ -202,7 +202,11 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
         return corpus.sha256, corpus.name, corpus.encoding
 
     key = world.decide(encode)
-    found = encoded[0] if encoded else cached_corpus(*key, text.cache, records=records)
+    found = (
+        encoded[0]
+        if encoded
+        else cached_corpus(*key, text.cache, records=records, limited=text.max_bytes is not None)
+    )
     return found or text.encode(records)
 
 

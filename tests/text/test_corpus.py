@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import os
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, DecodingError
 from charrnn.text import sources
 from charrnn.text.corpus import cached_corpus, encode_corpus
 from tests.support.texts import TEXT, encode
@@ -109,6 +111,45 @@ def test_a_text_is_encoded_once(tmp_path: Path) -> None:
     assert cached_corpus(first.sha256, "x", "utf-8", cache) is not None
     encode(b"another text", cache=cache)
     assert len(cache_files(cache)) == 2 * len(before)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".gz"])
+def test_a_text_cut_within_a_character_is_not_the_file_that_ends_there(
+    suffix: str, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"name": suffix, "cache": tmp_path / "cache"}
+    pack = gzip.compress if suffix == ".gz" else bytes
+    raw = "naïve".encode()
+    for _ in range(2):  # encoded, and from the cache
+        cut = encode(pack(raw), max_bytes=3, **how)
+        assert cut.vocab.decode(cut.ids) == "na"
+        with pytest.raises(DecodingError, match="not utf-8 at byte 2"):
+            encode(pack(raw[:3]), **how)
+    key = cut.sha256, "x", "utf-8", tmp_path / "cache"
+    assert cut.sha256 == hashlib.sha256(raw[:3]).hexdigest()
+    assert cached_corpus(*key) is None
+    found = cached_corpus(*key, limited=True)
+    assert found is not None
+    assert np.array_equal(found.ids, cut.ids)
+
+
+def test_a_record_that_was_cut_short_is_not_that_of_a_file_that_ends_there(tmp_path: Path) -> None:
+    raw = b"AB\nCDEF\n"
+    whole = encode(raw[:5], records=True, cache=tmp_path)
+    cut = encode(raw, records=True, max_bytes=5, cache=tmp_path)
+    assert cut.vocab.decode(cut.ids) == "AB\nCD"
+    assert whole.vocab.decode(whole.ids) == "AB\nCD\n"
+    for corpus, limited in ((whole, False), (cut, True)):
+        key = corpus.sha256, "x", "utf-8", tmp_path
+        found = cached_corpus(*key, records=True, limited=limited)
+        assert found is not None
+        assert np.array_equal(found.ids, corpus.ids)
+
+
+def test_a_limit_that_cut_nothing_finds_the_whole_text(tmp_path: Path) -> None:
+    whole = encode(b"text", max_bytes=9, cache=tmp_path)
+    for limited in (False, True):
+        assert cached_corpus(whole.sha256, "x", "utf-8", tmp_path, limited=limited) is not None
 
 
 @pytest.mark.parametrize("suffix", [".ids", ".json"])

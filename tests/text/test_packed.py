@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import io
 import os
@@ -10,7 +11,7 @@ import sys
 import tracemalloc
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,9 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError, DecodingError
-from charrnn.text import packed
-from charrnn.text.corpus import encode_corpus
+from charrnn.text import packed, sources
+from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.packed import BLOCK, FREE, packing_of, unpacked
+from charrnn.text.recalled import Recalled
 from tests.support.texts import TEXT, encode
 
 Pack = Callable[[bytes], bytes]
@@ -197,8 +199,69 @@ def test_a_packed_corpus_is_the_corpus(pack: Pack, tmp_path: Path) -> None:
     packed = encode(pack(TEXT.encode()), pack(b"more"), cache=tmp_path / "cache")
     assert packed.sha256 == plain.sha256
     assert np.array_equal(packed.ids, plain.ids)
-    assert {path.name for path in (tmp_path / "cache").iterdir()} == names  # encoded once
+    added = {path.name for path in (tmp_path / "cache").iterdir()} - names  # encoded once
+    assert [name.endswith("-packed.json") for name in added] == [True]
     assert packed.name == "t0.txt + t1.txt"
+
+
+def test_a_packed_text_is_recognized_without_unpacking_it(
+    pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[str] = []
+
+    def counting(raw: Iterable[bytes], packing: str, *rest: Any) -> Iterator[bytes]:
+        times.append(packing)
+        return unpacked(raw, packing, *rest)
+
+    monkeypatch.setattr(sources, "unpacked", counting)
+
+    def read(text: bytes, **how: Any) -> tuple[Corpus, int]:
+        times.clear()
+        return encode(pack(text), cache=tmp_path / "cache", **how), len(times)
+
+    first, encoded = read(TEXT.encode())
+    again, recognized = read(TEXT.encode())
+    assert (encoded, recognized) == (1, 0)
+    assert not list((tmp_path / "cache").glob("*.tmp*"))
+    assert again.sha256 == first.sha256 == hashlib.sha256(TEXT.encode()).hexdigest()
+    assert np.array_equal(again.ids, first.ids)
+    assert read(b"another")[1] == 1  # under the same name
+    assert read(TEXT.encode(), is_bytes=True)[0].sha256 == first.sha256
+    for ids in (tmp_path / "cache").glob("*.ids"):  # the notes about packed files are left
+        ids.unlink()
+    assert np.array_equal(read(TEXT.encode())[0].ids, first.ids)
+
+
+def test_a_damaged_note_about_a_packed_text_is_no_note(tmp_path: Path) -> None:
+    first = encode(gzip.compress(b"text"), cache=tmp_path)
+    [path] = tmp_path.glob("*-packed.json")
+    good = path.read_bytes()
+    for i in range(len(good)):
+        path.write_bytes(good[:i] + bytes([good[i] ^ 1]) + good[i + 1 :])
+        assert encode(gzip.compress(b"text"), cache=tmp_path).sha256 == first.sha256
+
+
+def test_a_packed_file_that_changes_while_it_is_read_is_not_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = Path("t0.txt"), Recalled.key
+
+    def changing(self: Recalled) -> str:
+        try:
+            return real(self)
+        finally:
+            path.write_bytes(gzip.compress(b"other"))
+
+    path.write_bytes(gzip.compress(b"text"))
+    monkeypatch.setattr(Recalled, "key", changing)
+    corpus = encode_corpus([path], cache=tmp_path)
+    assert corpus.sha256 == hashlib.sha256(b"other").hexdigest()
+    assert not list(tmp_path.glob("*-packed.json"))
+
+
+def test_a_packed_text_that_is_empty_is_said_to_be(pack: Pack) -> None:
+    with pytest.raises(CorpusError, match=r"t0.txt is empty: a corpus needs"):
+        encode(pack(b""))
 
 
 def test_max_bytes_counts_what_is_unpacked(pack: Pack) -> None:

@@ -115,8 +115,8 @@ def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
         same = dataclasses.replace(text, **was.read, **reading(was.encoding))
         corpus = same.encode(was.records)
     else:
-        of = was.sha256, was.name, was.encoding
-        corpus = cached_corpus(*of, records=was.records, run=text.out)
+        of, limited = (was.sha256, was.name, was.encoding), was.read["max_bytes"] is not None
+        corpus = cached_corpus(*of, records=was.records, limited=limited, run=text.out)
     if corpus is None:
         raise CorpusError(f"the encoded {was.name} is no longer in the cache: name the text again")
     if corpus.sha256 != was.sha256:
