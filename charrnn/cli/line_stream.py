@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,11 +13,21 @@ from typing import IO, TYPE_CHECKING, Any
 import typer
 
 from charrnn import interrupts, outlet
+from charrnn.cli.bar import progress
 from charrnn.config import Unknown
-from charrnn.errors import CorpusError, Interrupted, UnknownCharacterError, naming, os_reason
+from charrnn.errors import (
+    CorpusError,
+    Interrupted,
+    UnknownCharacterError,
+    counted,
+    naming,
+    os_reason,
+)
 
 if TYPE_CHECKING:
     from charrnn.textmodel import TextModel
+
+STEP = 1 << 16  # bytes of a file that are read at a time: with more, its bar would stand still
 
 
 def score_stream(
@@ -24,11 +36,13 @@ def score_stream(
     encoding: str,
     unknown: Unknown,
     json: bool,
+    quiet: bool,
     opened: Callable[[], None],
 ) -> None:
     """Print a score for every line of ``file`` (``-`` is standard input) as it arrives.
 
-    ``opened`` is called once the file is open.
+    ``opened`` is called once the file is open. A bar shows how much of a regular file is scored,
+    unless ``quiet``.
 
     Raises:
         ConfigError: lines have no end in the vocabulary.
@@ -44,9 +58,14 @@ def score_stream(
     try:
         with _opened(file) as stream, naming(source), interrupts.graceful():
             opened()
-            for lines in arriving_lines(stream, source, encoding, marked=marked):
-                _score(model, lines, unknown, json, done)
-                done += len(lines)
+            size = _size(stream)
+            how: dict[str, Any] = {"marked": marked} | ({"most": STEP} if size else {})
+            with progress(size, quiet or not size) as tell:
+                for lines in arriving_lines(stream, source, encoding, **how):
+                    _score(model, lines, unknown, json, done)
+                    done += len(lines)
+                    if size:
+                        tell(min(stream.tell(), size), counted(done, "line"))
     except Interrupted as error:  # the lines so far are printed; nothing to report
         raise typer.Exit(error.exit_code) from None
 
@@ -62,6 +81,15 @@ def _opened(file: str) -> Any:
     except OSError as error:
         raise CorpusError(f"cannot read {file}: {os_reason(error)}") from None
     return stream
+
+
+def _size(stream: IO[bytes]) -> int:
+    """The bytes of a regular file; 0 if it is none, or another program's stand-in for one."""
+    try:
+        about = os.fstat(stream.fileno())
+    except OSError:
+        return 0
+    return about.st_size if stat.S_ISREG(about.st_mode) else 0
 
 
 def _score(model: TextModel, lines: list[Any], unknown: Unknown, json: bool, done: int) -> None:

@@ -159,6 +159,7 @@ ESCAPE = Option(
     help="Write control characters as escapes such as \\x1b; auto does so on a terminal.",
 )
 JSON = Option(name="json", kind=bool, help="Print JSON.")
+QUIET = Option(name="quiet", kind=bool, aliases=("-q",), help="Print only warnings and errors.")
 CHECKPOINT = typer.Argument(
     None,
     help="Checkpoint file, its folder or the name of a run. Default: the newest under "

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.bar import new_bar
 from charrnn.console import (
     columns_of,
     harmless,
@@ -22,7 +23,6 @@ from charrnn.console import (
 )
 from charrnn.errors import counted
 from charrnn.hints import PYTHON, Hint, Style
-from charrnn.outlet import Outlet
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 QUIET_REPORT_S = 30.0  # between lines of a log while there is no validation to report
 PREVIEW_S = 5.0  # between two samples; the last one is always printed
 WIDEST_SAMPLE = 80  # columns
+BAR = "{percentage:3.0f}%|{bar}| {desc}  {unit}  {elapsed}<{remaining}"
 
 
 class TrainConsole:
@@ -66,7 +67,7 @@ class TrainConsole:
             note(line)
         if not is_plain(sys.stderr):
             with suppress(OSError):
-                self._bar = _new_bar()
+                self._bar = new_bar(BAR, 100, unit="")
 
     def on_compiling(self) -> None:
         """Print what takes so long."""
@@ -164,22 +165,6 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
-
-
-def _new_bar() -> tqdm[Any]:
-    from tqdm import tqdm
-
-    # otherwise a thread prints, too, and holds a lock while it waits for a reader
-    unwatched: type[tqdm[Any]] = type("Bar", (tqdm,), {"monitor_interval": 0})
-    return unwatched(
-        total=100,
-        miniters=0,  # look at the clock at every step: without that thread, nobody else would
-        file=Outlet(sys.stderr),
-        dynamic_ncols=True,
-        leave=False,
-        bar_format="{percentage:3.0f}%|{bar}| {desc}  {unit}  {elapsed}<{remaining}",
-        unit="",
-    )
 
 
 def describe(plan: Plan) -> list[str]:

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.bar import Progress
 from charrnn.cli.options import CORPUS
 from charrnn.cli.output import Escape, TextWriter, is_escaped
+from charrnn.errors import counted
 from charrnn.generation.record_config import RecordConfig
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import Option, declared
 
 if TYPE_CHECKING:
@@ -55,8 +58,17 @@ def print_likely(records: Iterable[Record], json: bool, escape: Escape) -> None:
         writer.end()
 
 
-def print_records(records: Records, json: bool, tsv: bool, seed: int, escape: Escape) -> None:
+def print_records(
+    records: Records,
+    json: bool,
+    tsv: bool,
+    config: SampleConfig,
+    escape: Escape,
+    tell: Progress,
+) -> None:
     """Print records as text, as JSON lines or separated by tabs, those drawn at once together.
+
+    ``tell`` learns how many were printed.
 
     Raises:
         CharRNNError: the tries are spent before all are accepted; those accepted are printed.
@@ -64,7 +76,7 @@ def print_records(records: Records, json: bool, tsv: bool, seed: int, escape: Es
 
     """
     show = (
-        _as_json({"seed": seed}, is_escaped(sys.stdout, escape))
+        _as_json({"seed": config.seed}, is_escaped(sys.stdout, escape))
         if json
         else _as_row
         if tsv
@@ -79,6 +91,7 @@ def print_records(records: Records, json: bool, tsv: bool, seed: int, escape: Es
                 writer.end_sample(b"\n")
                 index += 1
             writer.flush()
+            tell(index, f"{index:,} of {counted(config.count, 'record')}")
     finally:
         writer.end()
 

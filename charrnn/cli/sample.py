@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charrnn import interrupts
+from charrnn.cli.bar import Progress, progress
 from charrnn.cli.options import (
     CHECKPOINT,
     ENCODING,
     ESCAPE,
     JSON,
+    QUIET,
     SAMPLE_THREADS,
     WEIGHT_DTYPE,
     check_rivals,
@@ -98,6 +100,7 @@ OPTIONS = (
     ESCAPE,
     WEIGHT_DTYPE,
     SAMPLE_THREADS,
+    QUIET,
     JSON,
 )
 
@@ -134,7 +137,9 @@ def sample(
         text = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         omissions = model.vocab.omissions(text, config.unknown)
     told = [titled(source, omissions)] if omissions else []
-    if checkpoint is None:
+    if shape.quiet:
+        drawn = False
+    elif checkpoint is None:
         told.append(f"{model.path}" + (f", seed {config.seed}" if drawn else ""))
     elif drawn:
         told.append(f"seed {config.seed}")
@@ -154,6 +159,7 @@ class Shape:
     tsv: bool = False
     escape: Escape = "auto"
     json: bool = False
+    quiet: bool = False
 
     def wants_records(self, model: TextModel, primed: bool) -> bool:
         """Whether records are printed whole, as they are when they are chosen or scored.
@@ -182,11 +188,11 @@ def _write_records(model: TextModel, config: SampleConfig, shape: Shape, told: l
     for line in told:
         note(line)
     try:
-        with interrupts.graceful():
-            print_records(records, shape.json, shape.tsv, config.seed, shape.escape)
+        with interrupts.graceful(), progress(config.count, shape.quiet) as tell:
+            print_records(records, shape.json, shape.tsv, config, shape.escape, tell)
     except Interrupted as error:  # the records so far are written
         raise typer.Exit(error.exit_code) from None
-    if records.told:
+    if records.told and not shape.quiet:
         note(records.told)
     if shape.wanted is None:
         _tell_cut(records.cut, config)
@@ -209,8 +215,8 @@ def _write_texts(
     for line in told:
         note(line)
     try:
-        with interrupts.graceful():
-            write()
+        with interrupts.graceful(), progress(config.count, shape.quiet) as tell:
+            write(tell)
     except Interrupted as error:  # the text so far is written; nothing to report
         raise typer.Exit(error.exit_code) from None
     if shape.lines or model.lines:
@@ -240,11 +246,12 @@ def _utf8(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
-def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape) -> None:
+def _print_json(texts: Iterator[str], config: SampleConfig, escape: Escape, tell: Progress) -> None:
     escaped = is_escaped(sys.stdout, escape)
     for index, text in enumerate(texts):
         line = {"index": index, "seed": config.seed, "text": text}
         print_line(jsonlib.dumps(line, ensure_ascii=escaped))
+        tell(index + 1, f"{index + 1:,} of {counted(config.count, 'sample')}")
 
 
 def _print(
@@ -253,8 +260,10 @@ def _print(
     escape: Escape,
     ends: tuple[bytes, bytes],
     lines: bool,
+    tell: Progress,
 ) -> None:
     """Print texts, each between the two ``ends``."""
+    what = counted(config.count, "record" if lines else "sample")
     writer, left = TextWriter(sys.stdout, escape), config.count
     writer.put(ends[0])
     try:
@@ -265,6 +274,7 @@ def _print(
                 writer.put(ends[1])
                 writer.end_sample(b"\n" if lines else b"\n\n" if left else b"")
                 writer.put(ends[0] if left else b"")
+                tell(config.count - left, f"{config.count - left:,} of {what}")
     except Interrupted:
         writer.end()  # keep the text so far
         raise

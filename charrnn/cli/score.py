@@ -16,6 +16,7 @@ from charrnn.cli.options import (
     ENCODING,
     JSON,
     MODEL,
+    QUIET,
     TOP,
     UNKNOWN,
     check_rivals,
@@ -86,6 +87,7 @@ EXACT = Option(
 
 OPTIONS = (
     *(MODEL, SPLIT, PER_LINE, PER_CHAR, BESIDE, LINES, COLOR, ADAPT, EXACT, UNKNOWN, ENCODING),
+    QUIET,
     JSON,
 )
 
@@ -100,6 +102,7 @@ def score(
     unknown: Unknown = "error",
     encoding: str | None = None,
     json: bool = False,
+    quiet: bool = False,
     **how: Any,
 ) -> None:
     """Score how well a checkpoint predicts a text: nats and bits per character, perplexity."""
@@ -109,7 +112,8 @@ def score(
     file = _check(files, split, given)
     check_stdout()
     model = load(checkpoint)
-    which = str(model.path) if checkpoint is None else ""  # printed once all is well
+    # printed once all is well
+    which = str(model.path) if checkpoint is None and not quiet else ""
     encoding = model.encoding(encoding)
     if split is not None:
         ids, ranges = model.part(split, files or None)
@@ -117,7 +121,7 @@ def score(
         _name(which)
         _print(static, json, _adapted(model, ids, ranges) if how.get("adapt") else {})
     elif how.get("lines"):
-        score_stream(model, file, encoding, unknown, json, partial(_name, which))
+        score_stream(model, file, encoding, unknown, json, quiet, partial(_name, which))
     else:
         raw, source = read_text(file), "standard input" if file == "-" else file
         with naming(source):

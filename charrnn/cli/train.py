@@ -10,7 +10,7 @@ import typer
 
 from charrnn import interrupts
 from charrnn.cli.command import OptionStyle, options_of
-from charrnn.cli.options import runs, takes
+from charrnn.cli.options import QUIET, runs, takes
 from charrnn.cli.output import check_stdout, print_line
 from charrnn.config import START_FROM, TextConfig, TrainConfig, model_options
 from charrnn.settings import Option, declared
@@ -35,7 +35,6 @@ PRESET = Option(
     choices=tuple(PRESETS),
     help="Use a named recipe; options given with it override it.",
 )
-QUIET = Option(name="quiet", kind=bool, aliases=("-q",), help="Print only warnings and errors.")
 JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on stdout.")
 
 

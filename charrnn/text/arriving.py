@@ -8,13 +8,13 @@ from typing import IO, Any
 
 from charrnn.errors import DecodingError
 from charrnn.text.decoding import BYTE_ORDER_MARK, BlockDecoder
-from charrnn.text.sources import arriving
+from charrnn.text.sources import BLOCK, arriving
 
 MOST = 4096  # lines that are handed on at a time
 
 
 def arriving_lines(
-    file: IO[bytes], name: str, encoding: str, *, marked: bool = False
+    file: IO[bytes], name: str, encoding: str, *, marked: bool = False, most: int = BLOCK
 ) -> Iterator[list[str] | list[bytes]]:
     """Lists of the lines of ``file`` without their line feeds, each as soon as it is complete.
 
@@ -25,6 +25,7 @@ def arriving_lines(
         name: its name, for errors.
         encoding: its encoding; ``bytes`` gives lines of bytes.
         marked: whether to keep a byte order mark at the beginning.
+        most: how many bytes of the file are read at a time.
 
     Raises:
         CorpusError: it can no longer be read.
@@ -36,7 +37,7 @@ def arriving_lines(
     end: Any = b"\n" if encoding == "bytes" else "\n"
     rest: Any = end[:0]
     first = encoding != "bytes" and not marked
-    for text in _texts(file, name, encoding):
+    for text in _texts(file, name, encoding, most):
         if first and text:
             text, first = text.removeprefix(BYTE_ORDER_MARK), False
         if end not in text:
@@ -49,12 +50,12 @@ def arriving_lines(
         yield [rest]
 
 
-def _texts(file: IO[bytes], name: str, encoding: str) -> Iterator[Any]:
+def _texts(file: IO[bytes], name: str, encoding: str, most: int) -> Iterator[Any]:
     if encoding == "bytes":
-        yield from arriving(file, name)
+        yield from arriving(file, name, most)
         return
     decoder, lines = BlockDecoder(encoding, "the text"), 1
-    for block, final in chain(((b, False) for b in arriving(file, name)), [(b"", True)]):
+    for block, final in chain(((b, False) for b in arriving(file, name, most)), [(b"", True)]):
         try:
             text = decoder.text(block, final)
         except DecodingError as error:

@@ -211,10 +211,10 @@ def _copy_of(pieces: Iterator[bytes], beside: Path, stack: ExitStack) -> Path:
 
 
 def _from_pipe(
-    pipe: IO[bytes], name: str, limit: int | None = None, if_bomb: str = ""
+    pipe: IO[bytes], name: str, limit: int | None = None, if_bomb: str = "", most: int = BLOCK
 ) -> Iterator[bytes]:
-    """The text in a pipe, unpacked, as it arrives."""
-    pieces, head = _read(pipe, None, wait=True), b""
+    """The text in a pipe, unpacked, as it arrives; at most ``most`` bytes are read at a time."""
+    pieces, head = _read(pipe, None, wait=True, most=most), b""
     for piece in pieces:
         head += piece
         if not may_be_packed(head):
@@ -226,14 +226,16 @@ def _from_pipe(
         yield from raw if limit is None else first(raw, limit)
 
 
-def _read(file: IO[bytes], limit: int | None, wait: bool = False) -> Iterator[bytes]:
+def _read(
+    file: IO[bytes], limit: int | None, wait: bool = False, most: int = BLOCK
+) -> Iterator[bytes]:
     # a pipe delivers pieces: filling a whole block would wait for the rest of it
     read = getattr(file, "read1", file.read) if wait else file.read
     left = limit
     while left is None or left > 0:
         if wait:
             _wait_for(file)
-        block = read(BLOCK if left is None else min(BLOCK, left))
+        block = read(most if left is None else min(most, left))
         if not block:
             return
         if left is not None:
@@ -276,8 +278,10 @@ def stored(source: Source) -> Iterator[bytes]:
     return _blaming(source.name, read())
 
 
-def arriving(file: IO[bytes], name: str) -> Iterator[bytes]:
+def arriving(file: IO[bytes], name: str, most: int = BLOCK) -> Iterator[bytes]:
     """The bytes of an open file or pipe as they arrive, unpacked, at most ``BLOCK`` at a time.
+
+    At most ``most`` bytes are read at a time.
 
     Raises:
         CorpusError: it can no longer be read.
@@ -285,7 +289,7 @@ def arriving(file: IO[bytes], name: str) -> Iterator[bytes]:
         Interrupted: a signal arrived.
 
     """
-    return _blaming(name, _from_pipe(file, "the text"))
+    return _blaming(name, _from_pipe(file, "the text", most=most))
 
 
 def _blaming(name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:

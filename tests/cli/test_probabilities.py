@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from charrnn.textmodel import TextModel
 from tests.support.checkpoints import environment, tiny
 from tests.support.command_line import Call
 from tests.support.networks import letters
+from tests.text.test_packed import zstd
 
 pytestmark = pytest.mark.usefixtures("a_run")
 NOVEL = ("--model", "novel")
@@ -110,6 +113,19 @@ def test_score_lines_is_a_line_for_every_line(call: Call) -> None:
     assert values[0]["nats_per_char"] == pytest.approx(values[0]["nats"] / 15)
     Path("none.txt").write_bytes(b"")
     assert call("score", "none.txt", *NOVEL, "--lines") == (0, "", "")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_packed_lines_are_the_lines(call: Call, pack: Callable[[bytes], bytes]) -> None:
+    lines = b"the old prince\nand the new\n"
+    Path("text").write_bytes(lines)
+    Path("packed").write_bytes(pack(lines))
+    plain, packed = (call("score", name, *NOVEL, "--lines") for name in ("text", "packed"))
+    assert plain.code == 0
+    assert plain == packed
+    Path("packed").write_bytes(pack(lines)[:-1])
+    code, _, said = call("score", "packed", *NOVEL, "--lines")
+    assert (code, said.count("\n"), "is cut short" in said) == (2, 1, True)
 
 
 def test_an_unknown_character_is_named_with_its_line(call: Call) -> None:
