@@ -124,7 +124,8 @@ def traced_by(model: TextModel, ids: Ids) -> Trace:
         return trace(model.checkpoint, ids)
     traced = trace(model.checkpoint, *model.records.apart(ids))
     parts = {name: getattr(traced, name)[1:] for name in ("ids", "nats", "units")}
-    return replace(traced, **parts)
+    before = {name: values[1:] for name, values in traced.before.items()}
+    return replace(traced, **parts, before=before)
 
 
 def _copied(model: TextModel, ids: Ids, corpus: Paths | None) -> dict[str, Copies]:

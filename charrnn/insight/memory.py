@@ -24,19 +24,22 @@ DRAWN = 400  # characters of it
 
 
 def memory(checkpoint: Checkpoint, text: Sequence[str], trace: Trace) -> list[str]:
-    """The sections that suit the cell; none for a cell without gates, context or modules.
+    """The sections that suit the cell; none for a cell without gates, context or modules, and
+    none without the states in ``trace``.
 
     Raises:
         CheckpointError: the network's numbers overflow.
 
     """
     cell = checkpoint.config.definition
-    if cell.gates is not None and cell.after_head is None:
-        return _gates(watch(checkpoint, trace.ids))
-    if cell.name == "scrn":
-        return _context(text, watch(checkpoint, trace.ids))
     if cell.name == "clockwork":
         return _modules(text, trace, checkpoint.config.value("periods"))
+    if not trace.before:
+        return []
+    if cell.gates is not None and cell.after_head is None:
+        return _gates(watch(checkpoint, trace))
+    if cell.name == "scrn":
+        return _context(text, watch(checkpoint, trace))
     return []
 
 

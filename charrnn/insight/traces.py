@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from charrnn.text.vocab import Ids
 
 LENGTH = 20_000  # the most characters of a text that are traced
 VALUES = 10**8  # the most values of units that are kept
+WATCHED = 4000  # the most characters before which the whole state is kept
+STATE_VALUES = 4 * 10**7  # the most values of it
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Trace:
             output, for others the first part of the state (divided by the largest value if that is
             above 1, as with ReLU).
         width: the units of one layer.
+        before: each part of the state by its name, before each of the first n characters,
+            ``(n, L, width)``; empty if not kept.
 
     """
 
@@ -40,6 +44,7 @@ class Trace:
     nats: Array
     units: NDArray[np.float16]
     width: int
+    before: dict[str, Array] = field(default_factory=dict)
 
 
 def _traced(config: ModelConfig) -> tuple[str, int]:
@@ -69,9 +74,14 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
     """
     config, (part, width) = checkpoint.config, _traced(checkpoint.config)
     units = np.zeros((len(ids), config.layers * width), np.float16)
+    before = _states(config, len(ids))
+    watched = len(next(iter(before.values())))
 
     def hold(engine: AnyEngine, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> None:
         units[targets[counted] - 1] = _held(engine, part)[counted]
+        if (early := counted & (targets < watched)).any():
+            for values, *layers in zip(before.values(), *engine.state, strict=True):
+                values[targets[early]] = np.stack(layers, axis=1)[early]
 
     if len(ids) < 2:
         raise CorpusError("the text to read needs at least two characters")
@@ -80,12 +90,22 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
         read, last = np.append(ids, ids[-1:]), (len(ids), len(ids) + 1)
         ranges = (*ranges, last) if ranges else ((0, len(read)),)
         nats, _ = position_nats(config, checkpoint.weights, read, ranges=ranges, observe=hold)
+        for values in before.values():
+            values[[start - 1 for start, _ in ranges if 0 < start <= watched]] = 0
         largest = np.abs(units).max(initial=1)
         if not np.isfinite(largest):
             raise CheckpointError("the network's numbers overflow: use another checkpoint")
         if largest > 1:
             units /= largest
-        return Trace(ids, nats[:-1], units, width)
+        return Trace(ids, nats[:-1], units, width, before)
+
+
+def _states(config: ModelConfig, length: int) -> dict[str, Array]:
+    """The zero state before each of the first of ``length`` characters, as in ``Trace.before``."""
+    widths = config.state_widths
+    fitting = STATE_VALUES // (config.layers * sum(widths.values()))
+    watched = min(length, WATCHED, max(2, fitting))
+    return {n: np.zeros((watched, config.layers, w), np.float32) for n, w in widths.items()}
 
 
 def _held(engine: AnyEngine, part: str) -> NDArray[Any]:

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn import interrupts
-from charrnn.cells import States, step_layers
+from charrnn.cells import State
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import CheckpointError
-from charrnn.generation.numpy_engine import NumpyNamespace, Weights, zero_state
+from charrnn.generation.numpy_engine import NumpyNamespace, Weights
+from charrnn.insight.traces import Trace
+from charrnn.model_config import ModelConfig
 from charrnn.text.vocab import Ids
 
-LENGTH = 4000  # the most characters that are read
-VALUES = 4 * 10**7  # the most values that are kept
 CLOSED, OPEN = 0.1, 0.9  # a gate below and above counts as closed and open, as in the 2015 paper
+CHUNK = 500  # characters of which the products are computed at once
 
 Values = NDArray[np.float16]
 
@@ -37,52 +38,63 @@ class Watched:
     states: dict[str, Values]
 
 
-def watch(checkpoint: Checkpoint, ids: Ids) -> Watched:
-    """Read the first characters of ``ids``, fewer with a very large network, from the zero state.
+def watch(checkpoint: Checkpoint, trace: Trace) -> Watched:
+    """What happens inside the steps of which ``trace`` has the states before.
 
-    The network must not read its own output.
+    The steps need not wait for one another, because these states are known. The network must not
+    read its own output.
 
     Raises:
         CheckpointError: the network's numbers overflow.
 
     """
-    config, xp = checkpoint.config, NumpyNamespace()
-    cell, weights = config.definition, Weights.prepare(config, checkpoint.weights)
-    layers = [layer.prepared for layer in weights.layers]
-    gates: dict[str, list[Any]] = defaultdict(list)
-    states: dict[str, list[Any]] = defaultdict(list)
-    width = 4 * config.hidden + sum(config.state_widths.values())
-    state: States = zero_state(config, 1)
+    config, before = checkpoint.config, trace.before
+    weights = Weights.prepare(config, checkpoint.weights)
+    gates: dict[str, list[Values]] = defaultdict(list)
+    states: dict[str, list[Values]] = defaultdict(list)
+    watched = len(next(iter(before.values())))
     with np.errstate(all="ignore"):  # untrusted weights may overflow, which is checked below
-        for index in ids[: min(LENGTH, max(2, VALUES // (config.layers * width)))]:
+        for first in range(0, watched, CHUNK):
             interrupts.check()
-            inputs: list[Any] = [weights.table[[index]]]
-
-            def between(layer: int, y: Any, inputs: list[Any] = inputs) -> Any:
-                if layer + 1 < len(layers):
-                    inputs.append(cell.project(xp, y, layers[layer + 1]))
-                return y
-
-            before = state
-            sums = config.sum_layers
-            _, state = step_layers(
-                xp, cell, inputs[0], state, layers, sum_layers=sums, between=between
-            )
-            if cell.gates is not None:
-                steps = zip(inputs, before, layers, strict=True)
-                values = [cell.gates(xp, z, parts, w) for z, parts, w in steps]
-                for name in values[0]:
-                    gates[name].append([each[name][0].astype(np.float16) for each in values])
-            for n, name in enumerate(config.state_widths):
-                states[name].append([parts[n][0].astype(np.float16) for parts in state])
-    found = Watched(_arrays(gates), _arrays(states))
+            here = slice(first, min(first + CHUNK, watched))
+            parts = [values[here].swapaxes(0, 1) for values in before.values()]
+            _watch(config, weights, trace.ids[here], list(zip(*parts, strict=True)), gates, states)
+    found = Watched(_joined(gates), _joined(states))
     if not all(np.isfinite(values).all() for values in found.gates.values()):
         raise CheckpointError("the network's numbers overflow: use another checkpoint")
     return found
 
 
-def _arrays(rows: dict[str, list[Any]]) -> dict[str, Values]:
-    return {name: np.array(values, np.float16) for name, values in rows.items()}
+def _watch(
+    config: ModelConfig,
+    weights: Weights,
+    ids: Ids,
+    before: list[State],
+    gates: dict[str, list[Values]],
+    states: dict[str, list[Values]],
+) -> None:
+    """Append gates and states of the steps that read ``ids (n,)`` after ``before``, by layer."""
+    xp, cell = NumpyNamespace(batched=True), config.definition
+    layers = [layer.prepared for layer in weights.layers]
+    z: Any = weights.table[ids]
+    inside: dict[str, list[Any]] = defaultdict(list)
+    after: list[State] = []
+    for layer, parts, above in zip(layers, before, [*layers[1:], None], strict=True):
+        if cell.gates is not None:
+            for name, values in cell.gates(xp, z, parts, layer).items():
+                inside[name].append(values)
+        y, state = cell.step(xp, z, parts, layer)
+        after.append(state)
+        if above is not None:
+            z = cell.project(xp, y, above)
+    for name, of_layers in inside.items():
+        gates[name].append(np.stack(of_layers, axis=1).astype(np.float16))
+    for name, part in zip(config.state_widths, zip(*after, strict=True), strict=True):
+        states[name].append(np.stack(part, axis=1).astype(np.float16))
+
+
+def _joined(pieces: dict[str, list[Values]]) -> dict[str, Values]:
+    return {name: np.concatenate(values) for name, values in pieces.items()}
 
 
 def saturation(gate: Values) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,7 +12,7 @@ import pytest
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.generation.numpy_engine import Engine
-from charrnn.insight import watching
+from charrnn.insight import traces, watching
 from charrnn.insight.api import insight_page
 from charrnn.insight.bptt import Network
 from charrnn.insight.memory import memory
@@ -37,7 +37,7 @@ def test_gates_are_those_of_the_equations(cell: str, names: dict[str, str]) -> N
     """As the derivatives by hand compute them, in float64."""
     checkpoint = network(cell, layers=1)
     read = ids(checkpoint)[:200]
-    found = watch(checkpoint, read)
+    found = watch(checkpoint, trace(checkpoint, read))
     steps = Network(checkpoint.config, checkpoint.weights).forward([*read.tolist(), 0])
     assert found.gates.keys() == names.keys()
     for name, letter in names.items():
@@ -51,7 +51,7 @@ def test_the_states_are_those_of_the_engine(cell: str, sums: bool) -> None:
     made = network(cell)
     checkpoint = dataclasses.replace(made, config=dataclasses.replace(made.config, sum_layers=sums))
     read = ids(checkpoint)[:50]
-    found = watch(checkpoint, read)
+    found = watch(checkpoint, trace(checkpoint, read))
     engine = Engine(checkpoint.config, checkpoint.weights)
     engine.feed(read)
     for n, name in enumerate(checkpoint.config.state_widths):
@@ -70,17 +70,39 @@ def test_a_gate_is_closed_or_open_for_a_part_of_the_time() -> None:
 
 def test_fewer_characters_of_a_large_network_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = network("lstm")
-    monkeypatch.setattr(watching, "VALUES", 10 * 2 * (4 * 16 + 2 * 16))
-    assert len(watch(checkpoint, ids(checkpoint)).gates["input"]) == 10
-    monkeypatch.setattr(watching, "VALUES", 1)
-    assert len(watch(checkpoint, ids(checkpoint)).gates["input"]) == 2
+    read = ids(checkpoint)
+    monkeypatch.setattr(traces, "STATE_VALUES", 10 * 2 * 2 * 16)
+    assert len(watch(checkpoint, trace(checkpoint, read)).gates["input"]) == 10
+    monkeypatch.setattr(traces, "STATE_VALUES", 1)
+    assert len(watch(checkpoint, trace(checkpoint, read)).gates["input"]) == 2
 
 
 def test_numbers_that_overflow_are_said() -> None:
     checkpoint = network("lstm")
+    traced = trace(checkpoint, ids(checkpoint))
     checkpoint.weights["layers.0.weight_hh"][:] = np.nan
     with pytest.raises(CheckpointError, match="overflow"):
-        watch(checkpoint, ids(checkpoint))
+        watch(checkpoint, traced)
+
+
+def test_each_record_begins_with_the_zero_state() -> None:
+    checkpoint = network("lstm")
+    read = ids(checkpoint)[:60]
+    whole = trace(checkpoint, read, ((1, 21), (21, 60)))
+    second = trace(checkpoint, read[20:], ((1, 40),))
+    assert not whole.before["h"][20].any()
+    for name, values in watch(checkpoint, whole).gates.items():
+        wanted = watch(checkpoint, second).gates[name]
+        np.testing.assert_allclose(values[20:], wanted, rtol=0, atol=1e-3)
+
+
+def test_many_characters_at_once_are_as_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = network("gru")
+    traced = trace(checkpoint, ids(checkpoint)[:50])
+    whole = watch(checkpoint, traced)
+    monkeypatch.setattr(watching, "CHUNK", 7)
+    for name, values in watch(checkpoint, traced).gates.items():
+        np.testing.assert_allclose(values, whole.gates[name], rtol=0, atol=1e-3)
 
 
 def sections(checkpoint: Checkpoint, text: str = TEXT) -> str:
