@@ -252,6 +252,7 @@ ALL = list(parameters())
 def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import charrnn.bench.sampling
     import charrnn.bench.training
+    import charrnn.insight.traces
     import charrnn.text.downloads
 
     def works(*_: object, **__: object) -> None:
@@ -263,6 +264,7 @@ def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charrnn.bench.sampling, "measure", works)
     monkeypatch.setattr(charrnn.bench.training, "bench_training", works)
     monkeypatch.setattr(charrnn.text.downloads, "_download", works)
+    monkeypatch.setattr(charrnn.insight.traces, "LENGTH", 500)
     tiny().save(Path("model"))
     Path("text.txt").write_text("the quick brown fox\n" * 200)
     Path("empty").touch()

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.test_lines import train
+import charrnn
+from tests.support.checkpoints import charrnn as program
 from tests.support.checkpoints import tiny
 from tests.support.command_line import Call
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
+@pytest.fixture(scope="module")
+def trained(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with names, and a run that was trained on them as records."""
+    place = tmp_path_factory.mktemp("records")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARRNN_CACHE", str(session_cache))
+        patch.chdir(place)
+        Path("names").write_text("".join(f"{'ab' * (n % 5)}c{n % 3}\n" for n in range(300)))
+        sizes: dict[str, Any] = {"hidden": 8, "layers": 1, "batch": 2, "window": 4, "steps": 200}
+        charrnn.train("names", lines=True, out="run", seed=1, precision="float32", **sizes)
+    return place
+
+
 @pytest.fixture
-def run(call: Call) -> str:
-    """A run of records."""
-    Path("names").write_text("".join(f"{'ab' * (n % 5)}c{n % 3}\n" for n in range(300)))
-    train(call, "names", steps=200)
+def run(bare_environment: None, trained: Path) -> str:
+    """A run of records, and its names."""
+    shutil.copytree(trained, ".", dirs_exist_ok=True)
     return "run"
 
 
@@ -110,16 +125,14 @@ def test_what_cannot_be_wanted_is_refused(call: Call, args: tuple[str, ...], sai
 
 def test_records_are_bytes_in_a_pipe(call: Call) -> None:
     """Whatever they contain: a tab, a return, half a character."""
-    from tests.support.checkpoints import charrnn
-
     Path("raw").write_bytes(b"\xffa\tb\r!\n" * 50)
     small = "--lines", "--bytes", "--size", "8", "--layers", "1", "--batch", "2", "--window", "4"
     more = "--steps", "400", "--lr", "0.02", "--seed", "1", "--out", "run", "--precision", "float32"
     assert call("train", "raw", *small, *more)[0] == 0
     args = "sample", "run", "--count", "3", "--seed", "1", "--temp", "0.01", "--lines"
-    done = charrnn(*args, "--max-tries", "5")
+    done = program(*args, "--max-tries", "5")
     assert done.stdout == b"\xffa\tb\r!\n" * 3
-    rows = charrnn(*args, "--tsv").stdout
+    rows = program(*args, "--tsv").stdout
     assert rows.count(b"\t7\t\xffa\tb\r!\n") == rows.count(b"\n") == 3
 
 

@@ -143,16 +143,15 @@ def test_score_reads_real_text() -> None:
     assert json.loads(done.stdout)["chars"] > 2000
 
 
-def test_adapted_scores_are_reported_beside_the_plain_ones(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text("the same words again and again, " * 12)
-    plain = json.loads(charrnn("score", str(text), "--json").stdout)
-    done = charrnn("score", str(text), "--adapt", "--json")
-    assert done.returncode == 0, done.stderr.decode()
-    found = json.loads(done.stdout)
+def test_adapted_scores_are_reported_beside_the_plain_ones(call: Call) -> None:
+    Path("text.txt").write_text("the same words again and again, " * 12)
+    plain = json.loads(call("score", "text.txt", "--json")[1])
+    code, out, err = call("score", "text.txt", "--adapt", "--json")
+    assert code == 0, err
+    found = json.loads(out)
     assert {name: found[name] for name in plain} == plain
     assert found["adapted_nats_per_char"] < found["nats_per_char"]
-    assert charrnn("score", str(text), "--adapt", "--per-line").returncode == 2
+    assert call("score", "text.txt", "--adapt", "--per-line")[0] == 2
 
 
 def test_score_says_which_checkpoint_it_took_unless_it_was_named(call: Call) -> None:

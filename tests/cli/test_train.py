@@ -13,7 +13,7 @@ from typing import TextIO
 import pytest
 
 from charrnn import outlet
-from tests.support.checkpoints import charrnn, environment
+from tests.support.checkpoints import environment
 from tests.support.command_line import BEST, RUN, Call
 
 pytestmark = pytest.mark.usefixtures("a_run")
@@ -60,10 +60,10 @@ def test_metrics_that_cannot_be_printed_are_refused_before_any_work() -> None:
     assert not Path("run").exists()
 
 
-def test_samples_in_a_log_without_validations_follow_a_line_with_the_step() -> None:
+def test_samples_in_a_log_without_validations_follow_a_line_with_the_step(call: Call) -> None:
     Path("text.txt").write_text("abcabc" * 1000)
     args = ["--steps", "60", "--size", "8", "--layers", "1", "--val-frac", "0", "--out", "run"]
-    said = charrnn("train", "text.txt", *args).stderr.decode().splitlines()
+    said = call("train", "text.txt", *args)[2].splitlines()
     samples = [index for index, line in enumerate(said) if line.startswith("    ")]
     assert samples
     assert all(said[i - 1].startswith(("step ", "    ")) for i in samples)

@@ -38,11 +38,18 @@ numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def nothing_large_is_left(tmp_path: Path) -> Iterator[None]:
+def nothing_large_is_left(
+    tmp_path: Path,
+    bare_environment: None,
+    new_cache: Callable[[Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[None]:
+    """Whatever is cached goes with the test, but for compiled code."""
+    monkeypatch.setenv("CHARRNN_CACHE", new_cache(tmp_path / "encoded"))
     yield
     for path in tmp_path.glob("corpus-*"):
         path.unlink()
-    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    shutil.rmtree(tmp_path / "encoded", ignore_errors=True)
 
 
 def corpus(size: int) -> Path:
@@ -59,7 +66,7 @@ def peak(
 ) -> tuple[int, int]:
     """The most anonymous MiB that ``charrnn args`` had at any instant, and its exit code."""
     command = [sys.executable, "-m", "charrnn", *args]
-    env = environment(CHARRNN_CACHE=str(Path("cache").absolute()))
+    env = environment()
     with open(stdin or os.devnull, "rb") as file, open("err.txt", "wb") as err:
         process = subprocess.Popen(
             command, env=env, stdin=file, stdout=subprocess.DEVNULL, stderr=err, preexec_fn=within

@@ -170,6 +170,16 @@ def test_the_first_signal_saves_a_run_whatever_reader_stops(
         stop_reading(streams, kind, signum, place, closing)
 
 
+@pytest.fixture(scope="session")
+def compiled(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The kernels are there: a run's first words are not that it compiles them."""
+    place = tmp_path_factory.mktemp("compiled")
+    corpus_in(place)
+    words = "train", "novel.txt", "--out", "run", *TINY, "--steps", "1"
+    assert fork(*words, place=place, CHARRNN_CACHE=str(session_cache)).wait() == 0
+
+
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("kind", "signum"), list(zip(STUCK, SIGNALS, strict=True)))
 def test_a_run_that_could_not_say_its_first_words_is_saved(
     kind: str, signum: int, tmp_path: Path, closing: ExitStack
@@ -182,6 +192,21 @@ def test_a_run_that_could_not_say_its_first_words_is_saved(
     time.sleep(SETTLED_S)
     leaves(process, signum)
     assert step_of(last_of(tmp_path / "run")) == 0
+
+
+@pytest.mark.parametrize(("kind", "signum"), list(zip(STUCK, SIGNALS, strict=True)))
+def test_a_run_that_could_not_say_that_it_compiles_ends(
+    kind: str, signum: int, tmp_path: Path, closing: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to save yet."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))  # without kernels
+    reader = a_reader(kind, tmp_path, closing)
+    reader.stop()
+    process = train(BOTH, reader, tmp_path)
+    time.sleep(2 * SETTLED_S)
+    assert process.ended(0.0) is None
+    leaves(process, signum)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_reader_that_goes_on_reading_gets_the_last_words(
