@@ -24,6 +24,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Clip = Literal["norm", "value", "none"]
 WeightDtype = Literal["float32", "float16", "int8"]
+StateDtype = Literal["int16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
 
 RANDOM_SEED = "random, printed on stderr"

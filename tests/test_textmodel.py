@@ -13,7 +13,8 @@ import pytest
 
 import charrnn
 from charrnn.config import WeightDtype
-from charrnn.generation.factory import open_engine
+from charrnn.generation import writer
+from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.text.vocab import Vocab
 from tests.support.checkpoints import tiny
 from tests.support.networks import letters
@@ -58,6 +59,34 @@ def test_a_pool_of_processes_samples_from_a_model_that_was_used() -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         assert pool.submit(written, model).result(120) == here
+
+
+@pytest.mark.parametrize("count", [1, 300])
+@pytest.mark.parametrize(
+    ("asked", "opened"),
+    [
+        ({}, ["int16", "int8"]),
+        ({"state_dtype": "int16"}, ["int16"]),
+        ({"state_dtype": "int8"}, ["int8"]),
+        ({"weight_dtype": "float32"}, ["int16"]),  # which means nothing there
+    ],
+)
+def test_how_finely_states_are_rounded_depends_on_no_count(
+    asked: dict[str, Any], opened: list[str], count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines are drawn from states of eight bits, by default: how many there are is no matter."""
+    found = []
+
+    def opening(*args: Any, **settings: Any) -> AnyEngine:
+        found.append(settings["state_dtype"])
+        return open_engine(*args, **settings)
+
+    monkeypatch.setattr(writer, "open_engine", opening)
+    model = charrnn.TextModel(tiny(), **asked)
+    config = charrnn.SampleConfig(count=count, seed=1, length=4)
+    list(model.samples("", config))
+    list(model.samples("", config, lines=True))
+    assert found == opened
 
 
 @pytest.mark.parametrize(

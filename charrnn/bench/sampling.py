@@ -16,19 +16,20 @@ import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from charrnn.bench import start
 from charrnn.bench.eager import CellLoop, EagerLoop, in_own_process, random_weights
 from charrnn.bench.machine import machine_name, read_bandwidth, seconds
 from charrnn.bench.neighbors import Beside
 from charrnn.bench.neighbors import measure as neighbor_cost
-from charrnn.config import ModelConfig, WeightDtype
+from charrnn.config import ModelConfig, StateDtype, WeightDtype
 from charrnn.generation.factory import AnyEngine, cpus, open_engine
 from charrnn.generation.sample_config import SampleConfig
 
@@ -43,6 +44,7 @@ class Case:
     hidden: int = 512
     streams: int = 1
     weight_dtype: WeightDtype = "int8"
+    state_dtype: StateDtype = "int16"
     vocab: int = 100
     embedding: int = 128
 
@@ -52,6 +54,13 @@ class Case:
         return ModelConfig(
             self.vocab, embedding=self.embedding, hidden=self.hidden, layers=self.layers
         )
+
+    def engine(self, weights: Mapping[str, NDArray[Any]], threads: int) -> AnyEngine:
+        """The engine that writes them."""
+        return open_engine(
+            self.config, weights, self.streams,
+            weight_dtype=self.weight_dtype, state_dtype=self.state_dtype, threads=threads,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ class Result:
 
     case: str
     weight_dtype: str
+    state_dtype: str
     streams: int
     machine: str
     torch: str
@@ -97,9 +107,7 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
     """Run all loops ``rounds`` times in turns; a round takes about two seconds."""
     config = case.config
     weights = random_weights(config)
-    engine = open_engine(
-        config, weights, case.streams, weight_dtype=case.weight_dtype, threads=threads
-    )
+    engine = case.engine(weights, threads)
     size = step_bytes(config, case.weight_dtype)
     matmul = _Matmul(case.hidden, case.streams)
     runs: dict[str, Callable[[], object]] = {
@@ -134,10 +142,7 @@ def measure(case: Case, rounds: int = 5, threads: int = 0) -> Result:
 
 def sampling_beside(case: Case, neighbors: int, threads: int = 0) -> Beside:
     """How efficient our engine is beside ``neighbors`` busy loops."""
-    weights = random_weights(case.config)
-    engine = open_engine(
-        case.config, weights, case.streams, weight_dtype=case.weight_dtype, threads=threads
-    )
+    engine = case.engine(random_weights(case.config), threads)
     return neighbor_cost(_Sampling(engine), neighbors)
 
 
@@ -149,6 +154,7 @@ def _result(
     return Result(
         case=f"{case.layers} x {case.hidden}",
         weight_dtype=case.weight_dtype,
+        state_dtype=case.state_dtype,
         streams=case.streams,
         machine=machine_name(),
         torch=str(torch.__version__),

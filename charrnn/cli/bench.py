@@ -10,9 +10,9 @@ import typer
 
 from charrnn import cells
 from charrnn.cli.command import Command
-from charrnn.cli.options import JSON, SAMPLE_THREADS, THREADS, WEIGHT_DTYPE, takes
+from charrnn.cli.options import JSON, SAMPLE_THREADS, STATE_DTYPE, THREADS, WEIGHT_DTYPE, takes
 from charrnn.cli.output import check_stdout
-from charrnn.config import ModelConfig, TrainConfig, WeightDtype, model_options
+from charrnn.config import ModelConfig, StateDtype, TrainConfig, WeightDtype, model_options
 from charrnn.settings import Option, declared
 
 MAX_STREAMS = 1 << 16
@@ -71,13 +71,16 @@ def bench_train(*, beside: int = 0, json: bool = False, **settings: Any) -> None
 
 
 @app.command("sample", cls=Command, short_help="Measure the speed of sampling.")
-@takes(SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, SAMPLE_THREADS, BESIDE, JSON)
+@takes(
+    SIZE, LAYERS, STREAMS, WEIGHT_DTYPE, STATE_DTYPE.replace(unset=""), SAMPLE_THREADS, BESIDE, JSON
+)
 def bench_sample(
     *,
     hidden: int = 512,
     layers: int = 3,
     streams: int = 1,
     weight_dtype: WeightDtype = "int8",
+    state_dtype: StateDtype = "int16",
     threads: int = 0,
     beside: int = 0,
     json: bool = False,
@@ -86,7 +89,7 @@ def bench_sample(
     from charrnn.bench.sampling import Case, measure, sampling_beside
 
     check_stdout()
-    case = Case(layers, hidden, streams, weight_dtype)
+    case = Case(layers, hidden, streams, weight_dtype, state_dtype)
     if beside:
         _print(sampling_beside(case, beside, threads).to_dict(), json)
         return

@@ -18,7 +18,7 @@ import typer
 
 from charrnn.cli.command import is_from_environment, variable_of
 from charrnn.cli.output import Escape
-from charrnn.config import TextConfig, TrainConfig, WeightDtype
+from charrnn.config import StateDtype, TextConfig, TrainConfig, WeightDtype
 from charrnn.errors import ConfigError, CorpusError, os_reason
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
@@ -151,6 +151,14 @@ WEIGHT_DTYPE = Option(
     choices=get_args(WeightDtype),
     aliases=("--form",),
     help="Number format of the weights: int8 is fastest, float32 is exact.",
+)
+STATE_DTYPE = Option(
+    name="state_dtype",
+    kind=str,
+    choices=get_args(StateDtype),
+    unset="int8 for lines, int16 for other texts",
+    help="Number format of the states that int8 weights are multiplied with: int8 is faster for "
+    "many texts at once.",
 )
 ESCAPE = Option(
     name="escape",

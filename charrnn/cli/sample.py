@@ -22,6 +22,7 @@ from charrnn.cli.options import (
     JSON,
     QUIET,
     SAMPLE_THREADS,
+    STATE_DTYPE,
     WEIGHT_DTYPE,
     check_rivals,
     read_text,
@@ -30,7 +31,7 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.output import Escape, TextWriter, check_stdout, is_escaped, print_line
 from charrnn.cli.records import CONDITIONS, NOVEL_CORPUS, TSV, conditions, print_records
-from charrnn.config import WeightDtype, draw_seed
+from charrnn.config import StateDtype, WeightDtype, draw_seed
 from charrnn.errors import ConfigError, Interrupted, counted, naming, titled
 from charrnn.generation.filters import FILTERS
 from charrnn.generation.record_config import RecordConfig
@@ -99,6 +100,7 @@ OPTIONS = (
     ENCODING,
     ESCAPE,
     WEIGHT_DTYPE,
+    STATE_DTYPE,
     SAMPLE_THREADS,
     QUIET,
     JSON,
@@ -114,6 +116,7 @@ def sample(
     stop: tuple[str, ...] = (),
     encoding: str | None = None,
     weight_dtype: WeightDtype = "int8",
+    state_dtype: StateDtype | None = None,
     threads: int = 0,
     **settings: Any,
 ) -> None:
@@ -130,7 +133,7 @@ def sample(
     config = SampleConfig(stop=tuple(map(typed, stop)), **settings)
     check_stdout()
     raw, source = _prime(prime, prime_file)
-    model = load(checkpoint, weight_dtype=weight_dtype, threads=threads)
+    model = load(checkpoint, weight_dtype=weight_dtype, state_dtype=state_dtype, threads=threads)
     encoding = model.encoding(encoding)
     # find every error before anything is written
     with naming(source):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from charrnn.cells import Cell, step_layers
 from charrnn.cells.stack import unchanged
 from charrnn.checkpoint.int8 import shape_of
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, StateDtype
 from charrnn.generation.draw import write
 from charrnn.generation.filters import Context
 from charrnn.generation.quantization import rounded_state, rounded_weight, state_scale_for
@@ -138,16 +138,17 @@ class Weights:
         head, bias = weights["head.weight"], weights["head.bias"]
         return cls(config, layers, table, float32(head), float32(bias))
 
-    def quantized(self, weight_dtype: str) -> Weights:
+    def quantized(self, weight_dtype: str, state_dtype: StateDtype = "int16") -> Weights:
         """A copy whose recurrent weights are rounded to ``weight_dtype`` and kept in float32.
 
-        The first layer's table and the head stay exact.
+        The first layer's table and the head stay exact. ``state_dtype`` is that of the states that
+        int8 weights are multiplied with.
         """
         cell = self.config.definition
         layers = tuple(
             _layer(cell, _rounded(layer.parameters, weight_dtype)) for layer in self.layers
         )
-        scale = state_scale_for(self.config, weight_dtype)
+        scale = state_scale_for(self.config, weight_dtype, state_dtype)
         return replace(self, layers=layers, state_scale=scale)
 
 

@@ -12,13 +12,14 @@ import numpy as np
 from charrnn.arguments import checked
 from charrnn.checkpoint.corpus import Paths, own_corpus
 from charrnn.checkpoint.file import Checkpoint
-from charrnn.config import WeightDtype, draw_seed
+from charrnn.config import StateDtype, WeightDtype, draw_seed
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.generation.accepting import Records
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
 from charrnn.generation.likely import LikelyRecords
 from charrnn.generation.predictor import Predictor
+from charrnn.generation.quantization import check_state_dtype, quantizes_states
 from charrnn.generation.record_config import TRIES, RecordConfig
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import MAX_INT64, check_int
@@ -36,7 +37,13 @@ class Writer(Predictor):
         checkpoint: the network and its vocabulary.
         path: the file it was loaded from, if any.
         weight_dtype: the number format of the recurrent weights for writing.
+        state_dtype: that of the states which int8 weights are multiplied with. Default: int8 for
+            lines, of which people draw many, int16 for other texts.
         threads: how many threads write; the text does not depend on it. 0: at most two.
+
+
+    Raises:
+        ConfigError: ``state_dtype`` is given, but states are not rounded.
 
     """
 
@@ -46,9 +53,12 @@ class Writer(Predictor):
         path: Path | None = None,
         weight_dtype: WeightDtype = "int8",
         threads: int = 0,
+        state_dtype: StateDtype | None = None,
     ) -> None:
         super().__init__(checkpoint)
         self.path, self.weight_dtype, self.threads = path, weight_dtype, threads
+        self.state_dtype = state_dtype
+        check_state_dtype(checkpoint.config.cell, weight_dtype, state_dtype)
 
     @property
     def _name(self) -> str:
@@ -56,9 +66,23 @@ class Writer(Predictor):
 
     @cached_property
     def _engine(self) -> AnyEngine:
-        own, dtype = self.checkpoint, self.weight_dtype
+        return self._open(self.state_dtype or "int16")
+
+    @cached_property
+    def _line_engine(self) -> AnyEngine:
+        # the i-th line must not depend on how many are drawn, so neither may the engine
+        same = self.state_dtype or not quantizes_states(
+            self.checkpoint.config.cell, self.weight_dtype
+        )
+        return self._engine if same else self._open("int8")
+
+    def _open(self, state_dtype: StateDtype) -> AnyEngine:
+        own = self.checkpoint
         with np.errstate(all="ignore"):  # weights of an untrusted file may overflow
-            return open_engine(own.config, own.weights, weight_dtype=dtype, threads=self.threads)
+            return open_engine(
+                own.config, own.weights,
+                weight_dtype=self.weight_dtype, state_dtype=state_dtype, threads=self.threads,
+            )  # fmt: skip
 
     def sample(
         self,
@@ -165,7 +189,7 @@ class Writer(Predictor):
             tries = config.count * (1 if wanted is None else TRIES)
         drawn = replace(config, count=min(tries, MAX_INT64))
         training = partial(self._training, corpus)
-        engine = self._engine.sibling(1)
+        engine = self._line_engine.sibling(1)
         generator = Generator(self.vocab, engine, drawn, prime=prime, lines=True, training=training)
         known = self._training_set(form, corpus) if only.novel else None
         return Records(self, form, generator, wanted, config.count, known, scored)
@@ -243,9 +267,10 @@ class Writer(Predictor):
         lines = self.lines if lines is None else lines
         if lines and prime and self.records is not None:
             prime = self.records.begun(prime)
+        engine = self._line_engine if lines else self._engine
         return Generator(
             self.vocab,
-            self._engine.sibling(1),
+            engine.sibling(1),
             config,
             prime=prime,
             lines=lines,

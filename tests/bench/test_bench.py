@@ -50,9 +50,9 @@ RATIOS = {
 
 
 def test_sampling() -> None:
-    found = measure(Case(2, 32), rounds=1).to_dict()
+    found = measure(Case(2, 32, state_dtype="int8"), rounds=1).to_dict()
     assert found["case"] == "2 x 32"
-    assert found["weight_dtype"] == "int8"
+    assert (found["weight_dtype"], found["state_dtype"]) == ("int8", "int8")
     assert found.keys() >= SAMPLE
     assert found["bytes_per_step"] == step_bytes(Case(2, 32).config, "int8")
     for name, (upper, lower) in RATIOS.items():

@@ -119,6 +119,14 @@ def test_the_older_name_of_a_flag_is_that_of_a_variable_too(
     assert call(*args)[0] == 0
 
 
+def test_states_are_rounded_only_beside_int8_weights(call: Call) -> None:
+    args = ["sample", "novel", "--length", "5", "--seed", "1", "--state-dtype", "int8"]
+    assert call(*args)[0] == 0
+    code, out, err = call(*args, "--weight-dtype", "float32")
+    assert (code, out) == (2, "")
+    assert "--state-dtype needs int8 weights" in err
+
+
 def test_a_run_that_was_stopped_before_its_first_validation_can_be_used(call: Call) -> None:
     BEST.rename(RUN / "last.safetensors")
     for which in ("novel", str(RUN)):

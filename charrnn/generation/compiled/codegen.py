@@ -13,6 +13,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from charrnn.generation.compiled.layout import BYTE_ZERO
+
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 HALF, FLOAT, DOUBLE = ir.HalfType(), ir.FloatType(), ir.DoubleType()
 PTR = ir.PointerType()
@@ -35,6 +37,8 @@ EXP_LEAST = -87.0
 # x86's instruction that multiplies pairs of int16 and adds the products, by lanes of its result
 PAIR_PRODUCTS = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd",
                  16: "llvm.x86.avx512.pmaddw.d.512"}  # fmt: skip
+# and the one that adds four products of an unsigned byte and an int8 to each lane
+BYTE_PRODUCTS = {8: "llvm.x86.avx512.vpdpbusd.256", 16: "llvm.x86.avx512.vpdpbusd.512"}
 
 
 class Writer:
@@ -135,18 +139,25 @@ class Writer:
             c = self.b.add(c, self.b.shuffle_vector(products, products, mask))
         return c
 
-    def zero_i32(self) -> Value:
-        """int32 zero in every lane."""
-        return ir.Constant(self.i32_vector, [ir.Constant(I32, 0)] * self.lanes)
+    def add_byte_products(self, a: Value, b: Value, c: Value) -> Value:
+        """c + a₀ · b₀ + … + a₃ · b₃ for unsigned bytes ``a`` and int8 ``b``, four in each int32."""
+        kind = self.i32_vector
+        return self.call(BYTE_PRODUCTS[self.lanes], kind, [kind] * 3, c, a, b)
 
-    def write_rounded(self, value: Value, scale: Value, base: Value, index: Value) -> None:
-        """Store ``lanes`` floats times ``scale``, rounded to int16, from element ``index`` on."""
+    def constant_i32(self, value: int) -> Value:
+        """int32 ``value`` in every lane."""
+        return ir.Constant(self.i32_vector, [ir.Constant(I32, value)] * self.lanes)
+
+    def write_rounded(self, value: Value, scale: Value, address: Value, kind: Any) -> None:
+        """Store ``lanes`` floats times ``scale``, rounded: to int16, or bytes around BYTE_ZERO."""
         name, scaled = f"llvm.rint.v{self.lanes}f32", self.b.fmul(value, self.splat(scale))
         rounded = self.b.fptosi(
             self.call(name, self.vector, [self.vector], scaled), self.i32_vector
         )
-        narrow = self.b.trunc(rounded, ir.VectorType(I16, self.lanes))
-        self.b.store(narrow, self.at(base, index, I16), align=2)
+        if kind is I8:
+            rounded = self.b.add(rounded, self.constant_i32(BYTE_ZERO))
+        narrow = self.b.trunc(rounded, ir.VectorType(kind, self.lanes))
+        self.b.store(narrow, address, align=kind.width // 8)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """``a`` · ``b`` + ``c``, rounded once."""

@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, StateDtype
 from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.layout import (
+    BYTE_ZERO,
     FIELDS,
     HELPER_FIELDS,
     LAYER_FIELDS,
@@ -31,7 +32,7 @@ from charrnn.generation.compiled.packing import Packed
 from charrnn.generation.draw import inverse_temperature, write
 from charrnn.generation.filters import Context
 from charrnn.generation.numpy_engine import Array, State
-from charrnn.generation.quantization import rounded_state, state_scale
+from charrnn.generation.quantization import rounded_state
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Ids
 
@@ -49,6 +50,7 @@ class CompiledEngine:
         weights: its weights, named and shaped as ``config.shapes()``; or ``Packed`` to share.
         streams: N, at least 1.
         weight_dtype: how recurrent weights are stored: ``float32``, ``float16`` or ``int8``.
+        state_dtype: that of the rounded states that int8 weights are multiplied with.
         threads: at least 1; results do not depend on it.
 
     Raises:
@@ -64,10 +66,11 @@ class CompiledEngine:
         streams: int = 1,
         *,
         weight_dtype: str = "float32",
+        state_dtype: StateDtype = "int16",
         threads: int = 1,
     ) -> None:
         if not isinstance(weights, Packed):
-            weights = Packed.prepare(config, weights, weight_dtype)
+            weights = Packed.prepare(config, weights, weight_dtype, state_dtype)
         self.config, self.packed, self.streams = config, weights, streams
         variant = weights.variant
         self._run, assist = machine_code.load(replace(variant, many=streams >= variant.block))
@@ -93,6 +96,7 @@ class CompiledEngine:
         self._helper_lines[1:, HELPER_FIELDS.index("spare")] = self._addresses[2 * L :]
         self._plan = self._make_plan()
         self._helpers = _Helpers(assist, self._meeting, self._plan, vars(self).copy())
+        self._round()
 
     def _make_plan(self) -> NDArray[np.int64]:
         packed, plan = self.packed, dict.fromkeys(FIELDS, 0)
@@ -114,16 +118,17 @@ class CompiledEngine:
             stride = layer.start[0].size if len(layer.start) > 1 else 0
             fields = {
                 "start": layer.start.ctypes.data, "start_stride": stride,
-                "x": layer.x.ctypes.data, "x_scale": layer.x_scale.ctypes.data,
-                "x_width": layer.x.shape[1],
-                "h": layer.h.ctypes.data, "h_scale": layer.h_scale.ctypes.data,
+                "x": layer.x.weights.ctypes.data, "x_scale": layer.x.scale.ctypes.data,
+                "x_first": layer.x.first.ctypes.data, "x_width": layer.x.weights.shape[1],
+                "h": layer.h.weights.ctypes.data, "h_scale": layer.h.scale.ctypes.data,
+                "h_first": layer.h.first.ctypes.data,
                 "even_slot": self._addresses[2 * index],
                 "odd_slot": self._addresses[2 * index + 1],
             }  # fmt: skip
             values += [fields[name] for name in LAYER_FIELDS]
         out = aligned((len(values),), np.int64)
         out[:] = values
-        out.view(np.float64)[_INDEX["state_scale"]] = state_scale(packed.hidden)
+        out.view(np.float64)[_INDEX["state_scale"]] = packed.variant.scale(packed.hidden)
         return out
 
     def sibling(self, streams: int) -> Self:
@@ -140,13 +145,16 @@ class CompiledEngine:
         parts = {"h": h, "c": c}
         return {name: parts[name] for name in self.config.state_widths}
 
-    def _slot(self, layer: int) -> tuple[Array, Array, NDArray[np.int16]]:
+    def _slot(self, layer: int) -> tuple[Array, Array, NDArray[Any]]:
         """``h``, ``c`` and the rounded ``h`` of a layer, ``(N, padded H)``, as they are now."""
         address = self._plan[_slot_index(layer, self._parity)]
         bytes_, shape = self._slots[self._addresses.index(address)], (-1, self.packed.hidden)
         size = self.streams * self.packed.hidden
         h, c = bytes_[: 8 * size].view(np.float32).reshape(2, *shape)
-        return h, c, bytes_[8 * size : 10 * size].view(np.int16).reshape(shape)
+        rounded = bytes_[8 * size : 10 * size]
+        if self.packed.variant.bytes:
+            return h, c, rounded[:size].reshape(shape)
+        return h, c, rounded.view(np.int16).reshape(shape)
 
     @property
     def state(self) -> State:
@@ -173,10 +181,12 @@ class CompiledEngine:
 
     def _round(self) -> None:
         """Update the rounded state."""
-        if self.packed.variant.integer:
+        variant = self.packed.variant
+        if variant.integer:
             for layer in range(self.config.layers):
                 h, _, rounded = self._slot(layer)
-                rounded[...] = rounded_state(h, state_scale(self.packed.hidden))
+                zero = np.float32(BYTE_ZERO if variant.bytes else 0)
+                rounded[...] = rounded_state(h, variant.scale(self.packed.hidden)) + zero
 
     def step(self, ids: Ids) -> Array:
         """Read ``ids (N,)``; return logits ``(N, V)``, valid until the next step."""

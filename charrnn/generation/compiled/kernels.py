@@ -6,7 +6,8 @@ computed, and each sum adds its products in the order of k. So a stream's number
 the last bit whether it is stepped alone or in a block, by one thread or by two.
 
 Where states are rounded to integers (``Variant.integer``), a vector holds the int8 weights of two
-inputs for each unit, and sums are exact.
+inputs for each unit, and sums are exact. Where they are bytes (``Variant.bytes``), it holds those
+of four. A byte is a state plus ``BYTE_ZERO``, so sums start at minus that times all weights.
 
 ``run(plan)`` advances all streams. It works in stages, a layer, the head or the draws of some
 streams, which other threads share (``teamwork``). ``plan`` is an int64 array of ``FIELDS``,
@@ -59,6 +60,8 @@ class _Kernel:
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
         self.module = ir.Module("charrnn")
+        rounded = I8 if variant.bytes else I16
+        self.state_type = rounded if variant.integer else FLOAT  # of what products read
         # streams that read a panel together, and the panels that they read side by side
         sizes = {1: PAIR} | ({variant.block: 1} if variant.many else {})
         self.panels = {n: self._panel(n, m) for n, m in sizes.items()}
@@ -84,9 +87,8 @@ class _Kernel:
             ("x", below, layer_field(w, layer, "x_width"), cell.x_sums),
             ("h", old, H, cell.h_sums),
         ):
-            kind = I16 if self.variant.integer else FLOAT
             state = source.rounded if self.variant.integer else source.h
-            inputs = [w.at(state, offset, kind) for offset in offsets]
+            inputs = [w.at(state, offset, self.state_type) for offset in offsets]
             targets = [[[block[a] for a in which] for block in stream] for stream in sums]
             self._dot(w, layer, name, panels, width, inputs, targets)
         for offset, stream in zip(offsets, sums, strict=True):
@@ -110,7 +112,8 @@ class _Kernel:
         w.write_vector(h, new.h, offset)
         if self.variant.integer:
             scale = w.b.fptrunc(real(w, plan, "state_scale"), FLOAT)
-            w.write_rounded(h, scale, new.rounded, offset)
+            rounded = w.at(new.rounded, offset, self.state_type)
+            w.write_rounded(h, scale, rounded, self.state_type)
 
     def _start(self, w: Writer, layer: Value, panel: Value, index: Value) -> list[Value]:
         """Initial sums: the character's row of the table, or the biases."""
@@ -135,8 +138,16 @@ class _Kernel:
         if kind is not I8:
             multiply_add(w, weights, kind, width, inputs, sums)
             return
-        if self.variant.integer:
-            scaled = new_sums(w, sums, w.zero_i32())
+        count = len(sums[0][0])
+        if self.variant.bytes:
+            firsts = layer_pointer(w, layer, name + "_first")
+            starts = [w.b.mul(p, w.i64(count)) for p in panels]
+            places = [[w.b.add(start, w.i64(a)) for a in range(count)] for start in starts]
+            begun = [[w.read(firsts, place, w.i32_vector) for place in block] for block in places]
+            scaled = [[[w.variable(value) for value in block] for block in begun] for _ in sums]
+            multiply_add_bytes(w, weights, width, inputs, scaled)
+        elif self.variant.integer:
+            scaled = new_sums(w, sums, w.constant_i32(0))
             multiply_add_int8(w, weights, width, inputs, scaled, self.variant.x86)
         else:
             scaled = new_sums(w, sums, w.constant(0.0))
@@ -144,7 +155,7 @@ class _Kernel:
         scales = layer_pointer(w, layer, name + "_scale")
         for number, p in enumerate(panels):
             first = w.b.mul(p, w.i64(stride))
-            for a in range(len(sums[0][0])):
+            for a in range(count):
                 scale = w.read_vector(scales, w.b.add(first, w.i64(a * w.lanes)))
                 for total, part in zip(sums, scaled, strict=True):
                     value = w.get(part[number][a])
@@ -341,3 +352,20 @@ def multiply_add_int8(
                 for x, stream in zip(xs, sums, strict=True):
                     total = stream[number][a]
                     w.set(total, w.add_products(vector, x, w.get(total), x86))
+
+
+def multiply_add_bytes(
+    w: Writer, panels: Sequence[Value], width: Value, inputs: Sequence[Value],
+    sums: Sequence[Sequence[Sequence[Value]]],
+) -> None:  # fmt: skip
+    """The same for int8 weights and inputs that are unsigned bytes, four inputs at a time."""
+    count = len(sums[0][0])
+    with w.loop(w.i64(0), w.b.ashr(width, w.i64(2))) as k:
+        first = w.b.mul(k, w.i64(count))
+        xs = [w.splat(w.read(base, k, I32)) for base in inputs]
+        for number, base in enumerate(panels):
+            for a in range(count):
+                vector = w.read(base, w.b.add(first, w.i64(a)), w.i32_vector)
+                for x, stream in zip(xs, sums, strict=True):
+                    total = stream[number][a]
+                    w.set(total, w.add_byte_products(x, vector, w.get(total)))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.config import StateDtype
 from charrnn.generation.compiled.cells import CELLS, CompiledCell
-from charrnn.generation.quantization import quantizes_states
+from charrnn.generation.quantization import quantizes_states, state_scale
 
 FIELDS = (
     "steps", "streams", "layers", "hidden", "vocab", "padded_vocab", "threads", "want_logits",
@@ -19,7 +20,8 @@ FIELDS = (
 )  # fmt: skip
 # even_slot and odd_slot hold the state after an even and an odd number of steps
 LAYER_FIELDS = (
-    "start", "start_stride", "x", "x_scale", "x_width", "h", "h_scale", "even_slot", "odd_slot",
+    "start", "start_stride", "x", "x_scale", "x_first", "x_width", "h", "h_scale", "h_first",
+    "even_slot", "odd_slot",
 )  # fmt: skip
 
 # The tables where threads meet, in lines of int64 for each: see ``teamwork``. A line is two cache
@@ -45,8 +47,15 @@ MOST_STREAMS, INTEGER_STREAMS = 256, 96
 CACHE_LINE = 64
 
 
+# States rounded to eight bits are stored as they are multiplied, from 0 to 255, with 0 as this.
+BYTE_ZERO = 128
+
+
 def slot_bytes(streams: int, hidden: int) -> int:
-    """Bytes of a layer's state ``(N, H)``: ``h`` and ``c`` as float32, ``h`` rounded to int16."""
+    """Bytes of a layer's state ``(N, H)``: ``h`` and ``c`` as float32, ``h`` rounded to int16.
+
+    ``h`` that is rounded to eight bits takes half of the last part.
+    """
     size = 10 * streams * hidden
     return -(-size // (8 * LINE)) * (8 * LINE)
 
@@ -62,7 +71,11 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kernel is compiled for; ``many``: enough streams to read panels in blocks."""
+    """What a kernel is compiled for; ``many``: enough streams to read panels in blocks.
+
+    ``byte_products``: whether the processor multiplies unsigned bytes by int8 and adds up four
+    products at once (x86's VNNI). Without that, states rounded to int8 are multiplied as int16.
+    """
 
     cell: str
     sum_layers: bool
@@ -70,6 +83,8 @@ class Variant:
     lanes: int
     x86: bool
     many: bool = False
+    state_dtype: StateDtype = "int16"
+    byte_products: bool = False
 
     @property
     def compiled_cell(self) -> CompiledCell:
@@ -89,5 +104,19 @@ class Variant:
 
     @property
     def integer(self) -> bool:
-        """Whether products are summed in integers: int8 weights times states rounded to int16."""
+        """Whether products are summed in integers: int8 weights times rounded states."""
         return quantizes_states(self.cell, self.weight_dtype)
+
+    @property
+    def bytes(self) -> bool:
+        """Whether rounded states are stored and multiplied as bytes."""
+        return self.integer and self.state_dtype == "int8" and self.byte_products
+
+    @property
+    def together(self) -> int:
+        """Inputs whose int8 weights stand side by side, because they are multiplied at once."""
+        return (4 if self.bytes else 2) if self.integer else 1
+
+    def scale(self, hidden: int) -> int:
+        """The scale of rounded states; ``hidden`` is padded."""
+        return state_scale(hidden, self.state_dtype)

@@ -34,13 +34,17 @@ Run = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Processor:
-    """A compilation target: LLVM's names, floats per vector register, whether it has float16."""
+    """A compilation target: LLVM's names, floats per vector register, and what it can do.
+
+    ``half``: it has float16; ``byte_products``: as for ``Variant``.
+    """
 
     name: str
     features: str
     lanes: int
     x86: bool
     half: bool = True
+    byte_products: bool = False
 
 
 @cache
@@ -52,7 +56,9 @@ def processor() -> Processor:
     lanes = 16 if features.get("avx512bw") else 8 if features.get("avx2") else 4
     x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
     half = not x86 or bool(features.get("f16c"))
-    return Processor(llvm.get_host_cpu_name(), features.flatten(), lanes, x86, half)
+    byte_products = bool(features.get({16: "avx512vnni", 8: "avxvnni"}.get(lanes, "")))
+    name = llvm.get_host_cpu_name()
+    return Processor(name, features.flatten(), lanes, x86, half, byte_products)
 
 
 @cache

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.checkpoint.int8 import quantized
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, StateDtype
 from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.cells import CELLS, UnsupportedCell
-from charrnn.generation.compiled.layout import HEAD_VECTORS, PAIR, Variant, aligned
+from charrnn.generation.compiled.layout import BYTE_ZERO, HEAD_VECTORS, PAIR, Variant, aligned
 from charrnn.generation.numpy_engine import Array, check_shapes, float32
-from charrnn.generation.quantization import state_scale
+
+
+class Panels(NamedTuple):
+    """A matrix in panels: weights, the scale of each row, and where its sum starts if integer."""
+
+    weights: NDArray[Any]
+    scale: Array
+    first: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -24,14 +31,13 @@ class PackedLayer:
 
     ``start`` holds the initial sums: for the first layer the projected input of every character,
     for the others the biases. Where products are summed in integers, the memory order of weights
-    is ``(P, in / 2, G, lanes, 2)``.
+    is ``(P, in / 2, G, lanes, 2)``, or ``(P, in / 4, G, lanes, 4)`` where states are bytes, whose
+    sums start at ``first (P, G, lanes)``.
     """
 
     start: Array
-    x: NDArray[Any]
-    x_scale: Array
-    h: NDArray[Any]
-    h_scale: Array
+    x: Panels
+    h: Panels
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,11 @@ class Packed:
 
     @classmethod
     def prepare(
-        cls, config: ModelConfig, weights: Mapping[str, NDArray[Any]], weight_dtype: str
+        cls,
+        config: ModelConfig,
+        weights: Mapping[str, NDArray[Any]],
+        weight_dtype: str,
+        state_dtype: StateDtype = "int16",
     ) -> Packed:
         """Lay out ``weights``, named and shaped as ``config.shapes()``.
 
@@ -64,7 +74,10 @@ class Packed:
             raise UnsupportedCell("the compiled engine reads in one direction")
         check_shapes(config, weights)
         here = machine_code.processor()
-        variant = Variant(cell, config.sum_layers, weight_dtype, here.lanes, here.x86)
+        variant = Variant(
+            cell, config.sum_layers, weight_dtype, here.lanes, here.x86,
+            state_dtype=state_dtype, byte_products=here.byte_products,
+        )  # fmt: skip
         hidden = _round_up(config.hidden, PAIR * here.lanes)
         packer = _Packer(config, variant, hidden)
         layers = tuple(packer.layer(weights, index) for index in range(config.layers))
@@ -80,7 +93,7 @@ class Packed:
     @property
     def bytes_per_step(self) -> int:
         """Bytes of weights that one step of one stream reads."""
-        layers = sum(layer.x.nbytes + layer.h.nbytes for layer in self.layers)
+        layers = sum(layer.x.weights.nbytes + layer.h.weights.nbytes for layer in self.layers)
         return layers + self.head.nbytes
 
 
@@ -108,11 +121,9 @@ class _Packer:
         else:
             x_panels = self._matrix(weights, f"{name}weight_ih", scale)
         h_panels = self._matrix(weights, f"{name}weight_hh", scale)
-        return PackedLayer(self._start(start, h_bias), *x_panels, *h_panels)
+        return PackedLayer(self._start(start, h_bias), x_panels, h_panels)
 
-    def _matrix(
-        self, weights: Mapping[str, NDArray[Any]], name: str, scale: Array
-    ) -> tuple[NDArray[Any], Array]:
+    def _matrix(self, weights: Mapping[str, NDArray[Any]], name: str, scale: Array) -> Panels:
         """``_panels`` of the weight ``name (G·H, in)``, whose rows are multiplied by ``scale``."""
         if self.variant.weight_dtype == "int8":
             integers, own = quantized(weights, name)
@@ -135,28 +146,31 @@ class _Packer:
         out[...] = sums.reshape(rows, self.cell.sums, -1, lanes).swapaxes(1, 2)
         return out
 
-    def _panels(self, weight: NDArray[Any], scale: Array) -> tuple[NDArray[Any], Array]:
+    def _panels(self, weight: NDArray[Any], scale: Array) -> Panels:
         """``weight (G·H, in)`` as ``(P, in, G, lanes)``, and scales ``(P, G, lanes)`` for int8.
 
         ``scale (G·H,)`` is that of each row of whole numbers.
         """
         G, H, lanes = self.gates, self.config.hidden, self.variant.lanes
         P, width = self.hidden // lanes, self.hidden if weight.shape[1] else 0
-        scales = aligned((P, G, lanes), np.float32)
+        scales, first = aligned((P, G, lanes), np.float32), aligned((P, G, lanes), np.int32)
         dtype = self.variant.weight_dtype
         if dtype == "int8" and width:
             padded = np.zeros((G, self.hidden), np.float32)
             padded[:, :H] = scale.reshape(G, H)
             if self.variant.integer:  # states are integers, in steps of 1 / state_scale
-                padded /= state_scale(self.hidden)
+                padded /= self.variant.scale(self.hidden)
             scales[...] = padded.reshape(G, P, lanes).swapaxes(0, 1)
         kind = {"float32": np.float32, "float16": np.float16, "int8": np.int8}[dtype]
         rows = weight.reshape(G, H, -1)
         if rows.dtype != kind or rows.shape[1:] != (self.hidden, width):
             rows = np.zeros((G, self.hidden, width), kind)
             rows[:, :H, : weight.shape[1]] = weight.reshape(G, H, -1)
-        # pairs of int8 stay side by side: move them as one int16
-        unit = rows.view(np.int16) if self.variant.integer else rows
+        if self.variant.bytes:  # a byte is a state plus BYTE_ZERO
+            sums = rows.sum(axis=2, dtype=np.int32) * np.int32(-BYTE_ZERO)
+            first[...] = sums.reshape(G, P, lanes).swapaxes(0, 1)
+        # what is multiplied at once stays side by side: it moves as one number
+        unit = rows.view(f"i{self.variant.together}") if self.variant.integer else rows
         panels = aligned((P, unit.shape[2], G, lanes), unit.dtype)
         panels[...] = unit.reshape(G, P, lanes, -1).transpose(1, 3, 0, 2)
-        return panels.view(kind).reshape(P, width, G, lanes), scales
+        return Panels(panels.view(kind).reshape(P, width, G, lanes), scales, first)

@@ -45,7 +45,7 @@ def set_field(w: Writer, plan: Value, name: str, value: Value) -> None:
 
 
 class Slot(NamedTuple):
-    """Where a layer's state is: ``h`` and ``c`` (N, H), and ``h`` rounded to int16."""
+    """Where a layer's state is: ``h`` and ``c`` (N, H), and ``h`` rounded to int16 or bytes."""
 
     h: Value
     c: Value
