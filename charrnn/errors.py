@@ -10,7 +10,8 @@
     ├── TrainingError            exit 1   a run had to stop
     │   ├── NonFiniteLossError            the loss is NaN or infinite
     │   ├── SaveError                     checkpoints can no longer be written
-    │   └── FolderBusyError               another process is training into the output folder
+    │   ├── FolderBusyError               another process is training into the output folder
+    │   └── LostProcessError              another process of the run has ended or does not answer
     ├── CacheError               exit 1   an encoded text could not be written to the cache
     └── DownloadError            exit 1   a corpus could not be downloaded completely
 
@@ -127,6 +128,10 @@ class SaveError(TrainingError):
 
 class FolderBusyError(TrainingError):
     """Another process is training into the output folder."""
+
+
+class LostProcessError(TrainingError):
+    """Another process of the run has ended or does not answer."""
 
 
 class CacheError(CharRNNError):

@@ -31,6 +31,7 @@ CONTINUE = _numbers("SIGCONT")
 SAME_REQUEST_S = 0.2
 AGAIN_S = 0.02  # until an exception that was dropped is raised again
 
+_repeated_s: float = SAME_REQUEST_S
 _received: int = 0
 _received_at: float = -SAME_REQUEST_S
 _stopping: bool = False
@@ -44,6 +45,12 @@ def own_process() -> None:
     """From now on a second signal ends the process: it is charrnn's own, not a host program's."""
     global _own_process
     _own_process = True
+
+
+def expect_repeats(seconds: float) -> None:
+    """From now on a signal that comes again within ``seconds`` belongs to the request before it."""
+    global _repeated_s
+    _repeated_s = seconds
 
 
 def _remember(signum: int, frame: FrameType | None) -> None:
@@ -70,7 +77,7 @@ def _note_continued(_signum: int, _frame: FrameType | None) -> None:
 
 def _is_repeated() -> bool:
     """Whether a signal that comes now belongs to the request before it."""
-    return time.monotonic() - _received_at < SAME_REQUEST_S
+    return time.monotonic() - _received_at < _repeated_s
 
 
 def _quit(signum: int, _frame: FrameType | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ from charrnn.cli.command import OptionStyle, options_of
 from charrnn.cli.options import QUIET, runs, takes
 from charrnn.cli.output import check_stdout, print_line
 from charrnn.config import START_FROM, TextConfig, TrainConfig, model_options
+from charrnn.errors import CharRNNError, Interrupted, LostProcessError
 from charrnn.settings import Option, declared
+from charrnn.training.distributed import is_main_process, is_raised_by_all
 from charrnn.training.recipes import PRESETS
 
 CORPUS = typer.Argument(
@@ -61,13 +65,22 @@ def train(
             result = _train(*(corpus or ()), listener=console, **settings)
         finally:
             console.close()
-        console.on_result(result)
+        if is_main_process():
+            console.on_result(result)
 
 
 def _train(*corpus: str, **settings: Any) -> Any:
     from charrnn.training.api import train as run
 
-    return run(*corpus, **settings)
+    try:
+        return run(*corpus, **settings)
+    except (CharRNNError, Interrupted) as error:
+        if is_main_process():
+            raise
+        if is_raised_by_all(error) or isinstance(error, LostProcessError):  # the main one says it
+            raise typer.Exit(error.exit_code) from None
+        error.add_note(f"process {os.environ['RANK']} on {socket.gethostname()}")
+        raise
 
 
 def _console(quiet: bool, json: bool) -> Any:

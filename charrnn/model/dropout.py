@@ -24,8 +24,9 @@ class Dropout:
     Units use variational dropout (Gal & Ghahramani 2016): one mask per window, the same at every
     time step. Weights use DropConnect (Wan et al. 2013) on W_hh, as in Merity et al. 2018. Masks
     are drawn from ``generator``, which the caller seeds for each training step, so that its state
-    need not be saved. If ``ranks`` processes share a batch, each draws the masks of all streams and
-    uses those of its own, so a stream's mask does not depend on the process that trains it.
+    need not be saved. If several processes share a batch of ``streams``, each draws the masks of
+    all streams and uses those of its own, which begin with number ``first``: so a stream's mask
+    does not depend on the process that trains it. ``streams`` is 0 where there is one process.
 
     ``gap_rate`` is the part of the text that the backward layers of a bidirectional network do not
     see; there they read zeros in place of an embedding.
@@ -35,9 +36,9 @@ class Dropout:
     input_rate: float = 0.0
     weight_rate: float = 0.0
     generator: torch.Generator | None = None
-    rank: int = 0
-    ranks: int = 1
     gap_rate: float = 0.0
+    first: int = 0
+    streams: int = 0
 
     def gaps(self, x: Tensor) -> Tensor:
         """Which elements ``(B, T)`` of ids ``x (B, T)`` the backward layers do not see.
@@ -47,9 +48,8 @@ class Dropout:
         B, T = x.shape
         # a position is in no gap if none of those that could reach it begins: e^(−mean length · p)
         begins = -math.log1p(-self.gap_rate) / ((1 + LONGEST_GAP) / 2)
-        draws = torch.rand((2, self.ranks * B, T), generator=self.generator, device=x.device)[
-            :, self.rank * B : (self.rank + 1) * B
-        ]
+        draws = torch.rand((2, self.streams or B, T), generator=self.generator, device=x.device)
+        draws = draws[:, self.first : self.first + B]
         lengths = 1 + (draws[1] * LONGEST_GAP).long().clamp_(max=LONGEST_GAP - 1)
         place = torch.arange(T, device=x.device)
         ends = torch.where(draws[0] < begins, place + lengths, 0)
@@ -77,8 +77,8 @@ class Dropout:
         if rate == 0:
             return x
         B, _, width = x.shape
-        masks = self._mask((self.ranks * B, 1, width), rate, x)
-        return x * masks[self.rank * B : (self.rank + 1) * B]
+        masks = self._mask((self.streams or B, 1, width), rate, x)
+        return x * masks[self.first : self.first + B]
 
     def _mask(self, shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
         draws = self._draws(shape, like.device)

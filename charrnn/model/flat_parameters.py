@@ -16,7 +16,9 @@ from torch import nn
 class FlatParameters:
     """``values (P,)`` and ``grads (P,)``; a network's parameters and their ``grad`` become views.
 
-    ``decayed`` is the length of the first part, which weight decay applies to.
+    ``decayed`` is the length of the first part, which weight decay applies to. ``to_reduce
+    (P + 1,)`` is ``grads`` and behind them ``beside``, a number that is summed over processes with
+    them.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -24,7 +26,8 @@ class FlatParameters:
         ordered = [p for _, p in named if p.dim() > 1] + [p for _, p in named if p.dim() <= 1]
         self.decayed = sum(p.numel() for p in ordered if p.dim() > 1)
         self.values = torch.cat([p.detach().flatten() for p in ordered])
-        self.grads = torch.zeros_like(self.values)
+        self.to_reduce = self.values.new_zeros(len(self.values) + 1)
+        self.grads, self.beside = self.to_reduce[:-1], self.to_reduce[-1]
         start = 0
         for parameter in ordered:
             stop = start + parameter.numel()

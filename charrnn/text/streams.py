@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError, counted
-from charrnn.settings import check_int
 from charrnn.text.shuffle import shuffled_lines, whole_lines
 from charrnn.text.splits import Range, RangeMap
 from charrnn.text.vocab import Ids
@@ -42,7 +41,7 @@ class Window:
 
 
 class Streams:
-    """The windows of this process's rows of B streams over ``ranges`` of ``ids``.
+    """The windows of some or all of B streams over ``ranges`` of ``ids``.
 
     Args:
         ids: the corpus ``(N,)``.
@@ -54,12 +53,10 @@ class Streams:
             into streams and windows at different places; without it all epochs are alike.
         line_end: the id of the line end, to shuffle the lines (records) in each epoch; None: keep
             them in order.
-        rank: the number of this process.
-        world: the number of processes.
+        rows: the streams that this process reads. Default: all.
 
     Raises:
         CorpusError: the training part is too short for one window of B × T.
-        ConfigError: ``batch`` is not a multiple of ``world``.
 
     """
 
@@ -73,10 +70,8 @@ class Streams:
         seed: int = 0,
         shuffle_offset: bool = True,
         line_end: int | None = None,
-        rank: int = 0,
-        world: int = 1,
+        rows: slice | None = None,
     ) -> None:
-        check_int("batch / world size", batch // world if batch % world == 0 else None, 1)
         if line_end is not None:
             ranges = whole_lines(ids, ranges, line_end)
         self._ids, self._ranges, self._map = ids, ranges, RangeMap(ranges)
@@ -92,7 +87,7 @@ class Streams:
                 f"least {least:,} characters, but there are {self._map.length:,}",
                 "make {batch} or {window} smaller" if batch > 1 else "make {window} smaller",
             )
-        self._rows = np.arange(batch // world, dtype=np.int64) + rank * (batch // world)
+        self._rows = np.arange(batch, dtype=np.int64)[rows or slice(None)]
         self._epoch_text: tuple[int, Ids] | None = None
         self._epoch_offset = -1, 0
 
@@ -109,7 +104,7 @@ class Streams:
 
     @property
     def rows(self) -> int:
-        """How many of the B streams this rank reads."""
+        """How many of the B streams this process reads."""
         return len(self._rows)
 
     @property

@@ -5,19 +5,17 @@ from __future__ import annotations
 import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
 
 import dataclasses
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
-
-from charrnn import cells, interrupts
+from charrnn import interrupts
 from charrnn.arguments import check_known, checked, plain
-from charrnn.checkpoint.file import load
-from charrnn.config import ModelConfig, TextConfig, TrainConfig, draw_seed, model_options
+from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.config import TextConfig, TrainConfig, draw_seed, model_options
 from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.hints import Hint
 from charrnn.model.kernels.memory import returning_memory
-from charrnn.model.layers import kernels, must_compile
 from charrnn.model.network import CharNetwork
 from charrnn.paths import NEARBY, find_checkpoint
 from charrnn.settings import declared
@@ -25,16 +23,13 @@ from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.text.files import names
 from charrnn.text.splits import check_split, length
 from charrnn.text.streams import Streams
-from charrnn.training.distributed import World, join_world
+from charrnn.training.distributed import World, alike
 from charrnn.training.events import Listener, Plan, Result, Silence
 from charrnn.training.hardware.device import (
     Hardware,
-    choose_hardware,
     own_torch_settings,
-    training_flops,
 )
 from charrnn.training.hardware.memory import naming_what_is_too_large
-from charrnn.training.loop.captured import stepper_for
 from charrnn.training.loop.checkpointing import restore
 from charrnn.training.loop.finalize import finish
 from charrnn.training.loop.finetune import adopt, keep_shape
@@ -46,6 +41,8 @@ from charrnn.training.loop.resume import (
     warn_of_changes,
 )
 from charrnn.training.loop.trainer import Trainer
+from charrnn.training.machinery import flops_of, hardware_of, hardware_settings, stepper_of
+from charrnn.training.processes import join_world
 from charrnn.training.recipes import apply_preset, choose
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.rundir.discovery import check_vacant, old_folder
@@ -90,29 +87,35 @@ def train(
 
     """
     options = *model_options(), *declared(TrainConfig), *declared(TextConfig)
-    check_known(settings, options, ("out", "resume", "start_from", "preset", "listener"))
-    world = join_world()
-    listener = listener if listener is not None and world.is_main else Silence()
-    _check_arguments(out, resume, start_from, preset)
-    out = Path(out) if out is not None else None
-    settings = {name: plain(value) for name, value in settings.items() if value is not None}
-    of_text = {o.name for o in declared(TextConfig)} & settings.keys()
-    text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text}, out)
+    with alike():
+        check_known(settings, options, ("out", "resume", "start_from", "preset", "listener"))
+        out, settings = _checked(out, resume, start_from, preset, settings)
+        of_text = {o.name for o in declared(TextConfig)} & settings.keys()
+        text = TextChoice.of(corpus, {name: settings.pop(name) for name in of_text}, out)
     with interrupts.graceful(), returning_memory(), own_torch_settings():
+        world = join_world()
+        listener = listener if listener is not None and world.is_main else Silence()
         if resume:
             return _resume(text, out, settings, listener, world)
         settings.setdefault("seed", world.broadcast(draw_seed()))
         return _start(text, out, start_from, preset, settings, listener, world)
 
 
-def _check_arguments(
-    out: str | Path | None, resume: bool, start_from: str | Path | None, preset: str | None
-) -> None:
+def _checked(
+    out: str | Path | None,
+    resume: bool,
+    start_from: str | Path | None,
+    preset: str | None,
+    settings: dict[str, Any],
+) -> tuple[Path | None, dict[str, Any]]:
+    """``out`` and those of the ``settings`` that are given."""
     if out is not None and not str(out):  # Path("") is the current folder
         raise ConfigError("is empty: name a folder", setting="out")
     if resume and (start_from is not None or preset is not None):
         reason = "continues a run as it is"
         raise ConfigError(reason, "omit {start_from} and {preset}", setting="resume")
+    given = {name: plain(value) for name, value in settings.items() if value is not None}
+    return Path(out) if out is not None else None, given
 
 
 def _start(
@@ -125,27 +128,43 @@ def _start(
     world: World,
 ) -> Result:
     """Start a new run. Whatever can be checked is checked before the text is read."""
+    text, settings, origin = world.agree(lambda: _prepared(text, settings, start_from, preset))
+    hardware = hardware_of(hardware_settings(settings), world)
+    world.decide(lambda: check_vacant(out))
+    corpus = _encoded(text, bool(settings.get("lines")), world)
+    _note_surprises(corpus, text.cache, listener)
+    flops = flops_of(hardware, settings, world)
+    spec = world.agree(
+        lambda: _new_spec(text, corpus, start_from, preset, settings, hardware, flops)
+    )
+    if spec.split.val_frac and not spec.parts.val:  # the nearest beginning of a record is the end
+        none = Hint("a larger {val_frac} may leave some")
+        listener.on_note("no whole record is left to validate on", none)
+    with naming_what_is_too_large(spec.model, spec.training, hardware.device):
+        network, adopted = world.agree(lambda: _network(spec, origin))
+        streams = world.agree(lambda: _streams(spec, world))
+        stepper = stepper_of(network, spec.training, hardware, listener, world)
+        with new_folder(stem_of(corpus.name), out, listener, world) as folder:
+            return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
+
+
+def _prepared(
+    text: TextChoice, settings: dict[str, Any], start_from: str | Path | None, preset: str | None
+) -> tuple[TextChoice, dict[str, Any], Checkpoint | None]:
+    """Text and settings of a new run, and the checkpoint that it starts from, if any."""
     origin = load(find_checkpoint(start_from)) if start_from is not None else None
     if origin is not None:
         settings, text = keep_shape(origin, settings), text.read_as(origin)
     apply_preset(settings, preset)
     wanted = text.split_spec()
     check_split(wanted.kind, wanted.val_frac, wanted.test_frac)
-    hardware = _hardware(_hardware_settings(settings), world)
-    world.decide(lambda: check_vacant(out))
-    corpus = _encoded(text, bool(settings.get("lines")), world)
-    _note_surprises(corpus, text.cache, listener)
-    spec = _new_spec(text, corpus, start_from, preset, settings, hardware, world)
-    if spec.split.val_frac and not spec.parts.val:  # the nearest beginning of a record is the end
-        none = Hint("a larger {val_frac} may leave some")
-        listener.on_note("no whole record is left to validate on", none)
-    with naming_what_is_too_large(spec.model, spec.training, hardware.device):
-        network = CharNetwork(spec.model, spec.training.seed)
-        adopted = "" if origin is None else adopt(network, origin, corpus)
-        streams = _streams(spec, world)
-        stepper = _stepper(network, spec.training, hardware, listener, world)
-        with new_folder(stem_of(corpus.name), out, listener, world) as folder:
-            return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
+    return text, settings, origin
+
+
+def _network(spec: RunSpec, origin: Checkpoint | None) -> tuple[CharNetwork, str]:
+    """The network of a new run, and what is to be said of its origin."""
+    network = CharNetwork(spec.model, spec.training.seed)
+    return network, "" if origin is None else adopt(network, origin, spec.corpus)
 
 
 def _resume(
@@ -161,35 +180,44 @@ def _resume(
     text = dataclasses.replace(text, out=path)
     with occupied(path, listener, world) as folder:
         last = folder.read_last()
-        try:
-            spec = spec_of(last, text, settings)
-        except CorpusError as error:
-            error.add_note(f"the run in {folder.path}")
-            raise
-        streams = _streams(spec, world)
-        hardware = _hardware(spec.training, world)
+        spec = _old_spec(last, text, settings, folder)
+        streams = world.agree(lambda: _streams(spec, world))
+        hardware = hardware_of(spec.training, world)
         with naming_what_is_too_large(spec.model, spec.training, hardware.device):
-            stepper = _stepper(CharNetwork(spec.model), spec.training, hardware, listener, world)
-            progress, state = restore(last, stepper)
+            network = world.agree(lambda: CharNetwork(spec.model))
+            stepper = stepper_of(network, spec.training, hardware, listener, world)
+            progress, state = world.agree(lambda: restore(last, stepper))
             warn_of_changes(last, stepper, listener)
             trainer = _trainer(spec, stepper, streams, folder, listener)
-            trainer.continue_from(progress, state)
-            renew_patience(trainer, last)
-            check_incomplete(trainer, last)
+            with alike():
+                trainer.continue_from(progress, state)
+                renew_patience(trainer, last)
+                check_incomplete(trainer, last)
             folder.check_best()
             return _run(trainer)
 
 
-def _hardware_settings(settings: dict[str, Any]) -> TrainConfig:
-    """What ``settings`` say about the hardware, before the rest is chosen."""
-    names = ("device", "precision", "threads")
-    return TrainConfig(steps=1, **{n: settings[n] for n in names if n in settings})
+def _old_spec(
+    last: Checkpoint, text: TextChoice, settings: dict[str, Any], folder: RunFolder
+) -> RunSpec:
+    """The specification of the run in ``folder``; the main process encodes its text if need be."""
+    known: list[RunSpec] = []  # too large to send to the other processes
 
+    def read() -> None:
+        try:
+            known.append(spec_of(last, text, settings))
+        except CorpusError as error:
+            error.add_note(f"the run in {folder.path}")
+            raise
 
-def _hardware(config: TrainConfig, world: World) -> Hardware:
-    """The hardware for ``config``; one process decides on the number format, which is measured."""
-    hardware = choose_hardware(config)
-    return dataclasses.replace(hardware, dtype=world.broadcast(hardware.dtype))
+    def found() -> RunSpec:
+        if not known and text.paths:
+            with suppress(CorpusError):  # another machine, with a cache of its own
+                return spec_of(last, dataclasses.replace(text, paths=()), settings)
+        return known[0] if known else spec_of(last, text, settings)
+
+    folder.world.decide(read, slow=True)
+    return folder.world.agree(found)
 
 
 def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
@@ -201,13 +229,15 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
         encoded.append(corpus)
         return corpus.sha256, corpus.name, corpus.encoding
 
-    key = world.decide(encode)
-    found = (
-        encoded[0]
-        if encoded
-        else cached_corpus(*key, text.cache, records=records, limited=text.max_bytes is not None)
-    )
-    return found or text.encode(records)
+    def found() -> Corpus:
+        (sha256, name, encoding), limited = key, text.max_bytes is not None
+        how: dict[str, Any] = {"records": records, "limited": limited}
+        known = encoded[0] if encoded else None
+        known = known or cached_corpus(sha256, name, encoding, text.cache, **how)
+        return known or text.encode(records)
+
+    key = world.decide(encode, slow=True)
+    return world.agree(found)
 
 
 def _note_surprises(corpus: Corpus, cache: Path, listener: Listener) -> None:
@@ -238,43 +268,23 @@ def _new_spec(
     preset: str | None,
     settings: dict[str, Any],
     hardware: Hardware,
-    world: World,
+    flops: float,
 ) -> RunSpec:
     """The specification of a new run; what ``settings`` omit is chosen for corpus and hardware."""
     split_spec = text.split_spec(len(corpus))
     line_end = corpus.line_end if corpus.records else None
     parts = parts_of(corpus, split_spec, line_end)
-    [cell] = declared(ModelConfig, "cell")
-    flops = training_flops(hardware, cells.get(settings.get("cell", cell.default)))
     model, config = choose(
         settings,
         preset=preset,
         vocab_size=len(corpus.vocab),
         train_chars=length(parts.train),
         fast=hardware.device.type != "cpu",
-        flops=world.broadcast(flops),
+        flops=flops,
     )
     limit = text.max_bytes if (text.max_bytes or 0) < FURTHEST else None  # more is no limit
     began = None if start_from is None else str(start_from)
     return RunSpec(model, config, corpus, split_spec, parts, limit, began, text.skip_bad)
-
-
-def _stepper(
-    network: CharNetwork,
-    config: TrainConfig,
-    hardware: Hardware,
-    listener: Listener,
-    world: World,
-) -> Stepper:
-    """A stepper; the main process compiles kernels that it may need, and the others wait."""
-    shape, dtype = network.config, hardware.dtype or torch.float32
-    if world.is_main:
-        if must_compile(shape.definition, hardware.device, dtype):
-            listener.on_compiling()
-        with interrupts.at_once():
-            kernels(shape.definition, shape.hidden, hardware.device, dtype)
-    world.barrier()
-    return stepper_for(network, config, hardware, world)
 
 
 def _streams(spec: RunSpec, world: World) -> Streams:
@@ -286,8 +296,7 @@ def _streams(spec: RunSpec, world: World) -> Streams:
         seed=config.seed,
         shuffle_offset=config.shuffle_offset,
         line_end=spec.line_end,
-        rank=world.rank,
-        world=world.size,
+        rows=world.rows(config.batch),
     )
 
 

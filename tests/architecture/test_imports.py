@@ -26,8 +26,8 @@ ROOMS = [
 
 # the same inside training
 TRAINING = [
-    "events", "state", "recipes", "hardware", "distributed", "texts", "evaluation", "rundir",
-    "loop", "api",
+    "events", "state", "recipes", "hardware", "distributed", "processes", "texts", "evaluation",
+    "rundir", "loop", "machinery", "api",
 ]  # fmt: skip
 
 

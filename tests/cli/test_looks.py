@@ -63,7 +63,7 @@ def test_colours_are_shown_unless_they_are_turned_off() -> None:
 def test_compiling_is_announced(
     quiet: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charrnn.training.api.must_compile", lambda *_: True)
+    monkeypatch.setattr("charrnn.training.machinery.must_compile", lambda *_: True)
     args = ["train", "--steps", "1", "--size", "8", "--seed", "1", *(["-q"] if quiet else [])]
     with pytest.raises(SystemExit):
         main(args)

@@ -115,11 +115,11 @@ def test_the_gaps_of_a_stream_do_not_depend_on_the_process_that_trains_it() -> N
     x, generator = torch.zeros(6, 40, dtype=torch.int64), torch.Generator()
     whole = Dropout(gap_rate=0.3, generator=generator.manual_seed(1)).gaps(x)
     parts = [
-        Dropout(
-            gap_rate=0.3, generator=generator.manual_seed(1), rank=rank, ranks=3
-        ).gaps(x[:2])
-        for rank in range(3)
-    ]  # fmt: skip
+        Dropout(gap_rate=0.3, generator=generator.manual_seed(1), first=first, streams=6).gaps(
+            x[first:stop]
+        )
+        for first, stop in ((0, 1), (1, 4), (4, 6))
+    ]
     assert torch.equal(torch.cat(parts), whole)
 
 

@@ -21,7 +21,7 @@ class ThreadWorld(World):
     """One of ``size`` threads; ``calls`` are the names of the methods that it has called."""
 
     def __init__(self, rank: int, barrier: threading.Barrier, table: list[Any]) -> None:
-        super().__init__(rank, len(table))
+        super().__init__(rank, len(table), rank, len(table))
         self._meeting, self._table = barrier, table
         self.calls: list[str] = []
 
@@ -35,14 +35,13 @@ class ThreadWorld(World):
         assert {name for name, _ in found} == {call}, found
         return [value for _, value in found]
 
-    def all_reduce(self, tensor: Tensor, op: Literal["sum", "mean", "max"] = "sum") -> Tensor:
+    def all_reduce(self, tensor: Tensor, op: Literal["sum", "max"] = "sum") -> Tensor:
         parts = torch.stack(self._exchange(f"all_reduce {op}", tensor.clone()))
-        reduced = {
-            "sum": lambda: parts.sum(0),
-            "mean": lambda: parts.mean(0),
-            "max": lambda: parts.amax(0),
-        }
-        return tensor.copy_(reduced[op]())
+        return tensor.copy_(parts.sum(0) if op == "sum" else parts.amax(0))
+
+    def gather(self, value: T) -> list[T]:
+        values: list[T] = self._exchange("gather", value)
+        return values
 
     def broadcast(self, value: T) -> T:
         values: list[T] = self._exchange("broadcast", value)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CorpusError
 from charrnn.text.splits import Range, length
 from charrnn.text.streams import Position, Streams, Window
 
@@ -75,20 +76,15 @@ def test_a_window_follows_from_its_position_alone(
     assert np.array_equal(there.y, jumped.y)
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_the_ranks_rows_make_up_the_global_batch(world: int) -> None:
+@pytest.mark.parametrize("starts", [(0, 4), (0, 2, 4), (0, 1, 2, 4)])
+def test_the_ranks_rows_make_up_the_global_batch(starts: tuple[int, ...]) -> None:
     position = Position(1, 3)
     whole = streams(shuffle_offset=True).at(position)
-    parts = [
-        streams(shuffle_offset=True, rank=rank, world=world).at(position) for rank in range(world)
-    ]
+    rows = [slice(first, stop) for first, stop in pairwise(starts)]
+    parts = [streams(shuffle_offset=True, rows=mine).at(position) for mine in rows]
+    assert [len(part.x) for part in parts] == [mine.stop - mine.start for mine in rows]
     assert np.array_equal(np.concatenate([p.x for p in parts]), whole.x)
     assert np.array_equal(np.concatenate([p.y for p in parts]), whole.y)
-
-
-def test_a_batch_that_does_not_divide_among_the_ranks_is_refused() -> None:
-    with pytest.raises(ConfigError):
-        streams(batch=4, world=3)
 
 
 def test_too_short_a_text_names_what_it_takes() -> None:

@@ -14,7 +14,13 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, counted
 from charrnn.model.layers import OUR_KERNELS
 from charrnn.model.torch_private import RECURRENT_LAYERS
-from charrnn.training.hardware.threads import is_dynamic, note_start, set_dynamic, thread_limit
+from charrnn.training.hardware.threads import (
+    is_dynamic,
+    note_start,
+    set_dynamic,
+    share_of_cores,
+    thread_limit,
+)
 from charrnn.training.hardware.throughput import cpu_flags, matmul_throughput
 
 # The throughput of a whole run, validations included, as a part of that of one large product.
@@ -84,17 +90,24 @@ def exact_products() -> Iterator[None]:
         _CUDNN_RNN.fp32_precision = before
 
 
-def choose_hardware(config: TrainConfig) -> Hardware:
+def choose_hardware(config: TrainConfig, number: int = 0, processes: int = 1) -> Hardware:
     """The hardware that ``config`` names, or for ``auto`` the best of this machine.
 
-    Sets torch's number of threads, and how exact cuDNN's float32 products are.
+    Sets torch's number of threads, and how exact cuDNN's float32 products are. Of several
+    ``processes`` that train on this machine, each has its share of the cores, or a GPU for itself;
+    ``number`` says which.
 
     Raises:
         ConfigError: the machine lacks the device, or the device cannot use that precision.
 
     """
-    _ask_for(config.threads or torch.get_num_threads())
-    device = _device(config.device)
+    _ask_for(config.threads or share_of_cores(processes))
+    device = _device(config.device, processes)
+    if device.type == "cuda" and processes > 1:
+        if (gpus := torch.cuda.device_count()) < processes:
+            reason = f"is {config.device!r}: {counted(gpus, 'GPU')} for {processes:,} processes"
+            raise ConfigError(reason, "launch one for each GPU", setting="device")
+        torch.cuda.set_device(number)
     # by default cuDNN rounds the factors of float32 products to TF32
     exact = config.precision == "float32"
     _CUDNN_RNN.fp32_precision = "ieee" if exact else "tf32"
@@ -111,10 +124,10 @@ def _ask_for(threads: int) -> None:
         note_start()
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, processes: int) -> torch.device:
     there = {
         "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
+        "mps": torch.backends.mps.is_available() and processes == 1,
         "cpu": True,
     }
     if name == "auto":

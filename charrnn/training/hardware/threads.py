@@ -63,6 +63,31 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
+def share_of_cores(processes: int) -> int:
+    """The threads of each of so many ``processes`` on this machine: its cores, divided among them.
+
+    ``OMP_NUM_THREADS`` decides if it is set, but not if it is 1: that is what torchrun sets it to.
+    """
+    if processes == 1 or os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        return torch.get_num_threads()
+    return max(1, _cores() // processes)
+
+
+def _cores() -> int:
+    """The cores that this process may use; like torch, it counts two hardware threads as one."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if allowed is None:
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in allowed:
+        beside = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(beside.read_text())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
 def thread_limit() -> int:
     """The most threads that OpenMP starts here: variables limit them, and a fork loses them."""
     if _lost:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from charrnn.config import TrainConfig
+from charrnn.errors import LostProcessError
 from charrnn.model.network import CharNetwork, State
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
@@ -28,9 +29,9 @@ Capture = Callable[[Work, torch.Generator], Work]
 def stepper_for(
     network: CharNetwork, config: TrainConfig, hardware: Hardware, world: World = ALONE
 ) -> Stepper:
-    """The stepper that suits the hardware: on one GPU, steps are captured."""
-    if hardware.device.type == "cuda" and world.size == 1:
-        return CapturedStepper(network, config, hardware)
+    """The stepper that suits the hardware: on a GPU, steps are captured."""
+    if hardware.device.type == "cuda":
+        return CapturedStepper(network, config, hardware, world=world)
     return Stepper(network, config, hardware, world)
 
 
@@ -63,15 +64,18 @@ class CapturedStepper(Stepper):
         config: TrainConfig,
         hardware: Hardware,
         capture: Capture = captured,
+        world: World = ALONE,
     ) -> None:
-        super().__init__(network, config, hardware)
+        super().__init__(network, config, hardware, world)
         device = hardware.device
-        self.failure: RuntimeError | None = None
+        self.failure: Exception | None = None
         self._capture, self._run, self._warmed = capture, self._work, 0
         self._numbers = Numbers(*(torch.zeros((), device=device) for _ in range(4)))
-        self._x = torch.zeros(config.batch, config.window, dtype=torch.long, device=device)
+        rows = world.rows(config.batch)
+        B = rows.stop - rows.start
+        self._x = torch.zeros(B, config.window, dtype=torch.long, device=device)
         self._y = self._x.clone()
-        self._state: State = network.zero_state(config.batch)
+        self._state: State = network.zero_state(B)
         self._told = torch.zeros(2, device=device)  # loss and norm
         self._stream = _side_stream(device)
 
@@ -109,7 +113,7 @@ class CapturedStepper(Stepper):
         self._warmed += 1
         try:
             self._run = self._capture(self._work, self.dropout.generator)
-        except RuntimeError as error:
+        except (RuntimeError, LostProcessError) as error:  # NCCL's may look like the latter
             self.failure = error
         self.dropout.generator.manual_seed(self.dropout.generator.initial_seed())
 

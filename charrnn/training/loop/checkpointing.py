@@ -38,6 +38,7 @@ def environment(stepper: Stepper) -> dict[str, Any]:
         "device": hardware.device.type,
         "machine": machine(hardware.device),
         "threads": hardware.threads if hardware.device.type == "cpu" else None,
+        "processes": stepper.world.size,
         "kernels": kernels(shape.definition, shape.hidden, hardware.device, dtype),
         "precision": str(dtype).removeprefix("torch."),
     }
@@ -111,13 +112,14 @@ def _stacked(model: ModelConfig, state: State, stepper: Stepper) -> dict[str, to
 
 
 def _gathered(part: torch.Tensor, stepper: Stepper) -> torch.Tensor:
-    """``part (L, B / ranks, width)`` of every process, as one ``(L, B, width)``."""
+    """``part (L, rows, width)`` of every process, as one ``(L, B, width)``."""
     world, B = stepper.world, stepper.config.batch
     if world.size == 1:
         return part
     whole = part.new_zeros(part.shape[0], B, part.shape[2])
     whole[:, world.rows(B)] = part
-    return world.all_reduce(whole)
+    world.all_reduce(whole.view(torch.uint8))  # as bytes: in a sum, -0 would become 0
+    return whole
 
 
 def _unstacked(checkpoint: Checkpoint, stepper: Stepper) -> State:

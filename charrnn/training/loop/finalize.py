@@ -15,7 +15,8 @@ from charrnn.training.evaluation.temperature import (
     tempered,
 )
 from charrnn.training.events import Result
-from charrnn.training.loop.trainer import TO_CONTINUE, Trainer
+from charrnn.training.loop.stopping import TO_CONTINUE
+from charrnn.training.loop.trainer import Trainer
 from charrnn.training.rundir.directory import SAMPLE, UNFITTED
 
 

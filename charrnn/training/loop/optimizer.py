@@ -57,7 +57,8 @@ class Stepper:
     """A network with its optimizer and its averaged weights; ``step`` updates all three.
 
     Every process of ``world`` has the whole network and its own rows of the batch. Loss and
-    gradient are averaged over the whole batch, so all processes take the same step.
+    gradient are those of the whole batch, summed over the processes, each of which contributes the
+    mean of its rows times their share of the batch; so all processes take the same step.
 
     The average is ``average ← average + (1 − d)(weights − average)`` with decay ``d``:
     ``config.ema``, but lower at first so that the initial weights are forgotten. Without averaging,
@@ -82,7 +83,10 @@ class Stepper:
         rates = config.dropout, config.input_dropout, config.weight_dropout
         generator = torch.Generator(hardware.device)
         gaps = config.gap_rate if network.config.bidirectional else 0.0
-        self.dropout = Dropout(*rates, generator, world.rank, world.size, gaps)
+        rows = world.rows(config.batch)
+        self._share = (rows.stop - rows.start) / config.batch
+        mine = (rows.start, config.batch) if world.size > 1 else (0, 0)
+        self.dropout = Dropout(*rates, generator, gaps, *mine)
         self._loss_scale = LOSS_SCALE if hardware.dtype == torch.float16 else 1.0
         self._skipped = torch.zeros((), device=hardware.device)
         self.done = 0
@@ -109,13 +113,22 @@ class Stepper:
 
     def _take(self, x: Tensor, y: Tensor, state: State, numbers: Numbers) -> StepResult:
         loss, state = self.loss(x, y, state)
+        if self.world.size > 1:
+            loss = loss * self._share
         self.flat.grads.zero_()
         torch.autograd.backward(loss * numbers.scale)
-        self.world.all_reduce(self.flat.grads, "mean")
+        loss = self._reduce(loss.detach())
         norm = self._clip(numbers.scale)
         self._update(numbers, norm)
-        loss = self.world.all_reduce(loss.detach(), "mean")
         return StepResult(loss, norm, detached(state))
+
+    def _reduce(self, loss: Tensor) -> Tensor:
+        """Sum the gradient over all processes, and with it ``loss``; returns the sum of that."""
+        if self.world.size == 1:
+            return loss
+        self.flat.beside.copy_(loss)
+        self.world.all_reduce(self.flat.to_reduce)
+        return self.flat.beside.clone()
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""

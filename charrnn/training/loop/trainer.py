@@ -8,16 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charrnn import interrupts
 from charrnn.errors import (
     CacheError,
     CorpusError,
     Interrupted,
+    LostProcessError,
     NonFiniteLossError,
     SaveError,
-    TrainingError,
     counted,
-    os_message,
 )
 from charrnn.generation.scoring import Score
 from charrnn.hints import Hint
@@ -25,6 +23,7 @@ from charrnn.model.network import State, zeroed
 from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
+from charrnn.training.distributed import is_raised_by_all
 from charrnn.training.events import Listener, Report
 from charrnn.training.hardware.memory import out_of_memory
 from charrnn.training.loop.batches import Windows
@@ -33,11 +32,11 @@ from charrnn.training.loop.clock import Clock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
 from charrnn.training.loop.schedule import Budget, expected_validation_s, learning_rate
+from charrnn.training.loop.stopping import TO_CONTINUE, not_finite, stopped, unsaved
 from charrnn.training.loop.validation import Validator
 from charrnn.training.rundir.directory import RunFolder
 from charrnn.training.state import RunSpec, TrainingState
 
-TO_CONTINUE = "to continue: {train(resume, out)}"
 IF_SKIPPED = "if this continues, try {precision} or a smaller {lr}"
 REPORT_EVERY = 50  # steps
 
@@ -115,7 +114,7 @@ class Trainer:
         """
         try:
             while not self.out_of_patience and not self._spent():
-                self.world.check_signals()
+                self.world.check_pulse()
                 if self._due():
                     self._validate()
                 else:
@@ -125,6 +124,8 @@ class Trainer:
             self._renew_best()
         except (OSError, CacheError, CorpusError, Interrupted) as error:
             raise self._stopped(error) from None
+        except LostProcessError as error:
+            raise unsaved(error, self.resuming) from None
         except (MemoryError, RuntimeError) as error:
             failure = out_of_memory(error, self.spec.model, self.config, self.windows.device)
             raise (self._stopped(failure) if self.progress.step else failure) from error
@@ -144,15 +145,14 @@ class Trainer:
             self._save_last()
 
     def _stopped(self, error: BaseException) -> BaseException:
-        """Save the run; returns what to raise for ``error``. A signal takes precedence."""
+        """Save the run; returns what to raise for ``error``. A signal takes precedence.
+
+        Of several processes, all must have stopped at the same place to save it together.
+        """
+        if self.world.size > 1 and not is_raised_by_all(error):
+            return unsaved(error, self.resuming)
         kept, hint = self._keep()
-        signum = interrupts.received() or getattr(error, "signum", 0)
-        if signum:
-            return Interrupted.by(signum, kept, hint, **self.resuming)
-        if isinstance(error, BrokenPipeError):  # the listener's reader went away
-            return error
-        reason = os_message(error) if isinstance(error, OSError) else error
-        return TrainingError(f"{reason}; {kept}", hint, **self.resuming)
+        return stopped(error, kept, hint, self.resuming)
 
     def _keep(self) -> tuple[str, str]:
         """Save the run as it is; returns what happened, and a hint how to continue."""
@@ -176,7 +176,7 @@ class Trainer:
 
     def _now(self) -> float:
         """Seconds that the run has been training, by the main process's clock."""
-        return self.world.broadcast(self._clock.now())
+        return self.world.pulse(self._clock.now())
 
     def _spent(self) -> bool:
         self.progress.elapsed_s = self._now()
@@ -207,7 +207,7 @@ class Trainer:
         progress.advance(self.streams.after(progress.position), self.streams.chars)
         self.listener.on_step(fraction, progress.chars, progress.mean_loss)
         # a validation at this step will report the same losses
-        if progress.step % REPORT_EVERY == 0 and not self._due() and not self._spent():
+        if progress.step % REPORT_EVERY == 0 and not self._spent() and not self._due():
             self._tell(self._report(None))
 
     def _settle(self) -> None:
@@ -225,15 +225,7 @@ class Trainer:
         self._losses.clear()
 
     def _not_finite(self, what: str) -> NonFiniteLossError:
-        again = "try {train(resume, out, lr)}, or with {precision}"
-        anew = "try again with {lr}, or with {precision}"
-        return NonFiniteLossError(
-            f"{what}: nothing after the last good step is saved",
-            again if self.folder.has(LAST) else anew,
-            lr=float(f"{self.config.lr / 3:.1g}"),
-            precision="float32",
-            **self.resuming,
-        )
+        return not_finite(what, self.config.lr, self.folder.has(LAST), self.resuming)
 
     def _report(self, val_nats: float | None, until: float | None = None) -> Report:
         """Write a line of metrics; the speed is that until ``until`` (None: now)."""
@@ -276,14 +268,17 @@ class Trainer:
         return self.progress.grad_norm
 
     def _due(self) -> bool:
-        """Whether to validate now: by steps, so that a resumed run repeats it, or by the clock."""
+        """Whether to validate now: by steps, so that a resumed run repeats it, or by the clock.
+
+        The clock is that of ``_spent``, which must have been called.
+        """
         if self.progress.validated_step == self.progress.step:
             return False
         if steps := self.config.eval_every or self.budget.validation_steps:
             return self.progress.step % steps == 0
         is_first = not self.progress.validation_s
         pause = self.budget.validation_pause_s(self._validation_s, is_first)
-        return self._now() - self.progress.validated_s >= pause
+        return self.progress.elapsed_s - self.progress.validated_s >= pause
 
     def _validate(self) -> None:
         """Evaluate, save, and show a sample."""

@@ -15,7 +15,7 @@ import charrnn
 from charrnn.checkpoint import file as checkpoint
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import TrainingError
-from charrnn.training import api
+from charrnn.training import machinery
 from charrnn.training.hardware.memory import naming_what_is_too_large, out_of_memory
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.checkpointing import last_checkpoint
@@ -100,7 +100,7 @@ def test_a_network_that_does_not_fit_names_its_size(
     def no_room(*args: object) -> Stepper:
         raise FAILURES[0]
 
-    monkeypatch.setattr(api, "stepper_for", no_room)
+    monkeypatch.setattr(machinery, "stepper_for", no_room)
     said = re.escape("M weights does not fit; try hidden=128, or fewer layers")
     with pytest.raises(TrainingError, match=said):
         run(corpus, tmp_path / "run", hidden=256)

@@ -1,0 +1,141 @@
+"""A world of several processes: torch's process groups do the work.
+
+gloo carries what is in the computer's memory, NCCL what is on GPUs. Objects are sent as pickles,
+which torch does; so the processes must trust their network, as torch's documentation says.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from charrnn import interrupts
+from charrnn.config import read_duration
+from charrnn.errors import ConfigError, LostProcessError, is_out_of_memory
+from charrnn.training.distributed import ALONE, World, launched_size
+
+T = TypeVar("T")
+TIMEOUT = "CHARRNN_RANK_TIMEOUT"
+TIMEOUT_S = 300.0  # without an answer of another process
+BEAT_S = 2.0  # between signs of life of a main process that is busy
+REPEATED_S = 5.0  # launchers pass on signals that the process may have received itself
+
+
+class ProcessWorld(World):
+    """The processes of ``group``, a process group of torch's (None: the default one)."""
+
+    def __init__(self, timeout_s: float, group: Any = None) -> None:
+        local = [int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+        super().__init__(dist.get_rank(group), dist.get_world_size(group), local[0], local[1] or 1)
+        self._timeout_s, self._group = timeout_s, group
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Name what is wrong if another process does not answer in this block."""
+        try:
+            yield
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            late = "timed out" in str(error).lower()
+            what = f"has not answered for {self._timeout_s:g} s" if late else "has ended"
+            raise LostProcessError(f"another process of the run {what}") from error
+
+    def all_reduce(self, tensor: Tensor, op: Literal["sum", "max"] = "sum") -> Tensor:
+        """Replace ``tensor`` by its sum or maximum over all ranks, in place."""
+        with self._answered():
+            how = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}[op]
+            dist.all_reduce(tensor, how, self._group)
+        return tensor
+
+    def gather(self, value: T) -> list[T]:
+        """The ``value`` of every rank."""
+        values: list[Any] = [None] * self.size
+        with self._answered():
+            dist.all_gather_object(values, value, self._group)
+        return values
+
+    def broadcast(self, value: T) -> T:
+        """The main process's ``value``."""
+        values = [value]
+        with self._answered():
+            cpu = torch.device("cpu")
+            dist.broadcast_object_list(values, group=self._group, device=cpu, group_src=0)
+        return values[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank has called this."""
+        self.all_reduce(torch.zeros(1))
+
+    @contextmanager
+    def main_is_busy(self) -> Iterator[None]:
+        """A block in which the main process gives signs of life while it works."""
+        if not self.is_main:
+            while self.broadcast(True):
+                pass
+            yield
+            return
+        over = threading.Event()
+
+        def beat() -> None:
+            with suppress(LostProcessError):  # which the main thread will find, too
+                while not over.wait(BEAT_S):
+                    self.broadcast(True)
+                self.broadcast(False)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def join_world() -> World:
+    """The world that this process belongs to, as a launcher such as torchrun says in variables.
+
+    Waits until all its processes have come.
+
+    Raises:
+        LostProcessError: they have not.
+
+    """
+    return _meet() if launched_size() > 1 else ALONE
+
+
+@functools.cache
+def _meet() -> ProcessWorld:
+    """Meet the other processes, as the environment says, and stay together until the end."""
+    timeout_s = _timeout_s()
+    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+    interrupts.expect_repeats(REPEATED_S)
+    try:
+        if not dist.is_initialized():
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+            return ProcessWorld(timeout_s)
+        group = dist.new_group(backend=backend, timeout=timedelta(seconds=timeout_s))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise LostProcessError(f"the processes of the run have not met: {reason}") from error
+    return ProcessWorld(timeout_s, group)
+
+
+def _timeout_s() -> float:
+    text = os.environ.get(TIMEOUT, f"{TIMEOUT_S:g}")
+    try:
+        if (seconds := read_duration(text)) > 0:
+            return seconds
+    except ValueError:
+        pass
+    raise ConfigError(f"{TIMEOUT} is {text!r}: it must be a duration above 0, such as 90s or 5m")
