@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from charrnn import cells
 from charrnn.cli.command import Command
-from charrnn.cli.options import JSON, SAMPLE_THREADS, STATE_DTYPE, THREADS, WEIGHT_DTYPE, takes
-from charrnn.cli.output import check_stdout
+from charrnn.cli.lab_options import PICTURE, checked_picture
+from charrnn.cli.options import (
+    JSON,
+    SAMPLE_THREADS,
+    STATE_DTYPE,
+    THREADS,
+    WEIGHT_DTYPE,
+    check_rivals,
+    takes,
+)
+from charrnn.cli.output import check_stdout, save_file
 from charrnn.config import ModelConfig, StateDtype, TrainConfig, WeightDtype, model_options
 from charrnn.settings import Option, declared
+
+if TYPE_CHECKING:
+    from charrnn.bench.scaling import Scale
 
 MAX_STREAMS = 1 << 16
 
@@ -35,6 +48,26 @@ BESIDE = Option(
     high=256,
     help="Measure instead how efficient it is beside N busy programs.",
 )
+STEP_MS = Option(
+    name="step_ms",
+    kind=float,
+    above=0,
+    high=1e9,
+    metavar="MS",
+    excludes=("device", "precision", "threads"),
+    unset="measured here",
+    help="Predict for a device whose training step takes MS milliseconds; measure nothing.",
+)
+STEP = (  # what a training step is
+    *declared(ModelConfig, "cell"),
+    *cells.options(),
+    SIZE,
+    LAYERS,
+    *(option.replace(unset="") for option in declared(TrainConfig, "batch", "window")),
+    *declared(TrainConfig, "device", "precision"),
+    THREADS,
+)
+PLOT = PICTURE.replace(name="plot", flag="--plot", aliases=(), variable="CHARRNN_PLOT")
 
 
 @app.callback()
@@ -43,31 +76,70 @@ def bench() -> None:
 
 
 @app.command("train", cls=Command, short_help="Measure the speed of training.")
-@takes(
-    *declared(ModelConfig, "cell"),
-    *cells.options(),
-    SIZE,
-    LAYERS,
-    *(option.replace(unset="") for option in declared(TrainConfig, "batch", "window")),
-    *declared(TrainConfig, "device", "precision"),
-    THREADS,
-    BESIDE,
-    JSON,
-)
+@takes(*STEP, BESIDE, JSON)
 def bench_train(*, beside: int = 0, json: bool = False, **settings: Any) -> None:
     """Measure training in characters per second: ours, nn.LSTM's, and the hardware's limit."""
-    from charrnn.bench.training import VOCABULARY, bench_training, training_beside
+    from charrnn.bench.training import bench_training, training_beside
 
     check_stdout()
-    names = {option.name for option in model_options()}
-    model = {name: value for name, value in settings.items() if name in names}
-    training = {name: value for name, value in settings.items() if name not in names}
-    config = ModelConfig.from_dict(model | {"vocab_size": VOCABULARY})
-    chosen = TrainConfig(steps=1, **training)
+    config, chosen = _configs(settings)
     if beside:
         _print(training_beside(config, chosen, beside).to_dict(), json)
         return
     _print(bench_training(config, chosen).to_dict(), json)
+
+
+@app.command("scale", cls=Command, short_help="Predict the speed of several processes.")
+@takes(*STEP, STEP_MS, PLOT, JSON)
+def bench_scale(
+    *, step_ms: float = 0.0, plot: Path | None = None, json: bool = False, **settings: Any
+) -> None:
+    """Predict the training speed of 1 to 256 processes over several links, and where it pays.
+
+    Each process trains on --batch streams of its own. A step and the bytes of its gradient are
+    those of this machine, or of a device whose time is given; the links are nominal ones, and on a
+    CPU also that between two processes here, which is measured.
+    """
+    from charrnn.bench.scaling import predict, scale_picture
+
+    check_rivals((*STEP, STEP_MS), {"step_ms": step_ms, **settings})
+    check_stdout()
+    kind = checked_picture(plot, "plot")
+    scale = predict(*_configs(settings), step_ms=step_ms)
+    if json:
+        sys.stdout.write(jsonlib.dumps(scale.to_dict()) + "\n")
+    else:
+        _print_scale(scale)
+    if plot is not None:
+        save_file(plot, scale_picture(scale, kind))
+
+
+def _configs(settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    """The network that is measured, and how it is trained."""
+    from charrnn.bench.training import VOCABULARY
+
+    names = {option.name for option in model_options()}
+    model = {name: value for name, value in settings.items() if name in names}
+    training = {name: value for name, value in settings.items() if name not in names}
+    config = ModelConfig.from_dict(model | {"vocab_size": VOCABULARY})
+    return config, TrainConfig(steps=1, **training)
+
+
+def _print_scale(scale: Scale) -> None:
+    from charrnn.console import table
+
+    heads = [f"N = {point.processes}" for point in scale.curves[-1].points]
+    rows = []
+    for curve in scale.curves:
+        shown = [f"{_show(p.chars_per_second)} ({p.efficiency:.2f})" for p in curve.points]
+        rows.append((curve.link, *shown, *("-" for _ in heads[len(shown) :])))
+    table(("char/s (of N alone)", *heads), rows)
+    how = f"measured on {scale.device}" if scale.device else "as given"
+    sys.stdout.write(
+        f"\nA step of {scale.batch} streams of {scale.window} characters takes "
+        f"{scale.step_ms:.4g} ms, {how}; its gradient has {scale.gradient_bytes / 1e6:.1f} MB.\n"
+        f"{scale.sentence}\n"
+    )
 
 
 @app.command("sample", cls=Command, short_help="Measure the speed of sampling.")

@@ -59,7 +59,7 @@ def check_matplotlib() -> None:
     matplotlib.use("agg")
 
 
-def _drawn(figure: Figure, kind: str) -> bytes:
+def drawn(figure: Figure, kind: str) -> bytes:
     """``figure`` as a file of ``kind``, one of ``FORMATS``."""
     out = io.BytesIO()
     metadata: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
@@ -67,12 +67,12 @@ def _drawn(figure: Figure, kind: str) -> bytes:
     return out.getvalue()
 
 
-def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Panels side by side. No global state of matplotlib is touched."""
+def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """``count`` panels side by side. No global state of matplotlib is touched."""
     from matplotlib.figure import Figure as NewFigure
 
-    figure = NewFigure(figsize=(4.2 * panels, height), layout="constrained")
-    axes = [figure.add_subplot(1, panels, 1 + n) for n in range(panels)]
+    figure = NewFigure(figsize=(4.2 * count, height), layout="constrained")
+    axes = [figure.add_subplot(1, count, 1 + n) for n in range(count)]
     for ax in axes:
         ax.grid(True, linewidth=0.6)
     return figure, axes
@@ -83,7 +83,7 @@ def flow_picture(flow: Flow, kind: str = "svg") -> bytes:
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(3 if flow.norms else 2, 4.6)
+        figure, axes = panels(3 if flow.norms else 2, 4.6)
         names = list(dict.fromkeys(curve.network for curve in flow.curves))
         colors = dict(zip(names, COLORS * len(names), strict=False))
         before = [curve for curve in flow.curves if curve.stage != AFTER]
@@ -101,7 +101,7 @@ def flow_picture(flow: Flow, kind: str = "svg") -> bytes:
         )
         if flow.norms:
             _norms_panel(axes[2], flow)
-        return _drawn(figure, kind)
+        return drawn(figure, kind)
 
 
 def _flow_panel(ax: Axes, curves: Sequence[Curve], colors: dict[str, str]) -> None:
@@ -120,7 +120,7 @@ def compare_picture(runs: Sequence[Compared], kind: str = "svg") -> bytes:
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
-        figure, axes = _figure(2, 4.6)
+        figure, axes = panels(2, 4.6)
         lowest = min((run.best for run in runs if run.best is not None), default=0.0)
         for run, color in zip(runs, COLORS * len(runs), strict=False):
             if not run.validations:
@@ -135,7 +135,7 @@ def compare_picture(runs: Sequence[Compared], kind: str = "svg") -> bytes:
         axes[0].set_ylabel("validation, nats per character")
         axes[1].sharey(axes[0])
         axes[1].legend(fontsize="small", title="the best of each", title_fontsize="small")
-        return _drawn(figure, kind)
+        return drawn(figure, kind)
 
 
 def _norms_panel(ax: Axes, flow: Flow) -> None:

@@ -148,6 +148,14 @@ LEGAL = {
     ("lab flow --out", LONG): "too long for the system: 1",
     ("lab flow --out", CONTROL): "a name like another",
     ("lab flow --out", UNDECODABLE): "a name like another",
+    ("bench scale --plot", "nowhere"): "a new picture",
+    ("bench scale --plot", "empty"): "a picture in its place",
+    ("bench scale --plot", "/dev/null"): "it goes there",
+    ("bench scale --plot", "text.txt/below"): "the file is in the way: 1",
+    ("bench scale --plot", "d/" * 3000): "too long for the system: 1",
+    ("bench scale --plot", LONG): "too long for the system: 1",
+    ("bench scale --plot", CONTROL): "a name like another",
+    ("bench scale --plot", UNDECODABLE): "a name like another",
     ("data get --out", "nowhere"): "the folder is made",
     ("data get --out", CONTROL): "a name like another",
     ("data get --out", UNDECODABLE): "a name like another",
@@ -251,6 +259,7 @@ ALL = list(parameters())
 @pytest.fixture(autouse=True)
 def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import charrnn.bench.sampling
+    import charrnn.bench.scaling
     import charrnn.bench.training
     import charrnn.insight.traces
     import charrnn.text.downloads
@@ -263,6 +272,7 @@ def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # what takes minutes, or the net
     monkeypatch.setattr(charrnn.bench.sampling, "measure", works)
     monkeypatch.setattr(charrnn.bench.training, "bench_training", works)
+    monkeypatch.setattr(charrnn.bench.scaling, "predict", works)
     monkeypatch.setattr(charrnn.text.downloads, "_download", works)
     monkeypatch.setattr(charrnn.insight.traces, "LENGTH", 500)
     tiny().save(Path("model"))
@@ -355,7 +365,7 @@ def test_what_is_legal_in_spite_of_its_look_works(
     assert "Traceback" not in err
     assert "a bug" not in err
     assert not UNWANTED & set(map(ord, err))
-    wanted = 1 if ": 1" in LEGAL[case] or case[0].startswith("data") else 0
+    wanted = 1 if ": 1" in LEGAL[case] or case[0].startswith(("bench", "data")) else 0
     assert code == wanted, err
 
 
@@ -417,10 +427,10 @@ EXCLUDED = [
 RIGHT = {
     "encoding": "utf-8", "epochs": "1", "steps": "1", "seconds": "9s", "prime": "the",
     "prime_file": "text.txt", "prefix": "the", "split": "val", "start_from": "model",
-    "preset": "small",
+    "preset": "small", "step_ms": "3", "device": "cpu", "precision": "float32", "threads": "1",
 }  # fmt: skip
 TEXT_OF = {"train": ["text.txt"], "sample": ["model"], "score": ["text.txt", "--model", "model"],
-           "lab compare": ["text.txt"]}  # fmt: skip
+           "lab compare": ["text.txt"], "bench scale": []}  # fmt: skip
 
 
 @pytest.mark.parametrize(

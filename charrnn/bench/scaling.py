@@ -1,0 +1,204 @@
+"""What several processes would reach: a step here, the bytes of its gradient, and a link.
+
+Every process trains on as many streams as one does alone, and after each step all of them sum
+their gradients in a ring. So N processes read N times as many characters in the time of a step and
+of an exchange. Nothing overlaps. A prediction, and no measurement of N processes.
+"""
+
+from __future__ import annotations
+
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charrnn.bench.link import Link, measure_link
+from charrnn.bench.training import interleaved, own_step, random_text
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.generation.factory import cpus
+from charrnn.training.hardware.device import choose_hardware
+
+PROCESSES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+PAYS = 0.5  # the efficiency at which an exchange takes as long as a step
+_USED = 0.9  # of the nominal rate, which headers and pauses do not leave
+GBIT = 1e9 / 8
+# Latencies are those of one message: TCP between two hosts; RDMA; kernels of NCCL in one server.
+# NVLink is that of an H100, 450 GB/s in each direction.
+NETWORKS = (
+    Link("1 Gbit/s", _USED * GBIT, 50e-6),
+    Link("10 Gbit/s", _USED * 10 * GBIT, 30e-6),
+    Link("100 Gbit/s", _USED * 100 * GBIT, 8e-6),
+    Link("400 Gbit/s", _USED * 400 * GBIT, 5e-6),
+)
+LINKS = (*NETWORKS, Link("NVLink", _USED * 450e9, 3e-6))
+GRADIENT_BYTES = 4  # a weight's gradient is float32
+
+
+@dataclass(frozen=True)
+class Point:
+    """What so many processes reach: seconds in milliseconds, all characters together.
+
+    ``efficiency`` is their speed as a part of that of as many single ones.
+    """
+
+    processes: int
+    exchange_ms: float
+    chars_per_second: float
+    efficiency: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of a link; ``pays_until`` is the largest N with an efficiency of ``PAYS``."""
+
+    link: str
+    gigabytes_per_second: float
+    latency_us: float
+    points: tuple[Point, ...]
+    pays_until: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A prediction; ``device`` is what was measured, or empty if ``step_ms`` was given."""
+
+    cell: str
+    layers: int
+    hidden: int
+    batch: int
+    window: int
+    device: str
+    step_ms: float
+    gradient_bytes: int
+    curves: tuple[Curve, ...]
+
+    @property
+    def sentence(self) -> str:
+        """Where more processes stop paying."""
+        return in_a_sentence(self.curves)
+
+    def to_dict(self) -> dict[str, object]:
+        """The result as JSON values."""
+        return {**dataclasses.asdict(self), "sentence": self.sentence}
+
+
+def predict(
+    config: ModelConfig,
+    settings: TrainConfig,
+    *,
+    step_ms: float = 0.0,
+    turns: int = 5,
+    turn_s: float = 0.5,
+) -> Scale:
+    """Predict the throughput of N processes with ``settings.batch`` streams each.
+
+    With ``step_ms``, a step takes so long, on a device that is elsewhere; otherwise the step is
+    measured here, and on a CPU also the link between two processes, which no network exceeds.
+
+    Raises:
+        ConfigError: the device is missing.
+        TrainingError: two processes of this machine cannot talk to each other.
+
+    """
+    size, device = GRADIENT_BYTES * config.parameters, ""
+    links: tuple[Link, ...] = LINKS
+    here: tuple[Curve, ...] = ()
+    chars = settings.batch * settings.window
+    if not step_ms:
+        hardware = choose_hardware(settings)
+        device = hardware.describe()
+        text = random_text(config, settings, hardware.device)
+        step = {"own": own_step(config, settings, hardware)}
+        step_ms = 1e3 * interleaved(step, text, hardware.device, turns, turn_s)["own"]
+        if hardware.device.type == "cpu":
+            own = measure_link(size)
+            links = tuple(limited(link, own) for link in NETWORKS)
+            here = (curve_of(own, step_ms, size, chars, cpus() // hardware.threads),)
+    return Scale(
+        config.cell,
+        config.layers,
+        config.hidden,
+        settings.batch,
+        settings.window,
+        device,
+        round(step_ms, 4),
+        size,
+        here + tuple(curve_of(link, step_ms, size, chars) for link in links),
+    )
+
+
+def limited(link: Link, here: Link) -> Link:
+    """``link`` between processes that exchange no faster than through their own machine."""
+    rate = min(link.bytes_per_second, here.bytes_per_second)
+    latency = link.latency_s + here.latency_s
+    return dataclasses.replace(link, bytes_per_second=rate, latency_s=latency)
+
+
+def curve_of(link: Link, step_ms: float, size: int, chars: int, most: int = PROCESSES[-1]) -> Curve:
+    """What up to ``most`` processes reach over ``link``.
+
+    Each takes ``step_ms`` for ``chars`` characters and exchanges ``size`` bytes.
+    """
+    points = []
+    for processes in PROCESSES[: 1 + sum(2 <= n <= most for n in PROCESSES)]:
+        exchange_ms = 1e3 * link.exchange_s(size, processes)
+        whole_ms = step_ms + exchange_ms
+        speed, efficiency = 1e3 * processes * chars / whole_ms, step_ms / whole_ms
+        points.append(
+            Point(processes, round(exchange_ms, 4), round(speed, 1), round(efficiency, 4))
+        )
+    pays = max(point.processes for point in points if point.efficiency >= PAYS)
+    rate, latency = link.bytes_per_second / 1e9, 1e6 * link.latency_s
+    return Curve(link.name, round(rate, 4), round(latency, 2), tuple(points), pays)
+
+
+def in_a_sentence(curves: Sequence[Curve]) -> str:
+    """Where more processes stop paying, for all links in one sentence."""
+    links: dict[int, list[str]] = {}
+    for curve in curves:
+        if len(curve.points) == len(PROCESSES):  # not the processes that fit into this machine
+            links.setdefault(curve.pays_until, []).append(curve.link)
+    still = links.pop(PROCESSES[-1], [])
+    ends = [
+        f"from {next(n for n in PROCESSES if n > most)} on over {_joined(names)}"
+        for most, names in sorted(links.items())
+    ]
+    pay = f"{PROCESSES[-1]} processes still pay" if still else ""
+    over = f"over {_joined(still)}" if still else ""
+    if not ends:
+        return f"{pay} {over}."
+    why = "More processes do not pay, because exchanging gradients takes longer than the step"
+    return f"{why}, {_joined(ends)}" + (f"; {over}, {pay}" if still else "") + "."
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def scale_picture(scale: Scale, kind: str = "svg") -> bytes:
+    """Characters per second against processes, and the efficiency, a line for each link."""
+    import matplotlib
+
+    from charrnn.lab.pictures import COLORS, INK, STYLE, drawn, panels
+
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panels(2, 4.2)
+        for curve, color in zip(scale.curves, COLORS, strict=False):
+            processes = [p.processes for p in curve.points]
+            speeds = [p.chars_per_second for p in curve.points]
+            axes[0].plot(processes, speeds, color=color, label=curve.link)
+            axes[1].plot(processes, [p.efficiency for p in curve.points], color=color)
+        alone = scale.curves[0].points[0].chars_per_second
+        axes[0].plot(PROCESSES, [alone * n for n in PROCESSES], ":", color=INK, linewidth=1)
+        axes[1].axhline(PAYS, color=INK, linewidth=1, linestyle=":")
+        axes[0].set_yscale("log")
+        axes[0].set_ylabel("characters per second")
+        axes[1].set_ylabel("part of N times one process")
+        axes[1].set_ylim(0, 1.03)
+        axes[0].legend(fontsize="small")
+        for ax in axes:
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(PROCESSES, [str(n) for n in PROCESSES])
+            ax.set_xlabel("processes")
+        return drawn(figure, kind)

@@ -1,0 +1,107 @@
+"""What several processes would reach: the arithmetic of a prediction, and what is measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from charrnn.bench import scaling
+from charrnn.bench.link import Link, measure_link
+from charrnn.bench.scaling import LINKS, NETWORKS, PROCESSES, curve_of, in_a_sentence, predict
+from charrnn.config import ModelConfig, TrainConfig
+from tests.support.command_line import leave
+
+SMALL = ModelConfig(vocab_size=50, hidden=16, layers=1, embedding=8)
+RUN = TrainConfig(batch=4, window=10, steps=1, threads=1, precision="float32")
+
+
+def test_an_exchange_sends_nearly_all_bytes_twice() -> None:
+    link = Link("a link", 1e9, 1e-3)
+    assert link.exchange_s(10**9, 1) == 0
+    assert link.exchange_s(10**9, 2) == pytest.approx(2e-3 + 1.0)
+    assert link.exchange_s(10**9, 4) == pytest.approx(6e-3 + 1.5)
+    assert link.exchange_s(0, 256) == pytest.approx(510e-3)
+
+
+def test_more_processes_are_faster_and_less_efficient() -> None:
+    scale = predict(SMALL, RUN, step_ms=2.0)
+    assert scale.gradient_bytes == 4 * SMALL.parameters
+    assert [curve.link for curve in scale.curves] == [link.name for link in LINKS]
+    for curve, link in zip(scale.curves, LINKS, strict=True):
+        first, second = curve.points[:2]
+        assert (first.chars_per_second, first.efficiency) == (20_000, 1.0)  # 40 in 2 ms
+        step_s = 2e-3 + link.exchange_s(scale.gradient_bytes, 2)
+        assert second.chars_per_second == pytest.approx(80 / step_s, rel=1e-4)
+        efficiency = [point.efficiency for point in curve.points]
+        assert efficiency == sorted(efficiency, reverse=True)
+        assert [point.processes for point in curve.points] == list(PROCESSES)
+
+
+def test_a_sentence_says_where_more_do_not_pay() -> None:
+    slow, fast = Link("slow", 1e6, 0.0), Link("fast", 1e12, 0.0)
+    # of 1 MB, each process sends 1 s of it if there are two, nearly 2 s if there are many
+    never, late, always = (
+        curve_of(link, step_ms, 10**6, 1)
+        for link, step_ms in ((slow, 900.0), (slow, 1600.0), (fast, 900.0))
+    )
+    assert (never.pays_until, late.pays_until, always.pays_until) == (1, 4, 256)
+    assert in_a_sentence([always]) == "256 processes still pay over fast."
+    assert in_a_sentence([never, late, always]) == (
+        "More processes do not pay, because exchanging gradients takes longer than the step, from "
+        "2 on over slow and from 8 on over slow; over fast, 256 processes still pay."
+    )
+
+
+def test_on_a_processor_no_network_is_faster_than_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = Link("this machine", 2e8, 1e-4)
+    monkeypatch.setattr(scaling, "measure_link", lambda size: here)
+    monkeypatch.setattr(scaling, "cpus", lambda: 5)
+    scale = predict(SMALL, RUN, turns=1, turn_s=0.01)
+    assert scale.step_ms > 0
+    assert scale.device.startswith("cpu")
+    assert [c.link for c in scale.curves] == ["this machine", *(link.name for link in NETWORKS)]
+    assert [point.processes for point in scale.curves[0].points] == [1, 2, 4]
+    assert "this machine" not in scale.sentence
+    assert max(curve.gigabytes_per_second for curve in scale.curves) == 0.2
+    assert min(curve.latency_us for curve in scale.curves) == 100
+
+
+@pytest.mark.long
+def test_the_link_of_this_machine_is_measured() -> None:
+    link = measure_link(1 << 22)
+    assert 1e6 < link.bytes_per_second < 1e12
+    assert 1e-7 < link.latency_s < 1
+
+
+def test_a_prediction_is_a_table_json_or_a_picture(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = "bench", "scale", "--step-ms", "3.38", "--layers", "3", "--batch", "128"
+    code, out, err = leave([*given, "--window", "100"], capfd)
+    assert (code, err) == (0, "")
+    assert out.startswith("char/s (of N alone)\tN = 1\tN = 2\t")
+    assert "\n1 Gbit/s\t3,786,982 (1.00)\t" in out
+    assert "takes 3.38 ms, as given; its gradient has 22.3 MB.\n" in out
+    code, out, err = leave([*given, "--json"], capfd)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["sentence"].endswith(".")
+    assert len(found["curves"]) == len(LINKS)
+    code, out, err = leave([*given, "--device", "cpu"], capfd)
+    assert (code, out) == (2, "")
+    assert "--step-ms" in err
+
+
+def test_the_picture_has_a_line_for_each_link(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    picture = tmp_path / "scale.svg"
+    code, _, err = leave(["bench", "scale", "--step-ms", "3", "--plot", str(picture)], capfd)
+    assert (code, err) == (0, "")
+    drawn = picture.read_text()
+    assert all(link.name in drawn for link in LINKS)
