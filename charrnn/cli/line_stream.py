@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -25,9 +25,13 @@ from charrnn.errors import (
 )
 
 if TYPE_CHECKING:
+    from charrnn.generation.line_scores import ScoredLine
     from charrnn.textmodel import TextModel
 
 STEP = 1 << 16  # bytes of a file that are read at a time: with more, its bar would stand still
+
+
+Form = Literal["rows", "worst", "json"]  # what is printed: nats first, the worst of them first
 
 
 def score_stream(
@@ -35,7 +39,7 @@ def score_stream(
     file: str,
     encoding: str,
     unknown: Unknown,
-    json: bool,
+    form: Form,
     quiet: bool,
     opened: Callable[[], None],
 ) -> None:
@@ -62,7 +66,7 @@ def score_stream(
             how: dict[str, Any] = {"marked": marked} | ({"most": STEP} if size else {})
             with progress(size, quiet or not size) as tell:
                 for lines in arriving_lines(stream, source, encoding, **how):
-                    _score(model, lines, unknown, json, done)
+                    _score(model, lines, unknown, form, done)
                     done += len(lines)
                     if size:
                         tell(min(stream.tell(), size), counted(done, "line"))
@@ -92,21 +96,21 @@ def _size(stream: IO[bytes]) -> int:
     return about.st_size if stat.S_ISREG(about.st_mode) else 0
 
 
-def _score(model: TextModel, lines: list[Any], unknown: Unknown, json: bool, done: int) -> None:
+def _score(model: TextModel, lines: list[Any], unknown: Unknown, form: Form, done: int) -> None:
     """Print the scores of ``lines``, before which ``done`` were printed."""
     try:
-        _print(model, lines, unknown, json)
+        _print(model, lines, unknown, form)
     except UnknownCharacterError:
         for index, line in enumerate(lines):
             if missing := model.vocab.missing(line):
-                _print(model, lines[:index], unknown, json)
+                _print(model, lines[:index], unknown, form)
                 hint = "set {unknown} to 'skip' or 'replace'"
                 where = f"line {done + index + 1:,}: {missing}"
                 raise UnknownCharacterError(where, hint) from None
         raise
 
 
-def _print(model: TextModel, lines: list[Any], unknown: Unknown, json: bool) -> None:
+def _print(model: TextModel, lines: list[Any], unknown: Unknown, form: Form) -> None:
     """Print the scores of ``lines`` at once."""
     if not lines:
         return
@@ -118,11 +122,26 @@ def _print(model: TextModel, lines: list[Any], unknown: Unknown, json: bool) -> 
     out = bytearray()
     for line, scored in zip(lines, found, strict=True):
         text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
-        text, score = text.removesuffix("\r"), scored.score
-        if json:
-            values = {"nats": score.nats, **score.to_dict(), "text": text}
-            shown = jsonlib.dumps(values, ensure_ascii=terminal)
+        text = text.removesuffix("\r")
+        if form == "json":
+            shown = jsonlib.dumps(_values(scored, text), ensure_ascii=terminal)
         else:
-            shown = f"{score.nats:.4f}\t{score.chars}\t{one_line(text) if terminal else text}"
+            shown = _row(scored, one_line(text) if terminal else text, form)
         out += f"{shown}\n".encode("utf-8", "surrogatepass")
     outlet.write(sys.stdout, bytes(out))
+
+
+def _values(scored: ScoredLine, text: str) -> dict[str, Any]:
+    """The JSON values of a line."""
+    worst = scored.worst
+    at = {} if worst is None else {"worst_nats": scored.nats[worst], "worst_at": worst + 1}
+    return {"nats": scored.score.nats, **scored.score.to_dict(), **at, "text": text}
+
+
+def _row(scored: ScoredLine, text: str, form: Form) -> str:
+    """The row of a line."""
+    row = f"{scored.score.nats:.4f}\t{scored.score.chars}\t{text}"
+    if form == "worst":
+        worst = scored.worst
+        row = f"{'-' if worst is None else f'{scored.nats[worst]:.4f}'}\t{row}"
+    return row

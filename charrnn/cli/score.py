@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from charrnn.cli.line_stream import score_stream
+from charrnn.cli.line_stream import Form, score_stream
 from charrnn.cli.options import (
     ENCODING,
     JSON,
@@ -66,6 +66,13 @@ LINES = Option(
     excludes=("adapt", "per_line", "color", "exact"),
     help="Score each line by itself, as it arrives: print nats, characters and text of each.",
 )
+WORST = Option(
+    name="worst",
+    kind=bool,
+    excludes=("json",),
+    help="With --lines: print first the nats of each line's most surprising character, which find "
+    "odd lines best. JSON always has them, and where that character is.",
+)
 COLOR = Option(
     name="color",
     kind=bool,
@@ -86,7 +93,20 @@ EXACT = Option(
 
 
 OPTIONS = (
-    *(MODEL, SPLIT, PER_LINE, PER_CHAR, BESIDE, LINES, COLOR, ADAPT, EXACT, UNKNOWN, ENCODING),
+    *(
+        MODEL,
+        SPLIT,
+        PER_LINE,
+        PER_CHAR,
+        BESIDE,
+        LINES,
+        WORST,
+        COLOR,
+        ADAPT,
+        EXACT,
+        UNKNOWN,
+        ENCODING,
+    ),
     QUIET,
     JSON,
 )
@@ -121,7 +141,8 @@ def score(
         _name(which)
         _print(static, json, _adapted(model, ids, ranges) if how.get("adapt") else {})
     elif how.get("lines"):
-        score_stream(model, file, encoding, unknown, json, quiet, partial(_name, which))
+        form: Form = "json" if json else "worst" if how.get("worst") else "rows"
+        score_stream(model, file, encoding, unknown, form, quiet, partial(_name, which))
     else:
         raw, source = read_text(file), "standard input" if file == "-" else file
         with naming(source):
@@ -167,6 +188,8 @@ def _check(files: list[str] | None, split: str | None, given: dict[str, Any]) ->
     if split is None and len(files or ()) > 1:
         raise ConfigError("score reads one FILE; only a corpus, with --split, may have several")
     check_rivals(OPTIONS, given)
+    if given.get("worst") and not given.get("lines"):
+        raise ConfigError("needs lines scored by themselves", "set {lines}", setting="worst")
     return files[0] if files else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -32,6 +33,15 @@ class ScoredLine:
     pieces: list[str]
     nats: list[float]
     score: Score
+
+    @property
+    def worst(self) -> int | None:
+        """Which of ``pieces`` surprised the model most; None if none is counted.
+
+        An odd line is usually odd in one place, which the sum over all its characters hides.
+        """
+        counted = [i for i, nats in enumerate(self.nats) if not math.isnan(nats)]
+        return max(counted, key=self.nats.__getitem__, default=None)
 
 
 def scored_lines(

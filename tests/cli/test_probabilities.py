@@ -115,6 +115,26 @@ def test_score_lines_is_a_line_for_every_line(call: Call) -> None:
     assert call("score", "none.txt", *NOVEL, "--lines") == (0, "", "")
 
 
+def test_the_worst_character_of_a_line_comes_first(call: Call) -> None:
+    Path("text.txt").write_text("the old prince\n\nthe oldqprince\n")
+    args = "score", "text.txt", *NOVEL, "--lines"
+    plain = [row.split("\t") for row in call(*args)[1].splitlines()]
+    rows = [row.split("\t") for row in call(*args, "--worst")[1].splitlines()]
+    assert [row[1:] for row in rows] == plain
+    values = [json.loads(line) for line in call(*args, "--json")[1].splitlines()]
+    assert [f"{value['worst_nats']:.4f}" for value in values] == [row[0] for row in rows]
+    own = TextModel(tiny())
+    for line, value in zip(
+        own.score_lines(Path("text.txt").read_text(), lines=True), values, strict=True
+    ):
+        at = value["worst_at"] - 1
+        assert line.worst == at
+        assert value["worst_nats"] == line.nats[at] == max(line.nats)
+    code, _, said = call("score", "text.txt", *NOVEL, "--worst")
+    assert (code, said.endswith("; set --lines\n")) == (2, True)
+    assert next(own.score_lines("ab", lines=False)).worst == 1  # nothing comes before the first
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
 def test_packed_lines_are_the_lines(call: Call, pack: Callable[[bytes], bytes]) -> None:
     lines = b"the old prince\nand the new\n"
