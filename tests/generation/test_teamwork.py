@@ -16,7 +16,7 @@ pytest.importorskip("llvmlite", reason="numba is not installed")
 
 from charrnn.config import ModelConfig
 from charrnn.generation.compiled import engine as compiled
-from charrnn.generation.compiled import machine_code, teamwork
+from charrnn.generation.compiled import layout, machine_code, teamwork
 from charrnn.generation.compiled.engine import CompiledEngine
 from charrnn.generation.compiled.layout import LEFT
 from charrnn.generation.factory import cpus
@@ -42,9 +42,13 @@ def impatience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 
 @pytest.mark.usefixtures("impatience")
 @pytest.mark.parametrize("form", ["float32", "int8"])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_late_helpers_change_nothing(cell: str, form: str) -> None:
+@pytest.mark.parametrize(("cell", "at_once"), [("lstm", 256), ("lstm", 15), ("gru", 15)])
+def test_late_helpers_change_nothing(
+    cell: str, at_once: int, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More threads than processors: most are late, and write when the caller has gone on."""
+    for name in ("MOST_STREAMS", "INTEGER_STREAMS"):
+        monkeypatch.setattr(layout, name, at_once)
     config, how, rng = config_of(cell), SampleConfig(), np.random.default_rng(5)
     crowd = CompiledEngine(
         config, random_weights(config), 40, weight_dtype=form, threads=cpus() + 3

@@ -16,7 +16,8 @@ followed by ``LAYER_FIELDS`` for every layer. Sizes are padded with zeros to who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -263,16 +264,16 @@ class _Kernel:
             w.copy(w.at(pointer(w, plan, "ids"), row, I32), pointer(w, plan, "read"), N, I32)
             now = w.get(parity)
             with w.loop(w.i64(0), L) as index:
-                self._stages(w, plan, LAYER, teamwork.slots(w, plan, index, now), now)
+                self._stages(w, plan, LAYER, partial(teamwork.slots, w, plan, index, now), now)
                 if self.variant.sum_layers:
                     self._add_features(w, plan, index, now)
             with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_logits"), w.i64(0))):
-                self._stages(w, plan, HEAD, self._head_inputs(w, plan, now), now)
+                self._stages(w, plan, HEAD, partial(self._head_inputs, w, plan, now), now)
             with w.b.if_then(w.b.icmp_signed("!=", field(w, plan, "want_draw"), w.i64(0))):
                 given = w.at(pointer(w, plan, "uniforms"), row, DOUBLE)
                 w.copy(given, pointer(w, plan, "read_uniforms"), N, DOUBLE)
                 nothing = teamwork.Slots(*[w.i64(0)] * 4)
-                self._stages(w, plan, DRAW, nothing, now)
+                self._stages(w, plan, DRAW, lambda: nothing, now)
                 drawn = w.at(pointer(w, plan, "ids"), w.b.add(row, N), I32)
                 w.copy(pointer(w, plan, "read"), drawn, N, I32)
             w.set(parity, w.b.sub(w.i64(1), now))
@@ -298,15 +299,23 @@ class _Kernel:
         return teamwork.Slots(w.i64(0), w.i64(0), found, w.i64(0))
 
     def _stages(
-        self, w: Writer, plan: Value, kind: int, slots: teamwork.Slots, parity: Value
+        self,
+        w: Writer,
+        plan: Value,
+        kind: int,
+        slots: Callable[[], teamwork.Slots],
+        parity: Value,
     ) -> None:
-        """Run the stages of ``kind`` that all streams need."""
+        """Run the stages of ``kind`` that all streams need.
+
+        ``slots`` reads the addresses anew for each: a stage with a late helper replaces a slot.
+        """
         N, first = field(w, plan, "streams"), w.variable(w.i64(0))
         with w.repeat() as leave_if:
             begin = w.get(first)
             end = w.b.add(begin, field(w, plan, "stage_streams"))
             end = w.b.select(w.b.icmp_signed("<", end, N), end, N)
-            index, *addresses = slots
+            index, *addresses = slots()
             stage = [w.i64(kind), index, begin, end, *addresses]
             w.b.call(self.team.stage, [plan, *stage, parity])
             w.set(first, end)
