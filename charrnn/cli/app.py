@@ -22,6 +22,7 @@ from charrnn.cli.usage import explain
 from charrnn.errors import CharRNNError, is_out_of_memory, os_message
 from charrnn.interrupts import SIGNALS, own_process
 from charrnn.outlet import whole
+from charrnn.training.distributed import is_said_by_main
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 TO_STDOUT = "cannot write to standard output"
@@ -195,6 +196,8 @@ def _run(args: list[str] | None) -> int:
 
 
 def _usage(error: typer.TyperException) -> int:
+    if is_said_by_main(error):
+        return error.exit_code
     text = explain(error)
     if text.startswith("Usage: "):  # a group without a command
         with suppress(OSError):
@@ -205,8 +208,11 @@ def _usage(error: typer.TyperException) -> int:
 
 def _report(error: Exception) -> int:
     if isinstance(error, Stopped):
-        return _fail(str(error.signal), error.signal.exit_code)
+        code = error.signal.exit_code
+        return code if is_said_by_main(error.signal) else _fail(str(error.signal), code)
     if isinstance(error, CharRNNError):
+        if is_said_by_main(error):
+            return error.exit_code
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         return _fail(f"{error}{notes}", error.exit_code)
     if isinstance(error, ModuleNotFoundError) and error.name in INSTALL:

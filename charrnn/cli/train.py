@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from charrnn.cli.output import check_stdout, print_line
 from charrnn.config import START_FROM, TextConfig, TrainConfig, model_options
 from charrnn.errors import CharRNNError, Interrupted, LostProcessError
 from charrnn.settings import Option, declared
-from charrnn.training.distributed import is_main_process, is_raised_by_all
+from charrnn.training.distributed import is_main_process, is_raised_by_all, raised_here
 from charrnn.training.recipes import PRESETS
 
 CORPUS = typer.Argument(
@@ -75,11 +73,10 @@ def _train(*corpus: str, **settings: Any) -> Any:
     try:
         return run(*corpus, **settings)
     except (CharRNNError, Interrupted) as error:
-        if is_main_process():
-            raise
-        if is_raised_by_all(error) or isinstance(error, LostProcessError):  # the main one says it
-            raise typer.Exit(error.exit_code) from None
-        error.add_note(f"process {os.environ['RANK']} on {socket.gethostname()}")
+        if not (
+            is_main_process() or is_raised_by_all(error) or isinstance(error, LostProcessError)
+        ):
+            raised_here(error)
         raise
 
 

@@ -42,10 +42,10 @@ from charrnn.training.loop.resume import (
 )
 from charrnn.training.loop.trainer import Trainer
 from charrnn.training.machinery import flops_of, hardware_of, hardware_settings, stepper_of
-from charrnn.training.processes import join_world
+from charrnn.training.processes import join_world, was_restarted
 from charrnn.training.recipes import apply_preset, choose
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
-from charrnn.training.rundir.discovery import check_vacant, old_folder
+from charrnn.training.rundir.discovery import begun_by, check_vacant, old_folder
 from charrnn.training.state import FURTHEST, RunSpec
 from charrnn.training.texts import TextChoice, parts_of, stem_of
 
@@ -95,8 +95,12 @@ def train(
     with interrupts.graceful(), returning_memory(), own_torch_settings():
         world = join_world()
         listener = listener if listener is not None and world.is_main else Silence()
-        if resume:
-            return _resume(text, out, settings, listener, world)
+        begun = _begun(out, world) if was_restarted() else None
+        if begun is not None:
+            again = f"the processes were started again: the run in {begun} continues"
+            listener.on_note(f"{again} from its last checkpoint")
+        if resume or begun is not None:
+            return _resume(text, begun or out, settings, listener, world)
         settings.setdefault("seed", world.broadcast(draw_seed()))
         return _start(text, out, start_from, preset, settings, listener, world)
 
@@ -192,7 +196,8 @@ def _resume(
             with alike():
                 trainer.continue_from(progress, state)
                 renew_patience(trainer, last)
-                check_incomplete(trainer, last)
+                if not was_restarted():
+                    check_incomplete(trainer, last)
             folder.check_best()
             return _run(trainer)
 
@@ -218,6 +223,11 @@ def _old_spec(
 
     folder.world.decide(read, slow=True)
     return folder.world.agree(found)
+
+
+def _begun(out: Path | None, world: World) -> Path | None:
+    """Where the run is that a launcher has restarted; None if it has saved nothing yet."""
+    return world.decide(lambda: begun_by(world.launch, out))
 
 
 def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:

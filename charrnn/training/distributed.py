@@ -33,7 +33,10 @@ class World:
     This class is a single process. A world of several overrides ``all_reduce``, ``gather``,
     ``broadcast`` and ``barrier``. All ranks must call these, and every method that uses them, in
     the same order. ``local_rank`` and ``local_size`` count the processes on this machine only.
+    ``launch`` names the run among those that a launcher starts (None: there is no launcher).
     """
+
+    launch: str | None = None
 
     def __init__(
         self, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1
@@ -160,6 +163,18 @@ def raised_by_all(error: E) -> E:
     """``error`` with a mark: all ranks raise it, each at the same place."""
     error.of_all_ranks = True  # type: ignore[attr-defined]
     return error
+
+
+def raised_here(error: E) -> E:
+    """``error`` with a mark: only this process raises it, so only it can say what is wrong."""
+    error.of_this_process = True  # type: ignore[attr-defined]
+    error.add_note(f"process {os.environ['RANK']} on {socket.gethostname()}")
+    return error
+
+
+def is_said_by_main(error: BaseException) -> bool:
+    """Whether the main process says what ``error`` says, and this is another one."""
+    return not is_main_process() and not getattr(error, "of_this_process", False)
 
 
 def is_raised_by_all(error: BaseException) -> bool:

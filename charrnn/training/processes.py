@@ -6,8 +6,13 @@ which torch does; so the processes must trust their network, as torch's document
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import itertools
 import os
+import signal
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,12 +26,14 @@ from torch import distributed as dist
 from charrnn import interrupts
 from charrnn.config import read_duration
 from charrnn.errors import ConfigError, LostProcessError, is_out_of_memory
-from charrnn.training.distributed import ALONE, World, launched_size
+from charrnn.training.distributed import World, launched_size
 
 T = TypeVar("T")
 TIMEOUT = "CHARRNN_RANK_TIMEOUT"
 TIMEOUT_S = 300.0  # without an answer of another process
 BEAT_S = 2.0  # between signs of life of a main process that is busy
+_RUNS = itertools.count(1)
+SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in linux/prctl.h
 REPEATED_S = 5.0  # launchers pass on signals that the process may have received itself
 
 
@@ -110,7 +117,22 @@ def join_world() -> World:
         LostProcessError: they have not.
 
     """
-    return _meet() if launched_size() > 1 else ALONE
+    world = _meet() if launched_size() > 1 else World()
+    world.launch = _launch(next(_RUNS))
+    return world
+
+
+def was_restarted() -> bool:
+    """Whether torchrun has started this process again, because one of the processes has ended."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+def _launch(run: int) -> str | None:
+    """What names the ``run``-th run of this process, and is the same after it was restarted."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    if name == "none":  # torchrun's default; torchrun itself stays
+        name = f"process {os.getppid()} on {socket.gethostname()}"
+    return f"run {run} of {name}" if name else None
 
 
 @functools.cache
@@ -120,6 +142,7 @@ def _meet() -> ProcessWorld:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     interrupts.expect_repeats(REPEATED_S)
+    _end_with_launcher()
     try:
         if not dist.is_initialized():
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
@@ -129,6 +152,12 @@ def _meet() -> ProcessWorld:
         reason = str(error).splitlines()[0]
         raise LostProcessError(f"the processes of the run have not met: {reason}") from error
     return ProcessWorld(timeout_s, group)
+
+
+def _end_with_launcher() -> None:
+    """Save and end, as at SIGTERM, when torchrun is killed: nobody else would end its processes."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def _timeout_s() -> float:

@@ -16,6 +16,7 @@ from charrnn.model.layers import kernels
 from charrnn.model.network import State
 from charrnn.training.hardware.throughput import machine
 from charrnn.training.loop.optimizer import Stepper
+from charrnn.training.rundir.discovery import LAUNCH
 from charrnn.training.rundir.model_card import card
 from charrnn.training.state import RunSpec, TrainingState
 
@@ -65,7 +66,11 @@ def last_checkpoint(
     if spec.training.ema:
         extra["averaged"] = stepper.averaged
     meta = card(spec, progress, torch.__version__) | {
-        "resume": {TALLY: dataclasses.asdict(progress), "environment": environment(stepper)}
+        "resume": {
+            TALLY: dataclasses.asdict(progress),
+            "environment": environment(stepper),
+            LAUNCH: stepper.world.launch,
+        }
     }
     weights: Tensors = dict(stepper.network.to_numpy())
     tensors = {name: value.cpu().numpy().copy() for name, value in extra.items()}

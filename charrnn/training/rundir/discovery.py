@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from charrnn.atomic_io import check_folder
+from charrnn.checkpoint.file import load
 from charrnn.errors import CheckpointError, ConfigError, SaveError, os_reason
 from charrnn.paths import BEST, CHECKPOINTS, LAST
 from charrnn.training.rundir.lock import LOCK, Lock
 
 PREVIOUS = "previous.safetensors"
+LAUNCH = "launch"  # the key, in a last checkpoint, of what started the run
 
 
 def holds_run(folder: Path) -> bool:
@@ -74,6 +77,22 @@ def unwritable(folder: Path, error: OSError) -> SaveError:
     """What to raise if ``folder`` cannot be created or written."""
     message = f"cannot write to {folder}: {os_reason(error)}"
     return SaveError(message, "choose another {out}")
+
+
+def begun_by(launch: str | None, out: Path | None) -> Path | None:
+    """Where the run is that ``launch`` has begun: in ``out``, or anywhere under ``./checkpoints``.
+
+    None if it has saved nothing yet.
+    """
+    places = CHECKPOINTS.glob("*") if out is None else (out,)
+    files = [
+        path for place in places for file in (LAST, PREVIOUS) if (path := place / file).exists()
+    ]
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        with suppress(CheckpointError):
+            if launch is not None and load(path).about("resume").get(LAUNCH) == launch:
+                return path.parent
+    return None
 
 
 def old_folder(name: str | None, out: Path | None) -> Path:
