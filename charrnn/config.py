@@ -236,6 +236,16 @@ class TextConfig(Settings):
         help="Train on bytes instead of characters; accepts any file.",
     )
     encoding: str | None = setting(None, unset="utf-8", help="Encoding of the corpus.")
+    symbols: str | None = setting(
+        None,
+        low=1,
+        excludes=("is_bytes", "bidirectional"),
+        metavar="REGEX",
+        unset="characters",
+        help="Learn each match of a regular expression as one symbol, if it occurs at least ten "
+        "times, and all else as characters. smiles, abc and words are names of expressions for "
+        "molecules, folk music and words.",
+    )
     max_bytes: int | None = setting(
         None, low=1, help="Use only the first N bytes of the corpus, unpacked, such as 500k or 10M."
     )

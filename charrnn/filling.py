@@ -69,6 +69,9 @@ def fill(
 
     """
     FillConfig(gap, longest, count)  # checks them
+    if model.vocab.expression:
+        message = f"{model.name} has symbols of several characters: gaps are filled by characters"
+        raise CheckpointError(message, "choose a model that was trained without {symbols}")
     pieces, marks = _cut(model, text, gap, unknown, on_note)
     lengths = [range(1, longest + 1) if longest else (number,) for number in marks]
     found = fill_gaps(_filler(model, reverse), pieces, lengths, count)
@@ -150,6 +153,6 @@ def _filler(model: TextModel, reverse: TextModel | None) -> Filler:
     if not other.config.reverse:
         message = f"{reverse.name} does not read from right to left"
         raise CheckpointError(message, "set {reverse} to a network that was trained so")
-    if other.vocab.codes != model.vocab.codes or other.vocab.is_bytes != model.vocab.is_bytes:
+    if other.vocab.alphabet != model.vocab.alphabet:
         raise CheckpointError(f"{model.name} and {reverse.name} have different vocabularies")
     return OneSide((config, weights), (other.config, other.weights), first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import CheckpointError, CorpusError
@@ -32,22 +32,24 @@ def own_corpus(
 
     """
     about = checkpoint.about("corpus")
-    (title, digest, encoding), how = recorded(about, name)
-    records = about.get("records") is True
+    (title, digest, encoding), cuts = recorded(about, name)
+    how: dict[str, Any] = {
+        "records": about.get("records") is True, "symbols": checkpoint.vocab.rule
+    }  # fmt: skip
     corpus: Corpus | None
     if source is None:
         limited = read_as(about)["max_bytes"] is not None
         key, run = (digest, title, encoding), path and path.parent
-        corpus = cached_corpus(*key, records=records, limited=limited, run=run)
+        corpus = cached_corpus(*key, limited=limited, run=run, **how)
     else:
         paths = [source] if isinstance(source, (str, os.PathLike)) else source
-        corpus = encode_corpus(paths, encoding=encoding, records=records, **read_as(about))
+        corpus = encode_corpus(paths, encoding=encoding, **how, **read_as(about))
     if corpus is None:
         raise CorpusError(f"the corpus {title} is not in the cache", "name its file")
     if corpus.sha256 != digest:
         message = f"{corpus.name} is not the corpus {title}: its sha256 differs"
         raise CorpusError(message, "name the texts that the model was trained on, in order")
-    parts = cut(len(corpus), *how)
-    if corpus.vocab.codes != checkpoint.vocab.codes:
+    parts = cut(len(corpus), *cuts)
+    if corpus.vocab.alphabet != checkpoint.vocab.alphabet:
         raise CheckpointError(f"{name} does not have the vocabulary of its corpus {title}")
     return corpus, parts

@@ -48,8 +48,9 @@ from charrnn.text.vocab import Vocab
 
 # Format 2 names the parts of the recurrent state, which only resuming needs. A file without a
 # state, the kind to share, is the same in both formats and is written as format 1, which every
-# version of charrnn reads. Format 3 may have weights in int8.
-FORMATS = (1, 2, 3)
+# version of charrnn reads. Format 3 may have weights in int8, and format 4 symbols of several
+# characters.
+FORMATS = (1, 2, 3, 4)
 _FIRST_NAMES = {"state.hx": "state.h", "state.cx": "state.c"}  # names in format 1 and today
 
 BLOCK = 1 << 20
@@ -114,7 +115,7 @@ class Checkpoint:
         else:
             weights = {name: value.astype(dtype) for name, value in self.weights.items()}
         metadata = {
-            "format": 3 if dtype == "int8" else 2 if self.extra else 1,
+            "format": self._format(dtype),
             "config": self.config.to_file(),
             "vocab": self.vocab.to_dict(),
             "meta": self.meta,
@@ -126,6 +127,12 @@ class Checkpoint:
                 f"the header: the limits are {MAX_FILE_BYTES:,} and {MAX_HEADER_BYTES:,}"
             )
         write_atomic(Path(path), [start, data])
+
+    def _format(self, dtype: str) -> int:
+        """The lowest format that has all this: the oldest versions can read it."""
+        if self.vocab.expression:
+            return 4
+        return 3 if dtype == "int8" else 2 if self.extra else 1
 
 
 def serialize(tensors: Tensors, metadata: dict[str, Any]) -> tuple[bytes, memoryview[Any]]:
@@ -187,6 +194,8 @@ def _load(file: BufferedReader, extra: bool) -> Checkpoint:
         raise ConfigError(f"format {number!r} is not {FORMATS[-1]} or lower: use a newer charrnn")
     config = ModelConfig.from_dict(_dict(metadata, "config"))
     vocab = Vocab.from_dict(_dict(metadata, "vocab"))
+    if vocab.expression and number < 4:
+        raise ConfigError(f"format {number} has no symbols of several characters")
     if len(vocab) != config.vocab_size:
         raise ConfigError(f"{len(vocab)} symbols for a vocabulary of {config.vocab_size}")
     meta = _dict(metadata, "meta")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.options import CHECKPOINT, JSON, takes
 from charrnn.paths import find_checkpoint
 
+if TYPE_CHECKING:
+    from charrnn.text.vocab import Vocab
+
 # entries that a checkpoint's metadata may not override, and what only resuming needs
-_OWN = {"path", "bytes", "weights", "model", "vocabulary", "resume"}
+_OWN = {"path", "bytes", "weights", "model", "vocabulary", "symbols", "resume"}
 
 
 @takes(JSON)
@@ -28,12 +32,21 @@ def info(checkpoint: Path = CHECKPOINT, *, json: bool = False) -> None:
         "bytes": path.stat().st_size,
         "weights": loaded.weight_dtype,
         "model": config.to_dict() | {"parameters": config.parameters},
-        "vocabulary": "".join(loaded.vocab.symbols()),
+        **_symbols(loaded.vocab, json),
     } | {name: value for name, value in loaded.meta.items() if name not in _OWN}
     if json:
         sys.stdout.write(jsonlib.dumps(facts) + "\n")
         return
     table(("", ""), list(_rows("", facts)), "checkpoint")
+
+
+def _symbols(vocab: Vocab, all: bool) -> dict[str, Any]:
+    """The vocabulary; symbols of several characters are listed if ``all``, else counted."""
+    if not vocab.expression:
+        return {"vocabulary": "".join(vocab.symbols())}
+    singles = "".join(islice(vocab.symbols(), len(vocab.codes)))
+    long = list(vocab.long) if all else len(vocab.long)
+    return {"vocabulary": singles, "symbols": {"expression": vocab.expression, "longer": long}}
 
 
 def _rows(prefix: str, facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from charrnn.generation.record_config import RecordConfig
 from charrnn.generation.scoring import Score
 from charrnn.text.record_set import RecordSet, as_bytes, hash_of
 from charrnn.text.records import RecordForm
+from charrnn.text.spelling import rewritten
 from charrnn.text.vocab import id_dtype
 
 SPARE = 1.1  # candidates that are drawn at once, for each that will probably be needed
@@ -131,7 +132,9 @@ class Records(Iterator[Record]):
             return MISMATCHED
         if self._known is None and self._drawn is None:
             return ""
-        hash = hash_of(as_bytes(drawn.ids, self._dtype))
+        vocab = self._model.vocab  # symbols of several characters may also be spelled
+        ids = drawn.ids
+        hash = hash_of(vocab.as_text(ids) if vocab.long else as_bytes(ids, self._dtype))
         if self._known is not None and hash in self._known:
             return KNOWN
         if self._drawn is not None and not self._drawn.add(hash):
@@ -142,6 +145,8 @@ class Records(Iterator[Record]):
         texts = [self._model.vocab.decode_bytes(drawn.ids) for drawn in taken]
         if not self._scored:
             return [Record(raw) for raw in texts]
+        ids = rewritten(self._model.vocab, [drawn.ids for drawn in taken])
+        taken = [drawn._replace(ids=own) for drawn, own in zip(taken, ids, strict=True)]
         scores = self._model.score_drawn(taken, self._form)
         return [Record(raw, score) for raw, score in zip(texts, scores, strict=True)]
 

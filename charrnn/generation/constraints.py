@@ -26,15 +26,17 @@ State = frozenset[int]  # nodes of a trie
 def marks_of(vocab: Vocab, characters: str, setting: str) -> Marks:
     """Which symbols ``(V,)`` are among ``characters``; those that are no symbols do not matter.
 
+    Where symbols may have several characters, ``characters`` is cut into symbols.
+
     Raises:
         ConfigError: a character is several symbols: bytes.
 
     """
     marks = np.zeros(len(vocab), bool)
-    for character in characters:
+    for character in vocab.split(characters):
         if vocab.is_bytes and not character.isascii():
             raise ConfigError(f"has {character!r}, which is more than one byte", setting=setting)
-        index = vocab.id_of(character)
+        index = vocab.id_of(character) if len(character) == 1 or vocab.long else None
         if index is not None:
             marks[index] = True
     return marks
@@ -169,8 +171,10 @@ class WordBan:
     """
 
     def __init__(self, vocab: Vocab, words: Sequence[str]) -> None:
-        self._folded = [_folded(code, vocab.is_bytes) for code in vocab.codes]
-        self._inner = np.array([_is_inner(symbol) for symbol in self._folded])
+        folded = [[_folded(code, vocab.is_bytes)] for code in vocab.codes]
+        folded += [[_folded(ord(c), False) for c in symbol] for symbol in vocab.long]
+        self._folded, self._single = folded, len(vocab.codes)
+        self._inner = np.array([_is_inner(symbol[0]) for symbol in folded])
         self._nodes = [_Node({})]
         for word in words:
             self._add(_symbols(word, vocab.is_bytes))
@@ -192,12 +196,17 @@ class WordBan:
         """The state after another symbol."""
         found = self._steps.get((state, index))
         if found is None:
-            symbol = self._folded[index]
-            grown = (self._nodes[node].children.get(symbol) for node in state)
-            begins = [] if self._inner[index] else [0]
-            found = frozenset([*begins, *(node for node in grown if node is not None)])
+            found = state
+            for character in self._folded[index]:
+                found = self._step(found, character)
             self._steps[state, index] = found
         return found
+
+    def _step(self, state: State, character: str) -> State:
+        """The state after another character."""
+        grown = (self._nodes[node].children.get(character) for node in state)
+        begins = [] if _is_inner(character) else [0]
+        return frozenset([*begins, *(node for node in grown if node is not None)])
 
     def forbidden(self, state: State, last: bool) -> Marks:
         """Which symbols ``(V,)`` must not follow; ``last`` says that nothing follows them."""
@@ -207,11 +216,26 @@ class WordBan:
             for node in map(self._nodes.__getitem__, state):
                 if node.whole:
                     mask |= ~self._inner
-                for symbol, child in node.children.items():
-                    if self._nodes[child].whole and (last or not _is_inner(symbol)):
-                        mask |= np.array([own == symbol for own in self._folded])
+                for character, child in node.children.items():
+                    if self._nodes[child].whole and (last or not _is_inner(character)):
+                        mask |= np.array([own == [character] for own in self._folded])
+            for index, symbol in enumerate(self._folded[self._single :], self._single):
+                mask[index] |= self._is_banned(state, symbol, last)
             self._masks[state, last] = mask
         return mask
+
+    def _is_banned(self, state: State, symbol: list[str], last: bool) -> bool:
+        """Whether a symbol of several characters would complete a banned word."""
+        for index, character in enumerate(symbol):
+            ends = last and index + 1 == len(symbol)
+            for node in map(self._nodes.__getitem__, state):
+                child = self._nodes[node.children.get(character, 0)]
+                if node.whole and not _is_inner(character):
+                    return True
+                if child.whole and (ends or not _is_inner(character)):
+                    return True
+            state = self._step(state, character)
+        return False
 
 
 class WordStates:

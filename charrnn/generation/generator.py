@@ -135,6 +135,7 @@ class Generator:
         if config.sentences and reverse:
             reason = "needs a model that reads from left to right"
             raise ConfigError(reason, setting="sentences")
+        self._stops()  # checks the vocabulary
         if config.count > 1 and self.endless:
             reason = "is above 1, but the first sample never ends"
             raise ConfigError(reason, "set {length} or {stop}", setting="count")

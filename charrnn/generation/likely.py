@@ -26,6 +26,7 @@ from charrnn.generation.factory import AnyEngine
 from charrnn.generation.numpy_engine import State
 from charrnn.generation.scoring import OVERFLOW, Score, log_softmax
 from charrnn.text.records import RecordForm
+from charrnn.text.spelling import rewritten
 from charrnn.text.vocab import Ids, Vocab
 
 BATCH, SLOW_BATCH = 256, 8  # beginnings that are followed at once, with and without memory left
@@ -202,10 +203,17 @@ class LikelyRecords(Iterator[Record]):
         last = int(np.frombuffer(text[-4:], np.int32)[0]) if text else None
         return (last is not None and last == self._return) == self._form.returns
 
+    def _is_own(self, text: bytes) -> bool:
+        """Whether these are the symbols that a corpus has for this text."""
+        if not self._vocab.long:
+            return True
+        ids = np.frombuffer(text, np.int32).tolist()
+        return rewritten(self._vocab, [ids]) == [ids]
+
     def _note(self, nats: float, text: bytes) -> None:
         """Keep a record, if it is new and among the best so far."""
-        if nats <= self.bound:
-            return  # it was listed before
+        if nats <= self.bound or not self._is_own(text):
+            return  # it was listed before, or its text will be in other symbols
         wanted = self._top - self.listed
         if len(self._found) < wanted:
             heapq.heappush(self._found, (-nats, text))
@@ -216,10 +224,8 @@ class LikelyRecords(Iterator[Record]):
 
     def _record(self, nats: float, text: bytes) -> Record:
         ids = np.frombuffer(text, np.int32)
-        chars = len(ids) + 1
-        return Record(
-            self._vocab.decode_bytes(ids[:-1] if self._form.returns else ids), Score(nats, chars)
-        )
+        score = Score(nats, len(ids) + 1).of_all(self._vocab, np.append(ids, self._form.line_end))
+        return Record(self._vocab.decode_bytes(ids[:-1] if self._form.returns else ids), score)
 
     def _failure(self) -> str:
         proved = f"all up to {self.bound:.2f} nats" if self.listed else "none for certain"

@@ -64,6 +64,7 @@ def scored_lines(
             own = nats[start:end]
             counted = own[~np.isnan(own)]
             total = Score(float(counted.sum(dtype=np.float64)), len(counted), error_bound)
+            total = total.of_all(vocab, ids[start:end][~np.isnan(own)])
             pieces = [symbols[i] for i in ids[start:end]]
             line = vocab.decode(ids[start:end]).removesuffix("\n").removesuffix("\r")
             yield ScoredLine(line, pieces, own.tolist(), total)

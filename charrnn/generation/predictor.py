@@ -136,7 +136,8 @@ class Predictor:
         """
         ids, ranges = self.as_read(ids, ranges)
         checkpoint = self.checkpoint
-        return score_ids(checkpoint.config, checkpoint.weights, ids, ranges=ranges, exact=exact)
+        total = score_ids(checkpoint.config, checkpoint.weights, ids, ranges=ranges, exact=exact)
+        return total.of_symbols(self.vocab, ids, ranges)
 
     def as_read(
         self,
@@ -194,7 +195,8 @@ class Predictor:
         scores, start = [], 0
         for record, drawn in zip(whole, records, strict=True):
             own = nats[start : start + len(record) - (len(end) if drawn.cut else 0)]
-            scores.append(Score(float(own.sum(dtype=np.float64)), len(own)))
+            total = Score(float(own.sum(dtype=np.float64)), len(own))
+            scores.append(total.of_all(self.vocab, ids[start : start + len(own)]))
             start += len(record)
         return scores
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array, Engine
 from charrnn.text import lanes
 from charrnn.text.splits import Range, check_ranges, length
-from charrnn.text.vocab import Ids, check_ids
+from charrnn.text.vocab import Ids, Vocab, check_ids
 
 LANES = 32  # a processor is busy with so many, and few long pieces have the fewest joints
 # One pass through a text is exact, and takes a few seconds if characters · (weights + CALLS) are at
@@ -43,12 +43,14 @@ class Score:
     """The sum of ``nats`` over ``chars`` characters; divided only here.
 
     The loss of a character, and so each mean, is at most ``error_bound`` nats from that of one pass
-    through the text; 0: there was one pass.
+    through the text; 0: there was one pass. A model whose symbols may have several characters
+    predicts fewer ``symbols``; for others they are None.
     """
 
     nats: float
     chars: int
     error_bound: float = 0.0
+    symbols: int | None = None
 
     @property
     def nats_per_char(self) -> float:
@@ -65,8 +67,34 @@ class Score:
         """The number of equally likely characters that would be as hard to guess."""
         return math.exp(min(self.nats_per_char, 700.0))
 
+    @property
+    def nats_per_symbol(self) -> float:
+        """Mean nats per symbol; 0 if none was counted."""
+        count = self.chars if self.symbols is None else self.symbols
+        return self.nats / count if count else 0.0
+
+    def of_symbols(self, vocab: Vocab, ids: Ids, ranges: tuple[Range, ...]) -> Score:
+        """The same score, with the characters of the symbols counted if they may have several.
+
+        The symbols are those in ``ranges`` of ``ids (N,)``, without the first one of the text.
+        """
+        if not vocab.expression:
+            return self
+        counted = ((max(start, 1), max(stop, 1)) for start, stop in ranges)
+        return replace(self, chars=vocab.chars_in(ids, counted), symbols=self.chars)
+
+    def of_all(self, vocab: Vocab, ids: Ids) -> Score:
+        """As ``of_symbols``, where the symbols are all of ``ids (N,)``."""
+        if not vocab.expression:
+            return self
+        return replace(self, chars=int(vocab.widths[ids].sum()), symbols=self.chars)
+
     def to_dict(self) -> dict[str, int | float | None]:
         """The figures by name, as JSON values; None if no character was counted."""
+        symbols = {"symbols": self.symbols, "nats_per_symbol": self.nats_per_symbol}
+        return self._of_chars() | (symbols if self.symbols else {})
+
+    def _of_chars(self) -> dict[str, int | float | None]:
         return {
             "chars": self.chars,
             "nats_per_char": self.nats_per_char if self.chars else None,

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from charrnn.errors import ConfigError
 from charrnn.text.vocab import Vocab
 
 ENDS, WIDE_ENDS, CLOSING = ".!?…", "。！？", "\"'”’»)]}›」』"
 # a name, not the end of a sentence, follows these
 TITLES = "Mr Mrs Ms Messrs Mme Mlle Dr Prof St Rev Hon Capt Col Gen Lt Sgt vs"
 _OPEN = re.compile(rf"(?:^|[^\w])(?:[^\W\d_a-z]|{'|'.join(TITLES.split())})\.$")
+_MARK = re.compile(rf"[\s{re.escape(ENDS + WIDE_ENDS + CLOSING)}]")
 LONGEST = max(map(len, TITLES.split())) + 2  # characters that ``_OPEN`` looks at
 
 
@@ -30,10 +32,16 @@ class SentenceStop:
     Attributes:
         stopped: whether they are complete.
 
+    Raises:
+        ConfigError: a symbol of several characters may end a sentence, or has white space.
+
     """
 
     def __init__(self, vocab: Vocab, count: int) -> None:
-        self._symbols = [chr(code) for code in vocab.codes]
+        self._symbols = [*map(chr, vocab.codes), *vocab.long]
+        if any(_MARK.search(symbol) for symbol in vocab.long):
+            reason = "needs a model that has each full stop and each space as a symbol of its own"
+            raise ConfigError(reason, setting="sentences")
         self._left, self.stopped = count, False
         self._tail = ""  # the last characters before the sentence's end
         self._ended = ""  # the kind of end that may be there: one of ``ENDS`` or ``WIDE_ENDS``
@@ -76,5 +84,5 @@ class SentenceStop:
         if self._ended in WIDE_ENDS:
             return symbol not in ENDS + WIDE_ENDS + CLOSING
         # a lowercase letter goes on with the sentence, and a full stop with an ellipsis
-        goes_on = symbol.isspace() or symbol.islower() or symbol in ENDS
+        goes_on = symbol.isspace() or symbol[0].islower() or symbol in ENDS
         return bool(self._held) and not goes_on

@@ -244,7 +244,8 @@ class Writer(Predictor):
         """The records that the model learned."""
         ids, train = self._training(corpus)
         ranges = aligned(ids, train, form.line_end)
-        return training_set(ids, ranges, form.line_end, form.carriage_return)
+        text_of = self.vocab.as_text if self.vocab.long else None
+        return training_set(ids, ranges, form.line_end, form.carriage_return, text_of)
 
     def _training(self, corpus: Paths | None) -> tuple[Ids, tuple[Range, ...]]:
         """The ids of the model's own corpus, and its training part."""

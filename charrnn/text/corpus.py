@@ -13,10 +13,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.atomic_io import (
@@ -30,31 +32,18 @@ from charrnn.errors import CacheError, ConfigError, CorpusError, DecodingError, 
 from charrnn.hints import Hint
 from charrnn.paths import caches, usable_cache
 from charrnn.text.decoding import BYTE_ORDER_MARK, markless
-from charrnn.text.encoding import count, encoder
+from charrnn.text.encoding import count, encoded
 from charrnn.text.files import names
 from charrnn.text.kinds import HEAD, Kind, kind_of
+from charrnn.text.mapped import read_ids
 from charrnn.text.notes import read_note, write_note
 from charrnn.text.reading import Digest, Reading
 from charrnn.text.recalled import Recalled
 from charrnn.text.sources import Sieve, Source, blocks, open_sources, unpacked_copies
+from charrnn.text.symbols import SymbolRule
 from charrnn.text.vocab import Ids, Vocab, id_dtype
 
 METADATA_VERSION = 1
-IN_MEMORY = 1 << 25  # bytes; shorter arrays of ids are read whole, and then need no file
-
-
-class _Mapped(np.memmap):
-    """Ids on disk. If the file was cut short, reading raises an error; mmap alone would crash."""
-
-    _mmap: Any  # NumPy's own
-
-    def __getitem__(self, index: Any) -> Any:
-        if self._mmap.size() < self.nbytes:
-            raise CorpusError(
-                f"the encoded text {self.filename} was cut short",
-                "name its file to encode it again",
-            )
-        return np.asarray(np.ndarray.__getitem__(self, index))
 
 
 @dataclass(frozen=True)
@@ -95,10 +84,20 @@ class Corpus:
         return 0 if self.line_end is None else self.vocab.counts[self.line_end]
 
     @property
+    def chars(self) -> int:
+        """How many characters the text has."""
+        return int(np.dot(self.vocab.counts, self.vocab.widths)) if self.vocab.long else len(self)
+
+    @cached_property
+    def chars_per_symbol(self) -> float:
+        """The mean number of characters of a symbol in the text; 1 if they have one each."""
+        return self.chars / len(self) if self.vocab.long else 1.0
+
+    @property
     def markless_encoding(self) -> str | None:
         """The encoding that would omit the byte order mark that the text begins with, if any."""
         better = markless(self.encoding)
-        begins = better and self.vocab.codes[int(self.ids[0])] == ord(BYTE_ORDER_MARK)
+        begins = better and self.vocab.id_of(BYTE_ORDER_MARK) == int(self.ids[0])
         return better if begins else None
 
 
@@ -108,6 +107,7 @@ def encode_corpus(
     is_bytes: bool = False,
     encoding: str = "utf-8",
     records: bool = False,
+    symbols: SymbolRule | None = None,
     max_bytes: int | None = None,
     skip_bad: bool = False,
     cache: Path | None = None,
@@ -121,6 +121,7 @@ def encode_corpus(
         encoding: the encoding of the files; ``bytes`` is the same as ``is_bytes``.
         records: whether each line is a record: it ends with one line feed, even if the file has a
             carriage return before it, or lacks the last line end.
+        symbols: how to cut the text into symbols; not with bytes. Default: into characters.
         max_bytes: use only so many bytes from the beginning. Default: all.
         skip_bad: omit files that are not texts, or are damaged; of those in folders and patterns
             also the ones that cannot be read.
@@ -140,7 +141,7 @@ def encode_corpus(
     try:
         cache.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(cache, least_age_s=ABANDONED_S)
-        reading = Reading("bytes" if is_bytes else encoding, records)
+        reading = Reading("bytes" if is_bytes else encoding, records, symbols)
         sieve = Sieve(reading.check if skip_bad else None)
         with open_sources(paths, cache, max_bytes, sieve) as sources, _or_skipping(sources):
             corpus = _encode(sources, names(paths), is_bytes, reading, cache)
@@ -170,7 +171,7 @@ def _encode(
     key = recalled.key() if recalled.possible else None
     digest = recalled.digest(key) if key else None
     if digest is not None:
-        found = _from_cache(_stem(cache, digest, reading), digest, name, reading)
+        found = _found(cache, digest, name, reading)
         if found is not None:
             return found
     with unpacked_copies(sources, cache) as copies:
@@ -184,11 +185,13 @@ def _encode_plain(
     sources: Sequence[Source], name: str, is_bytes: bool, reading: Reading, cache: Path
 ) -> Corpus:
     digest = _hash(sources, reading)
-    stem = _stem(cache, digest, reading, any(source.cut for source in sources))
-    found = _from_cache(stem, digest, name, reading)
+    cut = any(source.cut for source in sources)
+    found = _found(cache, digest, name, reading, cut)
     if found is not None:
         return found
     vocab = count(sources, is_bytes, reading)
+    reading = reading.settled(vocab.long)
+    stem = _stem(cache, digest, reading, cut)
     _write(sources, reading, vocab, digest, stem)
     written = _from_cache(stem, digest, name, reading)
     if written is None:
@@ -205,26 +208,38 @@ def cached_corpus(
     *,
     records: bool = False,
     limited: bool = False,
+    symbols: SymbolRule | None = None,
     run: Path | None = None,
 ) -> Corpus | None:
     """The corpus whose source has the sha256 ``digest``, if it is in the cache.
 
-    It is one that was read as ``records``, or one that was not. If it was ``limited``, it may have
-    been cut in the middle of a character or record. Without ``cache`` it may also be where the run
-    in the folder ``run`` kept it (``charrnn.paths.cache_of_run``).
+    It is one that was read as ``records`` and cut into ``symbols``, or one that was not. If it was
+    ``limited``, it may have been cut in the middle of a character or record. Without ``cache`` it
+    may also be where the run in the folder ``run`` kept it (``charrnn.paths.cache_of_run``).
     """
     # the values may come from an untrusted checkpoint: they may form a path, or be no strings
     if not all(isinstance(value, str) for value in (digest, name, encoding)):
         return None
     if not re.fullmatch("[0-9a-f]{64}", digest):
         return None
-    reading = Reading(encoding, records)
+    reading = Reading(encoding, records, symbols)
     folders = caches(run) if cache is None else (cache,)
     cuts = (True, False) if limited else (False,)
     # a limit may have cut nothing, and earlier versions did not keep apart what it cut
-    stems = [_stem(folder, digest, reading, cut) for cut in cuts for folder in folders]
-    found = (_from_cache(stem, digest, name, reading) for stem in stems)
+    found = (_found(folder, digest, name, reading, cut) for cut in cuts for folder in folders)
     return next((corpus for corpus in found if corpus is not None), None)
+
+
+def _found(
+    cache: Path, digest: str, name: str, reading: Reading, cut: bool = False
+) -> Corpus | None:
+    """The corpus in the cache; None if it is missing or incomplete."""
+    known = reading.symbols.known if reading.symbols else ()
+    for own in (reading.settled(()), reading) if known else (reading,):
+        corpus = _from_cache(_stem(cache, digest, own, cut), digest, name, own)
+        if corpus is not None and (not known or corpus.vocab.long == known):
+            return corpus
+    return None
 
 
 def _stem(cache: Path, digest: str, reading: Reading, cut: bool = False) -> Path:
@@ -253,15 +268,18 @@ def _write(
 ) -> None:
     """Write the ids, and then the metadata that declare them complete."""
     again, of_ids = Digest(reading), hashlib.sha256()
-    ids_of = encoder(vocab)
     length = 0
-    with atomic_file(stem.with_suffix(".ids")) as file:
+
+    def blocks() -> Iterator[NDArray[Any]]:
         for raw, codes in reading.code_blocks(sources):
             interrupts.check()
             again.update(raw)
             if not raw:
                 again.end_file()
-            ids = ids_of(codes)
+            yield codes
+
+    with atomic_file(stem.with_suffix(".ids")) as file:
+        for ids in encoded(vocab, blocks()):
             of_ids.update(ids.data)
             file.write(ids.data)
             length += len(ids)
@@ -286,25 +304,13 @@ def _from_cache(stem: Path, digest: str, name: str, reading: Reading) -> Corpus 
     try:
         vocab = Vocab.from_dict(metadata["vocab"])
         dtype = id_dtype(len(vocab))
-        ids = _read_ids(stem.with_suffix(".ids"), dtype, int(metadata["length"]))
+        ids = read_ids(stem.with_suffix(".ids"), dtype, int(metadata["length"]))
         whole = _hash_array(ids) == metadata["ids_sha256"]
     except (OSError, ValueError, KeyError, TypeError, ConfigError):
         return None
+    whole = whole and vocab.expression == (reading.symbols.expression if reading.symbols else "")
     corpus = Corpus(ids, vocab, name, digest, reading.encoding, reading.records)
     return corpus if whole else None
-
-
-def _read_ids(path: Path, dtype: Any, length: int) -> Ids:
-    """The ``length`` ids in the file at ``path``.
-
-    Raises:
-        ValueError: the file holds more or fewer.
-
-    """
-    size = path.stat().st_size
-    if size != length * dtype.itemsize:
-        raise ValueError(f"{path} has {size} bytes")
-    return _Mapped(path, dtype, "r") if size > IN_MEMORY else np.fromfile(path, dtype)
 
 
 def _read_metadata(path: Path, digest: str) -> dict[str, Any] | None:

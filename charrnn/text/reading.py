@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from charrnn.text.decoding import begins_anew, code_blocks, find_codec
 from charrnn.text.kinds import HEAD, kind_of
 from charrnn.text.records import RecordEnds
 from charrnn.text.sources import Source
+from charrnn.text.symbols import SymbolRule
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,26 @@ class Reading:
     Attributes:
         encoding: the encoding of all files; ``bytes`` makes every byte a symbol.
         records: whether lines are records: all of them then end with one line feed.
+        symbols: how it is cut into symbols; None: into characters.
 
     """
 
     encoding: str
     records: bool = False
+    symbols: SymbolRule | None = None
 
     @property
     def label(self) -> str:
         """A name for file names."""
         name = re.sub("[^a-z0-9]+", "_", self.encoding.lower())
-        return f"{name}-records" if self.records else name
+        name = f"{name}-records" if self.records else name
+        return name if self.symbols is None else f"{name}-{self.symbols.label}"
+
+    def settled(self, known: tuple[str, ...]) -> Reading:
+        """The same with these ``known`` symbols, if there are any that are known."""
+        if self.symbols is None or not self.symbols.known:
+            return self
+        return replace(self, symbols=replace(self.symbols, known=known))
 
     def code_blocks(self, sources: Sequence[Source]) -> Iterator[tuple[bytes, NDArray[Any]]]:
         """Each block's raw bytes and its code points; each source ends with an empty block.

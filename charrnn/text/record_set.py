@@ -6,7 +6,7 @@ any two different ones have the same hash is below 10⁻²⁴ (n² / 2¹²⁹), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -26,7 +26,7 @@ Hashes = NDArray[np.uint64]  # (n, 2)
 
 
 def hash_of(record: bytes) -> bytes:
-    """The hash of a record: of the bytes of its ids, without its line end."""
+    """The hash of a record: of the bytes of its ids or its text, without its line end."""
     return blake2b(record, digest_size=BYTES).digest()
 
 
@@ -111,18 +111,24 @@ def records_in(ids: Ids, ranges: tuple[Range, ...], line_end: int) -> Iterator[I
 
 
 def training_set(
-    ids: Ids, ranges: tuple[Range, ...], line_end: int, dropped: int | None = None
+    ids: Ids,
+    ranges: tuple[Range, ...],
+    line_end: int,
+    dropped: int | None = None,
+    text_of: Callable[[Iterable[int]], bytes] | None = None,
 ) -> RecordSet:
     """The set of the records in ``ranges`` of ``ids``.
 
     ``dropped`` is the id of a symbol that does not count at the end of a record: the carriage
-    return of version 0.1.
+    return of version 0.1. ``text_of`` gives the text of ids, where a text may have several; it is
+    hashed instead of them.
     """
     known, waiting = RecordSet(), bytearray()
     for record in records_in(ids, ranges, line_end):
         if dropped is not None and len(record) and record[-1] == dropped:
             record = record[:-1]
-        waiting += hash_of(record.tobytes())
+        own = record.tobytes() if text_of is None else text_of(record.tolist())
+        waiting += hash_of(own)
         if len(waiting) >= BYTES * MANY:
             known.update(waiting)
             waiting.clear()

@@ -1,12 +1,13 @@
 """Character ⇄ id.
 
 Ids number the symbols in ascending order of code points (or byte values), so the same vocabulary
-always gives the same ids, in whatever order its symbols occur in a text.
+always gives the same ids, in whatever order its symbols occur in a text. Symbols of several
+characters (``charrnn.text.symbols``) follow the characters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args
@@ -19,7 +20,10 @@ from charrnn.config import Unknown
 from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
 from charrnn.model_config import MAX_VOCABULARY
 from charrnn.settings import check, check_choice
+from charrnn.text.expressions import compiled
 from charrnn.text.places import place_in
+from charrnn.text.symbols import SymbolRule, SymbolTable, check_long, codes_of
+from charrnn.text.unknown import FirstUnknown, Places, brief
 
 Ids = NDArray[np.integer[Any]]
 
@@ -29,18 +33,11 @@ MAX_COUNT = 2**63
 CHUNK = 1 << 20  # characters encoded at a time; each takes a dozen bytes meanwhile
 
 
-def _quoted(code: int) -> str:
-    return repr(chr(code)) if chr(code).isprintable() else ascii(chr(code))
-
-
-def _chunks(whole: str | bytes) -> Iterator[tuple[int, NDArray[Any]]]:
-    """The codes of ``whole`` in parts, each with the position of its first character."""
+def _chunks(whole: str | bytes) -> Iterator[NDArray[Any]]:
+    """The codes of ``whole`` in parts."""
     for start in range(0, len(whole), CHUNK):
         part = whole[start : start + CHUNK]
-        if isinstance(part, str):
-            yield start, np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
-        else:
-            yield start, np.frombuffer(part, np.uint8)
+        yield codes_of(part) if isinstance(part, str) else np.frombuffer(part, np.uint8)
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
@@ -75,6 +72,8 @@ class Vocab:
         codes: their code points (byte values if ``is_bytes``), ascending.
         counts: how often each symbol occurs in the whole corpus.
         is_bytes: whether symbols are bytes instead of characters.
+        long: the symbols of several characters, ascending; their ids follow those of ``codes``.
+        expression: what a text is searched for to find them; empty if there are none.
 
     Raises:
         ConfigError: a value is invalid.
@@ -84,13 +83,15 @@ class Vocab:
     codes: tuple[int, ...]
     counts: tuple[int, ...]
     is_bytes: bool = False
+    long: tuple[str, ...] = ()
+    expression: str = ""
 
     def __post_init__(self) -> None:
         top = 256 if self.is_bytes else CODE_POINTS
         check(
-            1 <= len(self.codes) <= MAX_VOCABULARY,
+            1 <= len(self) <= MAX_VOCABULARY,
             "vocabulary",
-            len(self.codes),
+            len(self),
             f"1 to {MAX_VOCABULARY} symbols",
         )
         good = all(type(code) is int and 0 <= code < top for code in self.codes)
@@ -98,13 +99,28 @@ class Vocab:
         check(rising, "vocabulary", "…", f"different code points below {top}, ascending")
         if not self.is_bytes and any(0xD800 <= code < 0xE000 for code in self.codes):
             raise ConfigError("the vocabulary has surrogates, which are not characters")
-        counted = len(self.counts) == len(self.codes) and all(
+        if self.expression:
+            compiled(self.expression)
+            check_long(self.long)
+        if self.is_bytes if self.expression else self.long:
+            raise ConfigError("the vocabulary has symbols of several characters for no reason")
+        counted = len(self.counts) == len(self) and all(
             type(n) is int and 0 <= n < MAX_COUNT for n in self.counts
         )
         check(counted, "vocabulary counts", "…", "one whole number for each symbol")
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.codes) + len(self.long)
+
+    @property
+    def alphabet(self) -> tuple[Any, ...]:
+        """What decides which ids a text has: all but how often symbols occur."""
+        return self.is_bytes, self.codes, self.long, self.expression
+
+    @property
+    def rule(self) -> SymbolRule | None:
+        """How a corpus with this vocabulary is cut into symbols; None: into characters."""
+        return SymbolRule(self.expression, self.long) if self.expression else None
 
     @classmethod
     def from_counts(cls, histogram: NDArray[np.int64], is_bytes: bool) -> Vocab:
@@ -115,7 +131,7 @@ class Vocab:
     @cached_property
     def table(self) -> NDArray[np.int32]:
         """The id of each code point up to the highest known one; −1 for unknown ones."""
-        table = np.full(self.codes[-1] + 1, -1, np.int32)
+        table = np.full(max(self.codes, default=0) + 1, -1, np.int32)
         table[list(self.codes)] = np.arange(len(self.codes), dtype=np.int32)
         return table
 
@@ -124,6 +140,23 @@ class Vocab:
         known = codes < len(self.table)
         ids: NDArray[np.int32] = self.table[np.where(known, codes, 0)]
         return ids if known.all() else np.where(known, ids, np.int32(-1))
+
+    @cached_property
+    def table_of_long(self) -> SymbolTable:
+        """Finds the symbols of several characters in a text."""
+        return SymbolTable(self.expression, self.long, len(self.codes))
+
+    @cached_property
+    def widths(self) -> NDArray[np.int64]:
+        """The number of characters (or bytes) of each symbol ``(V,)``."""
+        return np.array([1] * len(self.codes) + [len(symbol) for symbol in self.long], np.int64)
+
+    def rows_of(self, other: Vocab) -> NDArray[np.int32]:
+        """The id of each symbol of ``other`` in this vocabulary ``(V,)``; −1 where it has none."""
+        long = [self.table_of_long.id_of(symbol) for symbol in other.long] if self.long else []
+        found = [-1 if index is None else index for index in long] or [-1] * len(other.long)
+        codes = np.array(other.codes, np.int64)
+        return np.concatenate((self.lookup(codes), np.array(found, np.int32)))
 
     def encode(self, text: str | bytes, unknown: Unknown = "error") -> Ids:
         """The ids ``(N,)`` of a text.
@@ -142,18 +175,26 @@ class Vocab:
         """
         check_choice("unknown", unknown, get_args(Unknown))
         parts, whole = [np.empty(0, id_dtype(len(self)))], self._whole(text)
-        for start, codes in _chunks(whole):
-            ids = self.lookup(codes)
-            missing = ids < 0
-            if missing.any():
+        for ids, places in self._read(whole):
+            if first := FirstUnknown.among(whole, places, ids):
                 if unknown == "error":
-                    raise self._unknown(whole, start, codes, missing)
+                    raise first.error(self._named)
                 if unknown == "skip":
-                    ids = ids[~missing]
+                    ids = ids[ids >= 0]
                 else:
-                    ids = np.where(missing, np.int32(self.substitute), ids)
+                    ids = np.where(ids < 0, np.int32(self.substitute), ids)
             parts.append(ids.astype(parts[0].dtype))
         return np.concatenate(parts)
+
+    def _read(self, whole: str | bytes) -> Iterator[tuple[NDArray[np.int32], Places]]:
+        """The ids of a text part by part, −1 for unknown characters, and where each begins."""
+        if self.expression:
+            yield from self.table_of_long.read(_chunks(whole), self.lookup)
+            return
+        start = 0
+        for codes in _chunks(whole):
+            yield self.lookup(codes), range(start, start + len(codes))
+            start += len(codes)
 
     def _whole(self, text: str | bytes) -> str | bytes:
         """``text`` in the symbols of the vocabulary: bytes or characters."""
@@ -179,10 +220,9 @@ class Vocab:
 
         """
         whole = self._whole(text)
-        for start, codes in _chunks(whole):
-            missing = self.lookup(codes) < 0
-            if missing.any():
-                return self._first(whole, start, codes, missing)
+        for ids, places in self._read(whole):
+            if first := FirstUnknown.among(whole, places, ids):
+                return first.message(self._named)
         return ""
 
     def omissions(self, text: str | bytes, unknown: Unknown) -> str:
@@ -191,58 +231,29 @@ class Vocab:
         Raises: as ``encode``.
 
         """
-        count, total, first = 0, 0, ""
+        count, named = 0, ""
         whole = self._whole(text)
-        for start, codes in _chunks(whole):
-            missing = self.lookup(codes) < 0
-            if missing.any():
+        for ids, places in self._read(whole):
+            if first := FirstUnknown.among(whole, places, ids):
                 if unknown == "error":
-                    raise self._unknown(whole, start, codes, missing)
-                first = first or self._named(whole, start, codes, missing)
-            count, total = count + int(missing.sum()), total + len(codes)
+                    raise first.error(self._named)
+                named = named or first.brief
+            count += int((ids < 0).sum())
         if count == 0:
             return ""
-        done = f"replaced by {self._brief(self.codes[self.substitute])}"
+        by, single = self.substitute, len(self.codes)
+        new = brief(self.codes[by], self.is_bytes) if by < single else repr(self.long[by - single])
         be, was = ("is", "was") if count == 1 else ("are", "were")
+        kind = "bytes" if self.is_bytes else "characters"
         return (
-            f"{count:,} of {total:,} {self._kind} {be} not in the vocabulary and {was} "
-            f"{'skipped' if unknown == 'skip' else done} "
-            f"(first: {first})"
+            f"{count:,} of {len(whole):,} {kind} {be} not in the vocabulary and {was} "
+            f"{'skipped' if unknown == 'skip' else f'replaced by {new}'} (first: {named})"
         )
 
     @property
-    def _kind(self) -> str:
-        return "bytes" if self.is_bytes else "characters"
-
-    def _unknown(
-        self, whole: str | bytes, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
-    ) -> UnknownCharacterError:
-        first = self._first(whole, start, codes, missing)
-        return UnknownCharacterError(first, "set {unknown} to 'skip' or 'replace'")
-
-    def _named(
-        self, whole: str | bytes, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
-    ) -> str:
-        """The first missing character in short, and where it is if ``whole`` has several lines."""
-        place = int(np.argmax(missing))
-        where = place_in(whole, start + place)
-        return self._brief(int(codes[place])) + (where and f" in {where}")
-
-    def _first(
-        self, whole: str | bytes, start: int, codes: NDArray[Any], missing: NDArray[np.bool_]
-    ) -> str:
-        place = int(np.argmax(missing))
-        where = place_in(whole, start + place)
-        code = int(codes[place])
-        if self.is_bytes:
-            named = f"byte 0x{code:02X}"
-        else:
-            named = f"character {_quoted(code)} (U+{code:04X})"
-        known = f"vocabulary of {len(self)} {self._kind}"
-        return f"{named} at position {start + place}{where and f' ({where})'} is not in the {known}"
-
-    def _brief(self, code: int) -> str:
-        return f"0x{code:02X}" if self.is_bytes else f"{_quoted(code)} U+{code:04X}"
+    def _named(self) -> str:
+        kind = "symbols" if self.expression else "bytes" if self.is_bytes else "characters"
+        return f"vocabulary of {len(self)} {kind}"
 
     @cached_property
     def substitute(self) -> int:
@@ -253,10 +264,19 @@ class Vocab:
         return int(np.argmax(self.counts))
 
     def id_of(self, character: str) -> int | None:
-        """The id of a character (in a byte vocabulary, of an ASCII byte); None if unknown."""
+        """The id of a symbol (in a byte vocabulary, of an ASCII byte); None if unknown."""
+        if self.long and len(character) > 1:
+            return self.table_of_long.id_of(character)
         check(len(character) == 1, "character", character, "one character")
         code = ord(character)
         return self.codes.index(code) if code in self.codes else None
+
+    def split(self, text: str) -> list[str]:
+        """The symbols of a text, whether they are known or not; of a byte vocabulary, characters.
+
+        Which are those that occur in a corpus, apart from rare ones.
+        """
+        return self.table_of_long.split(text) if self.expression else list(text)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
         """The text of ``ids``, with U+FFFD for bytes that are not UTF-8."""
@@ -271,24 +291,47 @@ class Vocab:
         """
         ids = np.asarray(ids, np.intp)
         check_ids(ids, len(self))
+        if self.long:
+            return self.as_text(ids.tolist())
         codes = np.asarray(self.codes, np.uint32)[ids]
         if self.is_bytes:
             return codes.astype(np.uint8).tobytes()
         return codes.astype("<u4").tobytes().decode("utf-32-le").encode("utf-8")
 
+    def as_text(self, ids: Iterable[int]) -> bytes:
+        """``decode_bytes`` of ids that are valid, as fast as for a few of them it can be."""
+        return b"".join(map(self.pieces.__getitem__, ids))
+
     @cached_property
     def pieces(self) -> tuple[bytes, ...]:
-        """The bytes that each id stands for: a character in UTF-8, or a byte."""
-        return tuple(bytes([c]) if self.is_bytes else chr(c).encode() for c in self.codes)
+        """The bytes that each id stands for: a symbol in UTF-8, or a byte."""
+        return tuple(bytes([c]) if self.is_bytes else chr(c).encode() for c in self.codes) + tuple(
+            symbol.encode() for symbol in self.long
+        )
+
+    def chars_in(self, ids: Ids, ranges: Iterable[tuple[int, int]]) -> int:
+        """How many characters the symbols in ``ranges`` of ``ids (N,)`` have."""
+        if not self.long:
+            return sum(stop - start for start, stop in ranges)
+        counts = np.zeros(len(self), np.int64)
+        for start, stop in ranges:
+            for begin in range(start, stop, CHUNK):
+                part = ids[begin : min(begin + CHUNK, stop)]
+                counts += np.bincount(part, minlength=len(self))
+        return int(np.dot(counts, self.widths))
 
     def symbols(self) -> Iterator[str]:
-        r"""Each symbol for display: the character, or ``\xNN`` for a byte above 0x7F."""
+        r"""Each symbol for display: its characters, or ``\xNN`` for a byte above 0x7F."""
         for code in self.codes:
             yield f"\\x{code:02x}" if self.is_bytes and code > 0x7F else chr(code)
+        yield from self.long
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"codes": list(self.codes), "counts": list(self.counts), "bytes": self.is_bytes}
+        values = {"codes": list(self.codes), "counts": list(self.counts), "bytes": self.is_bytes}
+        if not self.expression:
+            return values
+        return values | {"long": list(self.long), "expression": self.expression}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocab:
@@ -301,4 +344,7 @@ class Vocab:
         codes, counts, is_bytes = (values.get(name) for name in ("codes", "counts", "bytes"))
         if not isinstance(codes, list) or not isinstance(counts, list):
             raise ConfigError("no vocabulary: codes and counts must be lists")
-        return cls(tuple(codes), tuple(counts), is_bytes is True)
+        long, expression = values.get("long", []), values.get("expression", "")
+        if not isinstance(long, list) or not isinstance(expression, str):
+            raise ConfigError("no vocabulary: long must be a list, and expression a text")
+        return cls(tuple(codes), tuple(counts), is_bytes is True, tuple(long), expression)

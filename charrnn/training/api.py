@@ -159,6 +159,9 @@ def _prepared(
     origin = load(find_checkpoint(start_from)) if start_from is not None else None
     if origin is not None:
         settings, text = keep_shape(origin, settings), text.read_as(origin)
+    if text.symbols is not None and settings.get("bidirectional"):
+        reason = "is for networks that read in one direction"
+        raise ConfigError(reason, "omit {bidirectional}", setting="symbols")
     apply_preset(settings, preset)
     wanted = text.split_spec()
     check_split(wanted.kind, wanted.val_frac, wanted.test_frac)
@@ -241,7 +244,7 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
 
     def found() -> Corpus:
         (sha256, name, encoding), limited = key, text.max_bytes is not None
-        how: dict[str, Any] = {"records": records, "limited": limited}
+        how: dict[str, Any] = {"records": records, "limited": limited, "symbols": text.rule}
         known = encoded[0] if encoded else None
         known = known or cached_corpus(sha256, name, encoding, text.cache, **how)
         return known or text.encode(records)
@@ -326,7 +329,8 @@ def _run(trainer: Trainer, adopted: str = "") -> Result:
 
 def _plan(trainer: Trainer, adopted: str) -> Plan:
     spec, parts = trainer.spec, trainer.spec.parts
-    chars = {"train": trainer.streams.length, "val": length(parts.val), "test": length(parts.test)}
+    sizes = {"train": trainer.streams.length, "val": length(parts.val), "test": length(parts.test)}
+    chars = {part: spec.chars(size) for part, size in sizes.items()}
     return Plan(
         folder=trainer.folder.path,
         model=spec.model,

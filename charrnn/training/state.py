@@ -59,6 +59,11 @@ class RunSpec:
         """The id of the line end if lines are records, else None."""
         return self.corpus.line_end if self.training.lines else None
 
+    def chars(self, symbols: int) -> int:
+        """About how many characters so many symbols of the corpus have; exact if they have one."""
+        each = self.corpus.chars_per_symbol
+        return symbols if each == 1 else round(symbols * each)
+
     def to_train(self) -> tuple[Ids, tuple[Range, ...]]:
         """The text as the network reads it, and the ranges of it to train on."""
         return self._as_read(self.parts.train)
@@ -81,7 +86,8 @@ class TrainingState:
     """How far a run has come, tensors apart; all of it is saved in the last checkpoint.
 
     ``loss_sum`` and ``loss_steps`` are counted from the last report, ``worse`` is the number of
-    validations since the best one. Losses are nats a character.
+    validations since the best one. Losses are nats a character. Where symbols may have several
+    characters, ``chars`` and ``val_chars`` count symbols.
     """
 
     step: int = 0

@@ -16,6 +16,7 @@ from charrnn.text.corpus import Corpus, encode_corpus
 from charrnn.text.decoding import find_codec
 from charrnn.text.records import aligned_parts
 from charrnn.text.splits import RULE, Parts, length, split
+from charrnn.text.symbols import SymbolRule, expression_of
 from charrnn.training.state import SplitSpec
 
 UTF8, BYTES = "utf-8", "bytes"
@@ -42,10 +43,12 @@ class TextChoice(TextConfig):
     """The texts at ``paths`` (none: the bundled one), how they are read and how they are split.
 
     ``out`` is the folder of the run (None: a new one's), which may have to keep the encoded text.
+    ``known`` are the symbols of several characters of the network that training starts from.
     """
 
     paths: tuple[str | Path, ...] = ()
     out: Path | None = None
+    known: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -64,7 +67,13 @@ class TextChoice(TextConfig):
         if is_bytes and encoding not in (None, BYTES):
             reason = "takes the text's bytes as they are"
             raise ConfigError(reason, "omit {encoding}", setting="is_bytes")
-        return cls(**(asked | reading(BYTES if is_bytes else encoding)), paths=paths, out=out)
+        how = asked | reading(BYTES if is_bytes else encoding)
+        if (symbols := asked.get("symbols")) is not None:
+            if how["is_bytes"]:
+                reason = "makes symbols of characters, not of bytes"
+                raise ConfigError(reason, "omit {is_bytes}", setting="symbols")
+            how["symbols"] = expression_of(symbols)
+        return cls(**how, paths=paths, out=out)
 
     def split_spec(self, size: int = 0) -> SplitSpec:
         """How a text of ``size`` characters is split.
@@ -83,7 +92,7 @@ class TextChoice(TextConfig):
         )
 
     def read_as(self, origin: Checkpoint) -> TextChoice:
-        """The same text as bytes or characters, whichever the vocabulary of ``origin`` holds.
+        """The same text as bytes, characters or symbols, as the vocabulary of ``origin`` holds.
 
         Raises:
             ConfigError: the settings ask for the other.
@@ -95,7 +104,13 @@ class TextChoice(TextConfig):
         if self.encoding is not None and origin.vocab.is_bytes:
             reason = "keeps the checkpoint's bytes"
             raise ConfigError(reason, "omit {encoding}", setting="start_from")
-        return dataclasses.replace(self, is_bytes=origin.vocab.is_bytes)
+        own = origin.vocab.expression or None
+        if self.symbols not in (None, own):
+            reason = f"keeps the checkpoint's {'symbols' if own else 'characters'}"
+            raise ConfigError(reason, "omit {symbols}", setting="start_from")
+        return dataclasses.replace(
+            self, is_bytes=origin.vocab.is_bytes, symbols=own, known=origin.vocab.long
+        )
 
     def encode(self, records: bool = False) -> Corpus:
         """The text as ids, with each line a record or not.
@@ -109,10 +124,16 @@ class TextChoice(TextConfig):
             is_bytes=self.is_bytes,
             encoding=UTF8 if self.encoding is None else self.encoding,
             records=records,
+            symbols=self.rule,
             max_bytes=self.max_bytes,
             skip_bad=self.skip_bad,
             cache=self.cache,
         )
+
+    @property
+    def rule(self) -> SymbolRule | None:
+        """How the text is cut into symbols; None: into characters."""
+        return None if self.symbols is None else SymbolRule(self.symbols, self.known)
 
     @property
     def cache(self) -> Path:

@@ -345,7 +345,7 @@ def vocabulary(size: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
-        ({"format": 4}, "format 4 is not 3 or lower"),
+        ({"format": 5}, "format 5 is not 4 or lower"),
         ({"format": "x" * 100_000}, "is not usable"),
         ({"config": None}, "no config"),
         ({"config": {}}, "missing setting 'vocab_size'"),

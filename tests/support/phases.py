@@ -157,9 +157,9 @@ def repeat(place: str, signum: int) -> None:
 
 def small_memory() -> None:
     """Map every encoded text, however short."""
-    from charrnn.text import corpus
+    from charrnn.text import mapped
 
-    corpus.IN_MEMORY = 0
+    mapped.IN_MEMORY = 0
 
 
 def small_files(size: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from charrnn.errors import CorpusError
-from charrnn.text import corpus as texts
+from charrnn.text import mapped as texts
 from charrnn.text.corpus import encode_corpus
 from charrnn.text.reversal import turned
 

@@ -76,7 +76,8 @@ def score_adapting(
     with own_torch_settings():
         network = CharNetwork(model.checkpoint.config)
         network.load_numpy(model.checkpoint.weights)
-        return score_and_learn(network, ids, ranges, how)
+        total = score_and_learn(network, ids, ranges, how)
+    return total.of_symbols(model.vocab, ids, ranges)
 
 
 def score_and_learn(

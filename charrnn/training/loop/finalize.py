@@ -142,7 +142,7 @@ def _result(
     return Result(
         folder=trainer.folder.path,
         steps=progress.step,
-        chars=progress.chars,
+        chars=trainer.spec.chars(progress.chars),
         elapsed_s=round(progress.elapsed_s, 1),
         train=progress.train_nats,
         best_val=val,

@@ -40,7 +40,7 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
         A line for the user: how many characters are known, new and dropped.
 
     """
-    rows = origin.vocab.lookup(np.array(corpus.vocab.codes))
+    rows = origin.vocab.rows_of(corpus.vocab)
     new = torch.from_numpy(np.flatnonzero(rows >= 0))
     old = torch.from_numpy(rows[rows >= 0].astype(np.int64))
     for name, parameter in network.named_parameters():
@@ -52,6 +52,6 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
     fresh = len(corpus.vocab) - len(new)
     return (
         f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
-        f"{counted(len(new), 'character')} known, "
+        f"{counted(len(new), 'symbol' if corpus.vocab.expression else 'character')} known, "
         f"{fresh} new, {len(origin.vocab) - len(new)} dropped"
     )

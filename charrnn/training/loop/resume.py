@@ -36,6 +36,7 @@ class _Recorded:
     records: bool
     split: SplitSpec
     read: dict[str, Any]  # max_bytes and skip_bad
+    symbols: str | None  # an expression
     start_from: str | None
     training: dict[str, Any]
 
@@ -54,12 +55,14 @@ class _Recorded:
         except (KeyError, TypeError) as error:
             raise cannot_resume(f"it lacks {error}") from None
         records = corpus.get("records") is True  # version 0.1 did not read records
-        return cls(*texts, records, split, read_as(corpus), start_from, training)
+        symbols = last.vocab.expression or None
+        return cls(*texts, records, split, read_as(corpus), symbols, start_from, training)
 
     def text_settings(self) -> dict[str, Any]:
         """The values of the fields of ``TextConfig``."""
         fractions = {"val_frac": self.split.val_frac, "test_frac": self.split.test_frac}
-        return {**reading(self.encoding), **self.read, **fractions, "split": self.split.kind}
+        how = {"split": self.split.kind, "symbols": self.symbols}
+        return {**reading(self.encoding), **self.read, **fractions, **how}
 
 
 def spec_of(last: Checkpoint, text: TextChoice, settings: dict[str, Any]) -> RunSpec:
@@ -112,17 +115,18 @@ def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
     """The run's corpus: from the files that ``text`` names, or from the cache."""
     corpus: Corpus | None
     if text.paths:
-        same = dataclasses.replace(text, **was.read, **reading(was.encoding))
+        how = was.read | reading(was.encoding) | {"symbols": was.symbols}
+        same = dataclasses.replace(text, **how, known=last.vocab.long)
         corpus = same.encode(was.records)
     else:
         of, limited = (was.sha256, was.name, was.encoding), was.read["max_bytes"] is not None
-        corpus = cached_corpus(*of, records=was.records, limited=limited, run=text.out)
+        how = {"records": was.records, "symbols": last.vocab.rule}
+        corpus = cached_corpus(*of, limited=limited, run=text.out, **how)
     if corpus is None:
         raise CorpusError(f"the encoded {was.name} is no longer in the cache: name the text again")
     if corpus.sha256 != was.sha256:
         raise CorpusError(f"{corpus.name} is not the text of that run: its sha256 differs")
-    one, other = ((vocab.is_bytes, vocab.codes) for vocab in (corpus.vocab, last.vocab))
-    if one != other:  # compiled kernels look ids up unchecked
+    if corpus.vocab.alphabet != last.vocab.alphabet:  # compiled kernels look ids up unchecked
         raise cannot_resume(f"its vocabulary is not that of {corpus.name}")
     return corpus
 

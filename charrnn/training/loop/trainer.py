@@ -205,7 +205,7 @@ class Trainer:
             self._settle()
         self.state = result.state
         progress.advance(self.streams.after(progress.position), self.streams.chars)
-        self.listener.on_step(fraction, progress.chars, progress.mean_loss)
+        self.listener.on_step(fraction, self.spec.chars(progress.chars), progress.mean_loss)
         # a validation at this step will report the same losses
         if progress.step % REPORT_EVERY == 0 and not self._spent() and not self._due():
             self._tell(self._report(None))
@@ -220,7 +220,7 @@ class Trainer:
         for loss in torch.stack(self._losses).tolist() if self._losses else ():
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss is {loss} near step {self.progress.step + 1}")
-            self.progress.loss_sum += loss
+            self.progress.loss_sum += loss / self.spec.corpus.chars_per_symbol
             self.progress.loss_steps += 1
         self._losses.clear()
 
@@ -237,14 +237,14 @@ class Trainer:
             )
         progress = self.progress
         progress.elapsed_s = self._now()
-        chars = progress.chars - self._reported[0]
+        chars = self.spec.chars(progress.chars) - self.spec.chars(self._reported[0])
         seconds = (progress.elapsed_s if until is None else until) - self._reported[1]
         self._reported = progress.at
         progress.train_nats = progress.mean_loss if progress.loss_steps else progress.train_nats
         report = Report(
             step=progress.step,
             epoch=progress.epoch,
-            chars=progress.chars,
+            chars=self.spec.chars(progress.chars),
             elapsed_s=round(progress.elapsed_s, 3),
             lr=progress.lr,
             train_nats=progress.mean_loss,

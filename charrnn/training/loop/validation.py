@@ -35,9 +35,10 @@ class Validator:
         if progress.validation_s or progress.validated_step:
             return
         progress.val_chars = sample_chars(budget, progress, whole)
+        kind = "symbols" if self.spec.corpus.vocab.expression else "characters"
         if progress.val_chars:
             self.listener.on_note(
-                f"validations read {progress.val_chars:,} of {whole:,} characters to save time; "
+                f"validations read {progress.val_chars:,} of {whole:,} {kind} to save time; "
                 "the final loss is that of all"
             )
 
@@ -60,12 +61,15 @@ class Validator:
 
     def _score(self, ranges: tuple[Range, ...]) -> Score:
         measured = evaluate_both_sides if self.spec.model.bidirectional else evaluate
-        return measured(
+        ids, ranges = self.spec.to_score(ranges)
+        total = measured(
             self.stepper.network,
-            *self.spec.to_score(ranges),
+            ids,
+            ranges,
             device=self.stepper.hardware.device,
             world=self.stepper.world,
         )
+        return total.of_symbols(self.spec.corpus.vocab, ids, ranges)
 
     def renew_best(self, progress: TrainingState) -> None:
         """After resuming: measure the best network again if its loss is not comparable.

@@ -15,6 +15,7 @@ from charrnn.errors import CorpusError
 from charrnn.paths import CORPUS_NAME, bundled_corpus
 from charrnn.text.corpus import Corpus
 from charrnn.text.splits import length
+from charrnn.text.symbols import name_of
 from charrnn.training.state import RunSpec, TrainingState
 
 LICENCE = "The weights were learned from the corpus named here; its terms may apply to them."
@@ -28,7 +29,7 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
             "name": corpus.name,
             "sha256": corpus.sha256,
             "encoding": corpus.encoding,
-            "chars": len(corpus),
+            "chars": corpus.chars,
             "max_bytes": spec.max_bytes,
             "skip_bad": spec.skip_bad,
             "lines": spec.training.lines,
@@ -42,7 +43,7 @@ def card(spec: RunSpec, progress: TrainingState, torch_version: str) -> dict[str
         "progress": {
             "step": progress.step,
             "epoch": progress.epoch,
-            "chars": progress.chars,
+            "chars": spec.chars(progress.chars),
             "elapsed_s": round(progress.elapsed_s, 1),
         },
         "made": {
@@ -91,6 +92,7 @@ def _text_config(spec: RunSpec) -> TextConfig:
         encoding=None if encoding in ("bytes", "utf-8") else encoding,
         max_bytes=spec.max_bytes,
         skip_bad=spec.skip_bad,
+        symbols=name_of(expression) if (expression := spec.corpus.vocab.expression) else None,
         split=spec.split.kind,
         val_frac=spec.split.val_frac,
         test_frac=spec.split.test_frac,

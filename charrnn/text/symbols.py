@@ -1,0 +1,215 @@
+r"""Symbols of several characters: what an expression matches in a text, and the rest of it.
+
+Each match of two or more characters is a symbol if it is frequent enough to be learned
+(``charrnn.text.encoding``). All else is read character by character, a rare match too: so a network
+also learns the characters that a match it has never seen is spelled with. A line end (``\n`` or
+``\r``) is never part of a longer symbol, and no symbol has more than ``LONGEST`` characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import ConfigError
+from charrnn.text.automaton import LINE_ENDS, LONGEST, Automaton, Codes
+from charrnn.text.expressions import compiled
+
+STRETCH = 1 << 18  # characters that are cut at a time
+MAX_SYMBOLS = 16_384  # of several characters
+MAX_CHARACTERS = 1 << 18  # in all of them together
+
+_LENGTH = r"(?:[0-9]+(?:/[0-9]*)?|/+[0-9]*)"
+# names for common expressions
+NAMED = {
+    # atoms in brackets, the two elements of two letters without brackets, ring closures from 10 on
+    "smiles": r"\[[^\]]+\]|Br|Cl|%[0-9][0-9]|%\([0-9]+\)",
+    # notes with accidentals, octave marks and lengths; rests; bars and repeats; tuplets; fields
+    "abc": rf"(?:\^\^?|__?|=)?[A-Ga-g](?:,+|'+)?{_LENGTH}?|[zxZ]{_LENGTH}|"
+    r"\|:|:\|\]?|::|\|\||\|\]|\[\||\([2-9]|[XTMLKQR]:",
+    "words": r"[^\W\d_]+",
+}
+
+
+def expression_of(symbols: str) -> str:
+    """The expression that ``symbols`` names, or is.
+
+    Raises:
+        ConfigError: as for ``charrnn.text.expressions.compiled``.
+
+    """
+    expression = NAMED.get(symbols, symbols)
+    compiled(expression)
+    return expression
+
+
+def name_of(expression: str) -> str:
+    """The name of an expression, or else itself."""
+    return next((name for name, own in NAMED.items() if own == expression), expression)
+
+
+@dataclass(frozen=True)
+class SymbolRule:
+    """How a corpus is cut into symbols.
+
+    Attributes:
+        expression: what it is searched for.
+        known: symbols that a network has learned before: they are symbols however rare they are.
+
+    """
+
+    expression: str
+    known: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """A name for file names."""
+        said = "\0".join((self.expression, *self.known))
+        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def check_long(long: tuple[str, ...]) -> None:
+    """Check the symbols of several characters of a vocabulary.
+
+    Raises:
+        ConfigError: one is invalid, they are too many or too long, or they are not ascending.
+
+    """
+    good = len(long) <= MAX_SYMBOLS and all(
+        type(symbol) is str and 2 <= len(symbol) <= LONGEST for symbol in long
+    )
+    if not good or sum(map(len, long)) > MAX_CHARACTERS:
+        raise ConfigError("the vocabulary has invalid symbols of several characters")
+    if not all(a < b for a, b in pairwise(long)):
+        raise ConfigError("the vocabulary's symbols of several characters are not ascending")
+    joined = "".join(long)
+    if any(end in joined for end in LINE_ENDS) or any("\ud800" <= c < "\ue000" for c in joined):
+        raise ConfigError("the vocabulary's symbols of several characters have invalid ones")
+
+
+def codes_of(text: str) -> Codes:
+    """The code points ``(N,)`` of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of a text: its code points ``(N,)``, and where matches in it begin and end."""
+
+    codes: Codes
+    begins: list[int]
+    ends: list[int]
+
+    @property
+    def text(self) -> str:
+        """The part as characters."""
+        return self.codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+    def matches(self) -> Iterator[str]:
+        """The matches, each of at least two characters."""
+        return map(self.text.__getitem__, map(slice, self.begins, self.ends))
+
+
+class Cutter:
+    """Cuts a text that comes in blocks into parts, the same ones wherever the blocks end."""
+
+    def __init__(self, automaton: Automaton) -> None:
+        self._automaton = automaton
+        self._rest: Codes = np.empty(0, np.uint8)
+
+    def parts(self, blocks: Iterable[Codes]) -> Iterator[Part]:
+        """The parts of a text in ``blocks`` of code points."""
+        waiting: list[Codes] = []
+        size = 0
+        for block in blocks:
+            waiting.append(block)
+            size += len(block)
+            if size < STRETCH + LONGEST:
+                continue
+            rest = np.concatenate(waiting)
+            while len(rest) >= STRETCH + LONGEST:
+                part = self._part(rest[: STRETCH + LONGEST], STRETCH)
+                rest = rest[len(part.codes) :]
+                yield part
+            waiting, size = [rest], len(rest)
+        if size:
+            rest = np.concatenate(waiting)
+            while len(rest):
+                part = self._part(rest[: STRETCH + LONGEST], min(STRETCH, len(rest)))
+                rest = rest[len(part.codes) :]
+                yield part
+
+    def _part(self, codes: Codes, stop: int) -> Part:
+        """The part of the text that begins with ``codes``: up to ``stop``, or a match across it."""
+        begins, ends = self._automaton.find(codes, stop)
+        return Part(codes[: max([stop, *ends[-1:]])], begins, ends)
+
+
+class SymbolTable:
+    """The ids of a vocabulary with symbols of several characters.
+
+    Args:
+        expression: what a text is searched for.
+        long: the symbols of several characters.
+        first: the id of the first of them.
+
+    Raises:
+        ConfigError: as for ``charrnn.text.expressions.compiled``.
+
+    """
+
+    def __init__(self, expression: str, long: tuple[str, ...], first: int) -> None:
+        self._automaton = Automaton(expression)
+        self._ids = {symbol: first + index for index, symbol in enumerate(long)}
+
+    def id_of(self, symbol: str) -> int | None:
+        """The id of a symbol of several characters; None if there is no such symbol."""
+        return self._ids.get(symbol)
+
+    def split(self, text: str) -> list[str]:
+        """What the expression finds in a text, and the characters between, in their order."""
+        found: list[str] = []
+        for part in Cutter(self._automaton).parts([codes_of(text)]):
+            last, own = 0, part.text
+            for begin, end in zip(part.begins, part.ends, strict=True):
+                found += [*own[last:begin], own[begin:end]]
+                last = end
+            found += own[last:]
+        return found
+
+    def read(
+        self, blocks: Iterable[Codes], lookup: Callable[[Codes], NDArray[np.int32]]
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.intp]]]:
+        """The ids of a text part by part, and the position in the text at which each begins.
+
+        ``lookup`` gives the ids of characters.
+        """
+        start = 0
+        for part in Cutter(self._automaton).parts(blocks):
+            ids, places = self._joined(part, lookup(part.codes))
+            yield ids, start + places
+            start += len(part.codes)
+
+    def _joined(
+        self, part: Part, ids: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """The ids of a part whose characters have the ``ids (N,)``, and where each begins."""
+        if not part.begins:
+            return ids, np.arange(len(ids))
+        get = self._ids.get
+        long = np.array([get(match, -1) for match in part.matches()], np.int32)
+        begins, ends = np.array(part.begins), np.array(part.ends)
+        if (long < 0).any():
+            begins, ends, long = (values[long >= 0] for values in (begins, ends, long))
+        found = ids.copy()
+        found[begins] = long
+        depth = np.zeros(len(ids) + 1, np.int8)  # 1 inside a symbol, after its first character
+        depth[begins + 1] = 1
+        depth[ends] -= 1
+        places = np.flatnonzero(np.cumsum(depth[:-1], dtype=np.int8) == 0)
+        return found[places], places
