@@ -42,7 +42,7 @@ from charrnn.training.loop.resume import (
 )
 from charrnn.training.loop.trainer import Trainer
 from charrnn.training.machinery import flops_of, hardware_of, hardware_settings, stepper_of
-from charrnn.training.processes import join_world, was_restarted
+from charrnn.training.processes import is_restarted, join_world
 from charrnn.training.recipes import apply_preset, choose
 from charrnn.training.rundir.directory import RunFolder, new_folder, occupied
 from charrnn.training.rundir.discovery import begun_by, check_vacant, old_folder
@@ -95,12 +95,12 @@ def train(
     with interrupts.graceful(), returning_memory(), own_torch_settings():
         world = join_world()
         listener = listener if listener is not None and world.is_main else Silence()
-        begun = _begun(out, world) if was_restarted() else None
+        begun = _begun(out, world)
         if begun is not None:
             again = f"the processes were started again: the run in {begun} continues"
             listener.on_note(f"{again} from its last checkpoint")
         if resume or begun is not None:
-            return _resume(text, begun or out, settings, listener, world)
+            return _resume(text, begun or out, settings, listener, world, begun is not None)
         settings.setdefault("seed", world.broadcast(draw_seed()))
         return _start(text, out, start_from, preset, settings, listener, world)
 
@@ -180,6 +180,7 @@ def _resume(
     settings: dict[str, Any],
     listener: Listener,
     world: World,
+    was_restarted: bool,
 ) -> Result:
     """Continue the run in ``out``, or the newest run on the text."""
     stem = stem_of(names(text.paths)) if text.paths else None
@@ -199,7 +200,7 @@ def _resume(
             with alike():
                 trainer.continue_from(progress, state)
                 renew_patience(trainer, last)
-                if not was_restarted():
+                if not was_restarted:
                     check_incomplete(trainer, last)
             folder.check_best()
             return _run(trainer)
@@ -230,7 +231,7 @@ def _old_spec(
 
 def _begun(out: Path | None, world: World) -> Path | None:
     """Where the run is that a launcher has restarted; None if it has saved nothing yet."""
-    return world.decide(lambda: begun_by(world.launch, out))
+    return world.decide(lambda: begun_by(world.launch, out) if is_restarted() else None)
 
 
 def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:

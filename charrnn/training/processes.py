@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -29,11 +30,13 @@ from charrnn.errors import ConfigError, LostProcessError, is_out_of_memory
 from charrnn.training.distributed import World, launched_size
 
 T = TypeVar("T")
+_DIST: Any = dist  # torch's type stubs lack its stores
 TIMEOUT = "CHARRNN_RANK_TIMEOUT"
 TIMEOUT_S = 300.0  # without an answer of another process
 BEAT_S = 2.0  # between signs of life of a main process that is busy
 _RUNS = itertools.count(1)
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+MEETING_S = 0.01  # between two looks whether the others have come
 REPEATED_S = 5.0  # launchers pass on signals that the process may have received itself
 
 
@@ -122,7 +125,7 @@ def join_world() -> World:
     return world
 
 
-def was_restarted() -> bool:
+def is_restarted() -> bool:
     """Whether torchrun has started this process again, because one of the processes has ended."""
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
@@ -143,15 +146,51 @@ def _meet() -> ProcessWorld:
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     interrupts.expect_repeats(REPEATED_S)
     _end_with_launcher()
+    timeout = timedelta(seconds=timeout_s)
     try:
         if not dist.is_initialized():
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+            store, rank, size = next(_DIST.rendezvous("env://", timeout=timeout))
+            store = _of_this_start(store, rank, size, timeout_s)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=timeout
+            )
             return ProcessWorld(timeout_s)
-        group = dist.new_group(backend=backend, timeout=timedelta(seconds=timeout_s))
+        group = dist.new_group(backend=backend, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise LostProcessError(f"the processes of the run have not met: {reason}") from error
     return ProcessWorld(timeout_s, group)
+
+
+def _of_this_start(store: Any, rank: int, size: int, timeout_s: float) -> Any:
+    """A part of ``store`` that nobody has used before.
+
+    torchrun keeps its store when it restarts processes, so that one could take the address of
+    another from the last start for the new one. So each asks the first with a word of its own,
+    and the first names the same new part to all.
+    """
+    end = time.monotonic() + timeout_s
+
+    def wait() -> None:
+        interrupts.check()
+        if time.monotonic() > end:
+            raise RuntimeError(f"not all {size:,} have come within {timeout_s:g} s")
+        time.sleep(MEETING_S)
+
+    part, word = (os.urandom(8).hex() for _ in range(2))
+    if rank:
+        store.set(f"ask/{rank}", word)
+        while not store.check([f"answer/{word}"]):
+            wait()
+        part = store.get(f"answer/{word}").decode()
+        store.set(f"{part}/{rank}", word)
+        return _DIST.PrefixStore(part, store)
+    for other in range(1, size):
+        while not store.check([f"{part}/{other}"]):
+            if store.check([f"ask/{other}"]):  # maybe of the last start
+                store.set(f"answer/{store.get(f'ask/{other}').decode()}", part)
+            wait()
+    return _DIST.PrefixStore(part, store)
 
 
 def _end_with_launcher() -> None:

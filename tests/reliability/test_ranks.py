@@ -195,7 +195,7 @@ def test_torchrun_restarts_a_run_that_loses_a_process_again_and_again(tmp_path: 
     killed, reached = 0, 0
     try:
         while killed < KILLS and launcher.poll() is None:
-            time.sleep(rng.uniform(0.5, 8.0))
+            time.sleep(rng.uniform(0.5, 15.0))  # it takes seconds to begin
             if len(workers := children_of(launcher.pid)) < 2:
                 continue
             os.kill(rng.choice(workers), signal.SIGKILL)
