@@ -22,9 +22,10 @@ Everything that the command line does can be done from here:
     charrnn.score_adapting(model, model.encode(text))                # while a copy keeps learning
     charrnn.insight_page(model)                                      # what it learned, as HTML
     charrnn.list_checkpoints()
+    charrnn.plan("corpus.txt", epochs=20).memory.total               # bytes, before anything runs
 
 Whatever can be wrong is a ``CharRNNError`` (``charrnn.errors`` draws the tree). Names are imported
-when they are first used, so ``import charrnn`` costs nothing, and only ``train`` and
+when they are first used, so ``import charrnn`` costs nothing, and only ``train``, ``plan`` and
 ``score_adapting`` import torch.
 """
 
@@ -50,6 +51,7 @@ _HOMES = {
     "insight_page": "charrnn.insight.api",
     "list_checkpoints": "charrnn.paths",
     "load": "charrnn.textmodel",
+    "plan": "charrnn.training.planning",
     "score_adapting": "charrnn.training.evaluation.dynamic",
     "train": "charrnn.training.api",
 }
@@ -70,6 +72,7 @@ __all__ = [
     "insight_page",
     "list_checkpoints",
     "load",
+    "plan",
     "score_adapting",
     "train",
 ]
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
     from charrnn.textmodel import TextModel, load
     from charrnn.training.api import train
     from charrnn.training.evaluation.dynamic import score_adapting
+    from charrnn.training.planning import plan
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 
 from charrnn import interrupts
 from charrnn.cli.command import OptionStyle, options_of
-from charrnn.cli.options import QUIET, runs, takes
+from charrnn.cli.options import QUIET, check_rivals, runs, takes
 from charrnn.cli.output import check_stdout, print_line
 from charrnn.config import START_FROM, TextConfig, TrainConfig, model_options
 from charrnn.errors import CharRNNError, Interrupted, LostProcessError
@@ -37,7 +38,15 @@ PRESET = Option(
     choices=tuple(PRESETS),
     help="Use a named recipe; options given with it override it.",
 )
-JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on stdout.")
+PLAN = Option(
+    name="plan",
+    kind=bool,
+    excludes=("resume",),
+    help="Print the memory, time and disk that the run would take, and do not train.",
+)
+JSON = Option(
+    name="json", kind=bool, help="Print the metrics, or the plan, as JSON lines on stdout."
+)
 
 
 @takes(
@@ -48,17 +57,27 @@ JSON = Option(name="json", kind=bool, help="Print the metrics as JSON lines on s
     *model_options(),
     *declared(TrainConfig),
     *declared(TextConfig),
+    PLAN,
     QUIET,
     JSON,
 )
 def train(
-    corpus: list[str] = CORPUS, *, quiet: bool = False, json: bool = False, **settings: Any
+    corpus: list[str] = CORPUS,
+    *,
+    plan: bool = False,
+    quiet: bool = False,
+    json: bool = False,
+    **settings: Any,
 ) -> None:
     """Train on a text and keep the best network under ./checkpoints."""
+    check_rivals((PLAN, RESUME), {"plan": plan, **settings})
     with interrupts.abrupt():
-        if json:
+        if json or plan:
             check_stdout()
         console = _console(quiet, json)
+        if plan:
+            _plan(*(corpus or ()), console=console, quiet=quiet, json=json, **settings)
+            return
         try:
             result = _train(*(corpus or ()), listener=console, **settings)
         finally:
@@ -70,6 +89,11 @@ def train(
 def _train(*corpus: str, **settings: Any) -> Any:
     from charrnn.training.api import train as run
 
+    return _by_main(run, *corpus, **settings)
+
+
+def _by_main(run: Callable[..., Any], *corpus: str, **settings: Any) -> Any:
+    """What ``run`` returns; an error that only this process raises is marked as its own."""
     try:
         return run(*corpus, **settings)
     except (CharRNNError, Interrupted) as error:
@@ -78,6 +102,15 @@ def _train(*corpus: str, **settings: Any) -> Any:
         ):
             raised_here(error)
         raise
+
+
+def _plan(*corpus: str, console: Any, quiet: bool, json: bool, **settings: Any) -> None:
+    from charrnn.cli.forecast import print_plan
+    from charrnn.training.planning import plan
+
+    found = _by_main(plan, *corpus, listener=console, **settings)
+    if is_main_process():
+        print_plan(found, json=json, quiet=quiet, seeded="seed" in settings)
 
 
 def _console(quiet: bool, json: bool) -> Any:

@@ -36,6 +36,15 @@ UNFITTED, SAMPLE = "unfitted_val", "val_chars"
 FAILED_SAVES = 3  # in a row, after which training stops
 
 
+def room_needed(parameters: int) -> int:
+    """The bytes that the checkpoints of a network of so many parameters may take.
+
+    Weights, average and two moments in float32, in the last file, the one before and the one being
+    written; the weights of the best network; a MiB for the rest.
+    """
+    return 4 * parameters * (4 * 3 + 1) + (1 << 20)
+
+
 class RunFolder:
     """The folder ``path``, which no other process can train into.
 
@@ -156,9 +165,7 @@ class RunFolder:
             SaveError: the disk has less room than that.
 
         """
-        # weights, average and two moments in float32, in the last file, the one before and the one
-        # being written; the weights of the best network; a MiB for the rest
-        needed = 4 * parameters * (4 * 3 + 1) + (1 << 20)
+        needed = room_needed(parameters)
         disk, there = shutil.disk_usage(self.path), self._size()
         if disk.total and disk.free + there < needed:  # some file systems report 0
             raise SaveError(

@@ -1,0 +1,149 @@
+"""``plan``: what a run would take, before anything runs."""
+
+from __future__ import annotations
+
+import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
+
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from charrnn import interrupts
+from charrnn.arguments import checked
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.paths import CHECKPOINTS
+from charrnn.text.splits import length
+from charrnn.training.beginning import requested, specified
+from charrnn.training.distributed import World
+from charrnn.training.events import Listener, Plan, Silence
+from charrnn.training.hardware.device import Hardware, own_torch_settings
+from charrnn.training.hardware.footprint import Footprint, footprint
+from charrnn.training.machinery import flops_of
+from charrnn.training.processes import join_world
+from charrnn.training.rundir.directory import room_needed
+from charrnn.training.state import RunSpec
+from charrnn.training.texts import stem_of
+
+PRODUCTS = 6  # operations a weight and character: a product forward, two backward
+
+
+@dataclass(frozen=True)
+class Duration:
+    """How long a run takes, validations and start left aside.
+
+    ``seconds`` is the budget, or an estimate from ``chars_per_second``, which is itself estimated:
+    the speed of a large matrix product on this machine times what training reaches of it.
+    """
+
+    seconds: float
+    chars_per_second: float
+    chars: int
+    epochs: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The bytes of a run's ``checkpoints`` and of its ``encoded`` text, and how many are free."""
+
+    checkpoints: int
+    checkpoints_free: int
+    encoded: int
+    cache: str
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would take: ``plan`` says what it would do."""
+
+    plan: Plan
+    memory: Footprint
+    time: Duration
+    disk: Disk
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON: bytes, seconds and characters."""
+        plan = self.plan
+        return {
+            "folder": str(plan.folder),
+            "corpus": plan.corpus,
+            "chars": plan.chars,
+            "vocab_size": plan.model.vocab_size,
+            "hardware": plan.hardware,
+            "parameters": plan.model.parameters,
+            "model": plan.model.to_dict(),
+            "training": asdict(plan.training),
+            "memory": {**asdict(self.memory), "total": self.memory.total},
+            "time": asdict(self.time),
+            "disk": asdict(self.disk),
+        }
+
+
+@checked
+def plan(
+    *corpus: Annotated[str | Path, "unpack a list with *"],
+    out: str | Path | None = None,
+    start_from: str | Path | None = None,
+    preset: str | None = None,
+    listener: Listener | None = None,
+    **settings: Any,
+) -> RunPlan:
+    """What ``charrnn.train`` would take with the same arguments: memory, time and disk.
+
+    The text is encoded, if it is not yet in the cache. Nothing is trained, and no folder is made.
+
+    Raises:
+        UserError: the request is invalid or cannot be carried out.
+        CacheError: the encoded text cannot be saved.
+        Interrupted: a signal arrived.
+
+    """
+    text, out, settings = requested(corpus, out, False, start_from, preset, settings)
+    with interrupts.graceful(), own_torch_settings():
+        world = join_world()
+        listener = listener if listener is not None and world.is_main else Silence()
+        spec, hardware, _ = specified(text, out, start_from, preset, settings, listener, world)
+        flops = flops_of(hardware, {"cell": spec.model.cell}, world)
+        folder = CHECKPOINTS / stem_of(spec.corpus.name) if out is None else out
+        return RunPlan(
+            _plan(spec, hardware, folder),
+            _memory(spec, hardware, world),
+            _time(spec.model, spec.training, length(spec.parts.train), flops),
+            _disk(spec, folder, text.cache),
+        )
+
+
+def _plan(spec: RunSpec, hardware: Hardware, folder: Path) -> Plan:
+    parts = spec.parts
+    chars = {name: length(getattr(parts, name)) for name in ("train", "val", "test")}
+    about = spec.model, spec.training, spec.corpus.name
+    return Plan(folder, *about, chars, hardware.describe(), resumed_at=0)
+
+
+def _memory(spec: RunSpec, hardware: Hardware, world: World) -> Footprint:
+    rows = world.rows(spec.training.batch)
+    streams = rows.stop - rows.start
+    return footprint(spec.model, spec.training, hardware, streams, bool(spec.parts.val))
+
+
+def _time(model: ModelConfig, config: TrainConfig, train_chars: int, flops: float) -> Duration:
+    """The time of a run whose products achieve ``flops`` operations a second."""
+    speed, a_step = flops / (PRODUCTS * model.parameters), config.batch * config.window
+    chars = (
+        config.steps * a_step if config.steps
+        else config.epochs * train_chars if config.epochs
+        else int(config.seconds * speed)
+    )  # fmt: skip
+    seconds = config.seconds or chars / speed
+    return Duration(seconds, speed, chars, chars / train_chars, max(1, chars // a_step))
+
+
+def _disk(spec: RunSpec, folder: Path, cache: Path) -> Disk:
+    free = 0
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    with suppress(OSError):
+        free = shutil.disk_usage(there).free
+    encoded = len(spec.corpus) * spec.corpus.ids.dtype.itemsize
+    return Disk(room_needed(spec.model.parameters), free, encoded, str(cache))
