@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from charrnn.errors import CharRNNError, counted
-from charrnn.generation.generator import GROUP, Generator
+from charrnn.generation.generator import Generator
 from charrnn.generation.predictor import Drawn, Predictor
 from charrnn.generation.record_config import RecordConfig
+from charrnn.generation.relay import GROUP
 from charrnn.generation.scoring import Score
 from charrnn.text.record_set import RecordSet, as_bytes, hash_of
 from charrnn.text.records import RecordForm
@@ -111,8 +112,9 @@ class Records(Iterator[Record]):
         """The records that are accepted among those that are drawn at once."""
         missing, taken = self._count - self.accepted, list[Drawn]()
         likely = (self.accepted + 1) / (self.tries + 1)
-        self._generator.group = max(1, min(GROUP, int(missing * SPARE / likely)))
-        for _ in range(self._generator.group):
+        needed = max(1, int(missing * SPARE / likely))
+        self._generator.limit = self.tries + needed
+        for _ in range(min(GROUP, needed)):
             cut = self._generator.cut
             if len(taken) == missing or (ids := next(samples, None)) is None:
                 break

@@ -1,66 +1,31 @@
-"""Draws samples: reads the prime, draws, stops. Many streams advance at once, independently.
-
-Sample i has its own random generator, seeded with (seed, i), and what an engine computes for a
-stream does not depend on the other streams. So sample i is the same text for every ``count``.
-"""
+"""Draws samples: reads the prime, draws, stops. Many advance at once (``relay``), independently."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.errors import ConfigError
 from charrnn.generation.filter_register import Context
-from charrnn.generation.numpy_engine import State
+from charrnn.generation.relay import GROUP, Relay, Sample, Stepper, overflow_ignored
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.generation.sentences import SentenceStop
 from charrnn.generation.stops import Stop, StopFilter, stop_ids
-from charrnn.text.vocab import Ids, Vocab
+from charrnn.text.vocab import Vocab
 
 if TYPE_CHECKING:
     from charrnn.generation.filter_register import Training
 
-GROUP = 256  # samples that advance together, at most
-# characters drawn per call of the engine: the first appear at once; later chunks are so long that
-# the cost of a call does not matter
-CHUNKS = (1, 4, 16, 64)
 FEED = 1024  # characters of the prime read per call
+# samples that may be drawn, or wait to be yielded, while the first of them is not complete
+AHEAD = 8 * GROUP
 
 
 T = TypeVar("T")
-
-
-class Stepper(Protocol):
-    """What a generator needs from an engine; see ``Engine``."""
-
-    @property
-    def state(self) -> State:
-        """The parts ``(N, width)`` of each layer's state."""
-
-    @state.setter
-    def state(self, state: State) -> None: ...
-
-    def sibling(self, streams: int) -> Self:
-        """The same network for another number of streams."""
-
-    def reset(self) -> None:
-        """Zero the state."""
-
-    def feed(self, ids: Ids) -> None:
-        """Read a text in every stream."""
-
-    def generate(
-        self,
-        ids: Ids,
-        uniforms: NDArray[np.float64],
-        config: SampleConfig,
-        context: Context | None = None,
-    ) -> Ids:
-        """Draw characters; ``context`` is given if a filter of ``config`` needs one."""
 
 
 class Piece(NamedTuple):
@@ -98,8 +63,8 @@ class Generator:
 
     Attributes:
         cut: how many of the samples so far were ended by ``config.length`` alone.
-        group: how many samples advance together from the next group on; the texts do not depend on
-            it.
+        limit: samples from this number on begin only when those before it have been yielded; the
+            texts do not depend on it.
 
     Raises:
         ConfigError: ``config.count`` is above 1, or ``reverse``, but the first sample would never
@@ -126,7 +91,7 @@ class Generator:
         self._dropped, self._kept = ([], stops) if config.keep_stop else (stops, [])
         if lines:
             self._dropped += [end[self._order] for end in _line_ends(vocab)]
-        self.cut, self.group = 0, GROUP
+        self.cut, self.limit = 0, config.count
         if reverse and self.endless:
             reason = "is 0: what is written from its end needs an end"
             raise ConfigError(reason, "set {stop}", setting="length")
@@ -155,8 +120,12 @@ class Generator:
     @property
     def endless(self) -> bool:
         """Whether nothing can end a sample."""
-        config = self.config
-        return config.length == 0 and not (self._dropped or self._kept or config.sentences)
+        return self.config.length == 0 and not self._can_stop
+
+    @property
+    def _can_stop(self) -> bool:
+        """Whether anything but its length can end a sample."""
+        return bool(self._dropped or self._kept or self.config.sentences)
 
     def _context(self, streams: int) -> Context:
         """What filters can look at."""
@@ -180,13 +149,27 @@ class Generator:
         self._engine.reset()
         for begin in range(0, len(self._lead) - 1, FEED):
             interrupts.check()
-            with _overflow_ignored():
+            with overflow_ignored():
                 self._engine.feed(self._lead[:-1][begin : begin + FEED])
-        start, first = self._engine.state, 0
+        context = None if self.config.compiled else self._context
+        relay = Relay(
+            self._engine, int(self._lead[-1]), self.config, self._stops, context, self._can_stop
+        )
+        begun, first = deque[Sample](), 0  # those that are not yielded completely, in order
         while first < self.config.count:
-            N = min(self.group, self.config.count - first)
-            yield from self._group(first, N, start)
-            first += N
+            interrupts.check()
+            end = min(max(self.limit, first + 1), first + AHEAD, self.config.count)
+            begun += relay.begin(first + len(begun), end)
+            relay.draw()
+            # yield the first one as it is drawn; those after it wait
+            while begun:
+                ids, last = begun[0].pop()
+                self.cut += last and not begun[0].stopped
+                yield Piece(first, ids, last)
+                if not last:
+                    break
+                begun.popleft()
+                first += 1
 
     def texts(self) -> list[str]:
         """All samples, decoded. Does not return if they are endless."""
@@ -201,67 +184,12 @@ class Generator:
                 yield ids
                 ids = []
 
-    def _group(self, first: int, N: int, start: State) -> Iterator[Piece]:
-        engine = self._engine if N == 1 else self._engine.sibling(N)
-        with _overflow_ignored():
-            engine.state = tuple(
-                tuple(np.repeat(part, N, axis=0) for part in layer) for layer in start
-            )
-        length = self.config.length
-        samples = [_Sample(self._stops(), length) for _ in range(N)]
-        unfinished = 0  # index of the first sample that has not been yielded completely
-        for rows in self._rows(engine, first, N):
-            for sample, column in zip(samples, rows, strict=True):
-                sample.add(column)
-            # yield the first unfinished sample as it is drawn; those after it wait
-            while unfinished < N:
-                ids, last = samples[unfinished].pop()
-                self.cut += last and not samples[unfinished].stopped
-                yield Piece(first + unfinished, ids, last)
-                if not last:
-                    break
-                unfinished += 1
-            if all(sample.done for sample in samples):
-                return
-
     def _stops(self) -> list[Stop]:
         """What ends a sample, in the order in which ids pass through."""
         stops: list[Stop] = [StopFilter(self._dropped, self._kept)]
         if self.config.sentences:
             stops.append(SentenceStop(self.vocab, self.config.sentences))
         return stops
-
-    def _rows(self, engine: Stepper, first: int, N: int) -> Iterator[list[list[int]]]:
-        """Yield the ids that each of the N streams draws, chunk after chunk."""
-        rngs = [np.random.default_rng([self.config.seed, first + i]) for i in range(N)]
-        pending: Ids = np.full(N, self._lead[-1])
-        context = None if self.config.compiled else self._context(N)
-        made = 0
-        for T in _chunks():
-            interrupts.check()
-            T = min(T, self.config.length - made) if self.config.length else T
-            uniforms = np.stack([rng.random(T) for rng in rngs], axis=1)  # (T, N)
-            with _overflow_ignored():
-                ids = self._draw(engine, pending, uniforms, made, context)
-            pending, made = ids[-1], made + T
-            yield ids.T.tolist()
-
-    def _draw(
-        self,
-        engine: Stepper,
-        ids: Ids,
-        uniforms: NDArray[np.float64],
-        made: int,
-        context: Context | None,
-    ) -> Ids:
-        """Draw ``(T, N)`` characters after ``made``: one by one if the temperature changes."""
-        if self.config.final_temperature is None:
-            return engine.generate(ids, uniforms, self.config, context)
-        drawn = []
-        for t, row in enumerate(uniforms):
-            [ids] = engine.generate(ids, row[None], self.config.at(made + t), context)
-            drawn.append(ids)
-        return np.stack(drawn)
 
 
 class Texts(Iterator[T], Generic[T]):
@@ -283,53 +211,3 @@ def _line_ends(vocab: Vocab) -> list[tuple[int, ...]]:
     """The ids of the line ends that a text of this vocabulary may have."""
     ends = ("\n", "\r\n") if vocab.id_of("\n") is not None else ()
     return stop_ids(vocab, [end for end in ends if not vocab.missing(end)])
-
-
-def _overflow_ignored() -> np.errstate:
-    """Let untrusted weights overflow without a warning: the worst result is a bad text."""
-    return np.errstate(all="ignore")
-
-
-def _chunks() -> Iterator[int]:
-    yield from CHUNKS
-    while True:
-        yield CHUNKS[-1]
-
-
-class _Sample:
-    """A sample in progress: the ids that are ready to be yielded, and whether it has ended."""
-
-    def __init__(self, stops: list[Stop], length: int) -> None:
-        self._stops, self._left = stops, length or None
-        self._ready: list[int] = []
-        self.done = False
-
-    def add(self, ids: list[int]) -> None:
-        """Add drawn ids; those after the sample's end are dropped."""
-        if self.done:
-            return
-        if self._left is not None:
-            self._left -= len(ids)
-        for stop in self._stops:
-            ids = stop.push(ids)
-        self._ready += ids
-        self.done = self.stopped or self._left == 0
-        if self.done:
-            self._ready += self._rest()
-
-    def _rest(self) -> list[int]:
-        """The ids that were held back, as they pass through the stops that follow."""
-        rest: list[int] = []
-        for stop in self._stops:
-            rest = stop.push(rest) + stop.finish()
-        return rest
-
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop text or its last sentence ended it."""
-        return any(stop.stopped for stop in self._stops)
-
-    def pop(self) -> tuple[list[int], bool]:
-        """Return the ids not yet yielded, and whether they are the last."""
-        ready, self._ready = self._ready, []
-        return ready, self.done

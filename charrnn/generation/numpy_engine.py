@@ -231,6 +231,13 @@ class Engine:
             for part in layer:
                 part[streams] = 0
 
+    def begin(self, streams: NDArray[np.intp], state: State) -> None:
+        """Set the state of ``streams`` to ``state``, that of one stream."""
+        self.state = tuple(tuple(part.copy() for part in layer) for layer in self.state)
+        for layer, values in zip(self.state, state, strict=True):
+            for part, value in zip(layer, values, strict=True):
+                part[streams] = value
+
     def step(self, ids: Ids) -> Array:
         """Read one character in every stream.
 

@@ -47,6 +47,7 @@ class StopFilter:
     ) -> None:
         self._stops = sorted({*stops, *kept}, key=len, reverse=True)
         self._kept = frozenset(kept)
+        self._known = frozenset(index for stop in self._stops for index in stop)
         self._held: list[int] = []
         self.stopped = False
 
@@ -55,7 +56,7 @@ class StopFilter:
 
         Once a stop text is complete, ``stopped`` is true and no ids after it are returned.
         """
-        if not self._stops:
+        if not (self.stopped or self._held) and self._known.isdisjoint(ids):
             return list(ids)
         out: list[int] = []
         for index in ids:

@@ -41,7 +41,7 @@ def test_a_sample_is_the_same_whatever_the_count(cell: str) -> None:
 
 def test_samples_do_not_depend_on_how_they_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = texts(length=30, count=7)
-    monkeypatch.setattr("charrnn.generation.generator.GROUP", 3)
+    monkeypatch.setattr("charrnn.generation.relay.GROUP", 3)
     assert texts(length=30, count=7) == whole
 
 

@@ -22,7 +22,7 @@ import pytest
 
 from charrnn.checkpoint.file import load
 from charrnn.cli.output import BLOCK, TextWriter
-from charrnn.generation.generator import CHUNKS
+from charrnn.generation.relay import CHUNKS
 from charrnn.training.api import train
 from tests.support.checkpoints import environment, tiny
 

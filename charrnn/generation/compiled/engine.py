@@ -179,14 +179,22 @@ class CompiledEngine:
                 part[streams] = 0
         self._round()
 
-    def _round(self) -> None:
-        """Update the rounded state."""
+    def begin(self, streams: NDArray[np.intp], state: State) -> None:
+        """Set the state of ``streams`` to ``state``, that of one stream."""
+        for layer, values in enumerate(state):
+            for part, value in zip(self._parts(layer).values(), values, strict=True):
+                part[streams, : self.config.hidden] = value
+        self._round(streams)
+
+    def _round(self, streams: NDArray[np.intp] | slice = slice(None)) -> None:
+        """Update the rounded state of ``streams``."""
         variant = self.packed.variant
         if variant.integer:
             for layer in range(self.config.layers):
                 h, _, rounded = self._slot(layer)
                 zero = np.float32(BYTE_ZERO if variant.bytes else 0)
-                rounded[...] = rounded_state(h, variant.scale(self.packed.hidden)) + zero
+                scale = variant.scale(self.packed.hidden)
+                rounded[streams] = rounded_state(h[streams], scale) + zero
 
     def step(self, ids: Ids) -> Array:
         """Read ``ids (N,)``; return logits ``(N, V)``, valid until the next step."""
