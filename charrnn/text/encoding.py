@@ -22,7 +22,7 @@ from charrnn.model_config import MAX_VOCABULARY
 from charrnn.text.automaton import Automaton
 from charrnn.text.reading import Reading
 from charrnn.text.sources import Source
-from charrnn.text.symbols import MAX_CHARACTERS, MAX_SYMBOLS, Cutter, SymbolRule
+from charrnn.text.symbols import MAX_SYMBOLS, MAX_WEIGHT, Cutter, SymbolRule, weight
 from charrnn.text.vocab import CODE_POINTS, Ids, Vocab, id_dtype
 
 LEAST = 10  # occurrences of a symbol of several characters
@@ -107,11 +107,11 @@ def _chosen(found: Counter[str], rule: SymbolRule, most: int) -> tuple[str, ...]
     """The symbols of several characters to keep of those ``found``, at most ``most``; ascending."""
     known = frozenset(rule.known)
     ordered = sorted(found, key=lambda symbol: (symbol not in known, -found[symbol], symbol))
-    chosen, characters = list[str](), 0
+    chosen, whole = list[str](), 0
     for symbol in ordered:
-        characters += len(symbol)
+        whole += weight(symbol)
         frequent = found[symbol] >= LEAST or symbol in known
-        if not frequent or characters > MAX_CHARACTERS or len(chosen) >= min(MAX_SYMBOLS, most):
+        if not frequent or whole > MAX_WEIGHT or len(chosen) >= min(MAX_SYMBOLS, most):
             break
         chosen.append(symbol)
     return tuple(sorted(chosen))

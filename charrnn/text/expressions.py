@@ -94,6 +94,8 @@ def compiled(expression: str) -> Program:
     """
     if not 0 < len(expression) <= MAX_EXPRESSION:
         raise _invalid(f"has {len(expression):,} characters: it must have 1 to {MAX_EXPRESSION:,}")
+    if any("\ud800" <= character < "\ue000" for character in expression):
+        raise _invalid("has surrogates, which are not characters")
     if expression.count("(") > MAX_EXPRESSION // 4 or _depth(expression) > MAX_DEPTH:
         raise _invalid("has too many groups")
     try:

@@ -21,8 +21,9 @@ from charrnn.text.automaton import LINE_ENDS, LONGEST, Automaton, Codes
 from charrnn.text.expressions import compiled
 
 STRETCH = 1 << 18  # characters that are cut at a time
-MAX_SYMBOLS = 16_384  # of several characters
-MAX_CHARACTERS = 1 << 18  # in all of them together
+MAX_SYMBOLS = 15_000  # of several characters
+# characters in all of them together; those that the reader of checkpoints counts weigh more
+MAX_WEIGHT, HEAVY, MARKS = 1 << 17, 16, '",'
 
 _LENGTH = r"(?:[0-9]+(?:/[0-9]*)?|/+[0-9]*)"
 # names for common expressions
@@ -73,6 +74,11 @@ class SymbolRule:
         return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def weight(symbol: str) -> int:
+    """What a symbol counts against ``MAX_WEIGHT``."""
+    return len(symbol) + (HEAVY - 1) * sum(map(symbol.count, MARKS))
+
+
 def check_long(long: tuple[str, ...]) -> None:
     """Check the symbols of several characters of a vocabulary.
 
@@ -83,7 +89,7 @@ def check_long(long: tuple[str, ...]) -> None:
     good = len(long) <= MAX_SYMBOLS and all(
         type(symbol) is str and 2 <= len(symbol) <= LONGEST for symbol in long
     )
-    if not good or sum(map(len, long)) > MAX_CHARACTERS:
+    if not good or sum(map(weight, long)) > MAX_WEIGHT:
         raise ConfigError("the vocabulary has invalid symbols of several characters")
     if not all(a < b for a, b in pairwise(long)):
         raise ConfigError("the vocabulary's symbols of several characters are not ascending")

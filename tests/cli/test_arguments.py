@@ -88,6 +88,7 @@ TEXTS: dict[str, list[str]] = {
     "sample --ban": ["abcdefghijklmnopqrstuvwxyz .,\n"],
     "sample --ban-words": ["nowhere", ".", "empty", "/dev/null", LONG],
     "sample --prefix": [CONTROL, UNDECODABLE, "É", "a\nb"],
+    "train --symbols": ["", "(", "a{3,1}", "a*", "(a*)*b", r"(a)\1", "^a", LONG, UNDECODABLE],
     "sample --match": ["", "(", "[", "a{3,1}"],
     "sample --encoding": ["nonsense", "hex", "", "utf-8\0", "bytes", *ANY],
     "fill TEXT": ["", "no gap", CONTROL + "_", UNDECODABLE + "_"],
@@ -428,6 +429,7 @@ RIGHT = {
     "encoding": "utf-8", "epochs": "1", "steps": "1", "seconds": "9s", "prime": "the",
     "prime_file": "text.txt", "prefix": "the", "split": "val", "start_from": "model",
     "preset": "small", "step_ms": "3", "device": "cpu", "precision": "float32", "threads": "1",
+    "symbols": "words",
 }  # fmt: skip
 TEXT_OF = {"train": ["text.txt"], "sample": ["model"], "score": ["text.txt", "--model", "model"],
            "lab compare": ["text.txt"], "bench scale": []}  # fmt: skip

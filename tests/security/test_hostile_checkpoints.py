@@ -342,6 +342,12 @@ def vocabulary(size: int) -> dict[str, Any]:
     return {"codes": codes, "counts": [1] * size, "bytes": False}
 
 
+def symbols(expression: str, *long: str) -> dict[str, Any]:
+    """A vocabulary with symbols of several characters."""
+    longer = {"long": list(long), "expression": expression}
+    return {"codes": [65], "counts": [1] * (1 + len(long)), "bytes": False} | longer
+
+
 @pytest.mark.parametrize(
     ("change", "saying"),
     [
@@ -368,11 +374,20 @@ def vocabulary(size: int) -> dict[str, Any]:
         ({"vocab": {"codes": [65], "counts": [True], "bytes": False}}, "counts"),
         ({"vocab": {"codes": [65], "counts": [2**63], "bytes": False}}, "counts"),
         ({"vocab": {"codes": 7}}, "no vocabulary"),
+        ({"vocab": symbols("ab|cd")}, "format 1 has no symbols of several characters"),
+        ({"format": 4, "vocab": symbols("(a+")}, "is not a regular expression"),
+        ({"format": 4, "vocab": symbols("(a*)*b")}, "repeats what can match the empty text"),
+        ({"format": 4, "vocab": symbols("((a{60}){60}){60}")}, "too large"),
+        ({"format": 4, "vocab": symbols("(" * 450 + "a" + ")" * 450)}, "too many groups"),
+        ({"format": 4, "vocab": symbols("ab" * 1000)}, "it must have 1 to 1,000"),
+        ({"format": 4, "vocab": symbols("ab|cd", "ab\n", "cd")}, "invalid ones"),
+        ({"format": 4, "vocab": symbols("ab|cd", "ab", "c" * 65)}, "invalid symbols"),
+        ({"format": 4, "vocab": symbols("ab|cd", "cd", "ab")}, "not ascending"),
         ({"vocab": []}, "no vocab"),
         ({"meta": "x"}, "no meta"),
         ({"meta": {"losses": {"val": 10**400}}}, "more than 20 digits"),  # ls could not round it
     ],
-    ids=range(26),
+    ids=range(35),
 )
 def test_metadata_that_lies(change: dict[str, Any], saying: str) -> None:
     header, data = honest()

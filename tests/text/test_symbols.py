@@ -12,12 +12,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
+from charrnn.model_config import MAX_VOCABULARY
 from charrnn.text import automaton, encoding, sources, symbols
 from charrnn.text.automaton import Automaton
 from charrnn.text.corpus import Corpus, cached_corpus
 from charrnn.text.symbols import NAMED, Cutter, SymbolRule, codes_of
 from charrnn.text.vocab import Vocab, id_dtype
+from tests.support.networks import random_weights
 from tests.support.texts import TEXT, encode, texts
 
 SMILES = "CC(=O)Nc1ccc(Cl)cc1\nC[C@H](Br)[nH]%12\nC[13CH3]\n"
@@ -115,6 +119,7 @@ def test_what_is_found(expression: str, text: str, wanted: list[str]) -> None:
         ("a" * 1001, "has 1,001 characters"),
         ("(" * 60 + "a" + ")" * 60, "has too many groups"),
         ("", "has 0 characters"),
+        ("a\ud800", "has surrogates"),
     ],
 )
 def test_what_cannot_be_bounded_is_refused(expression: str, saying: str) -> None:
@@ -311,6 +316,25 @@ def test_too_many_symbols_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(make(many[1:])) == symbols.MAX_SYMBOLS
     with pytest.raises(ConfigError, match="invalid symbols"):
         make(many)
-    monkeypatch.setattr(symbols, "MAX_CHARACTERS", 50)
+    monkeypatch.setattr(symbols, "MAX_WEIGHT", 50)
     with pytest.raises(ConfigError, match="invalid symbols"):
         make(many[:11])
+
+
+@pytest.mark.parametrize("mark", ["", '"', ",", "😀"])
+def test_the_largest_vocabulary_can_be_saved_and_read(mark: str, tmp_path: Path) -> None:
+    long: list[str] = []
+    room = symbols.MAX_WEIGHT
+    for n in range(symbols.MAX_SYMBOLS):
+        least = 4 * (symbols.MAX_SYMBOLS - n - 1)  # for the others
+        symbol = f"{n:04x}"
+        while mark and room - symbols.weight(symbol + mark) >= least and len(symbol) < 60:
+            symbol += mark
+        room -= symbols.weight(symbol)
+        long.append(symbol)
+    codes = tuple(range(0x20000, 0x20000 + MAX_VOCABULARY - len(long)))
+    counts = (2**40,) * len(codes) + (9,) * len(long)
+    vocab = Vocab(codes, counts, False, tuple(long), ".+")
+    config = ModelConfig(vocab_size=len(vocab), embedding=1, hidden=1, layers=1)
+    Checkpoint(config, vocab, random_weights(config)).save(tmp_path / "large")
+    assert load(tmp_path / "large").vocab == vocab
