@@ -110,12 +110,15 @@ class CapturedStepper(Stepper):
 
     def _try_capture(self) -> None:
         assert self.dropout.generator is not None
+        seed = self.dropout.generator.initial_seed()
         self._warmed += 1
         try:
             self._run = self._capture(self._work, self.dropout.generator)
         except (RuntimeError, LostProcessError) as error:  # NCCL's may look like the latter
             self.failure = error
-        self.dropout.generator.manual_seed(self.dropout.generator.initial_seed())
+            # the old one goes on believing that a graph is being captured, and refuses to draw
+            self.dropout.generator = torch.Generator(self.hardware.device)
+        self.dropout.generator.manual_seed(seed)
 
     def _work(self) -> None:
         result = self._take(self._x, self._y, self._state, self._numbers)
