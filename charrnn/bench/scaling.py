@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from charrnn.bench.busy import beside
 from charrnn.bench.link import Link, measure_link
 from charrnn.bench.training import interleaved, own_step, random_text
 from charrnn.config import ModelConfig, TrainConfig
@@ -33,6 +34,7 @@ NETWORKS = (
 )
 LINKS = (*NETWORKS, Link("NVLink", _USED * 450e9, 3e-6))
 GRADIENT_BYTES = 4  # a weight's gradient is float32
+PULSE_BYTES, TCP_S = 16, 50e-6  # gloo uses TCP between GPUs, too
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def predict(
     """
     size, device = GRADIENT_BYTES * config.parameters, ""
     links: tuple[Link, ...] = LINKS
+    ahead = True
     here: tuple[Curve, ...] = ()
     chars = settings.batch * settings.window
     if not step_ms:
@@ -110,11 +113,20 @@ def predict(
         device = hardware.describe()
         text = random_text(config, settings, hardware.device)
         step = {"own": own_step(config, settings, hardware)}
-        step_ms = 1e3 * interleaved(step, text, hardware.device, turns, turn_s)["own"]
-        if hardware.device.type == "cpu":
-            own = measure_link(size)
+
+        def measure() -> float:
+            return 1e3 * interleaved(step, text, hardware.device, turns, turn_s)["own"]
+
+        step_ms = measure()
+        ahead = hardware.device.type != "cpu"
+        if not ahead:
+            own, most = measure_link(size), cpus() // hardware.threads
             links = tuple(limited(link, own) for link in NETWORKS)
-            here = (curve_of(own, step_ms, size, chars, cpus() // hardware.threads),)
+            busy_ms = step_ms
+            if most > 1:
+                with beside(config, settings, min(most, PROCESSES[-1]) - 1):
+                    busy_ms = measure()
+            here = (curve_of(own, step_ms, size, chars, most, busy_ms),)
     return Scale(
         config.cell,
         config.layers,
@@ -124,7 +136,7 @@ def predict(
         device,
         round(step_ms, 4),
         size,
-        here + tuple(curve_of(link, step_ms, size, chars) for link in links),
+        here + tuple(curve_of(link, step_ms, size, chars, ahead=ahead) for link in links),
     )
 
 
@@ -135,15 +147,29 @@ def limited(link: Link, here: Link) -> Link:
     return dataclasses.replace(link, bytes_per_second=rate, latency_s=latency)
 
 
-def curve_of(link: Link, step_ms: float, size: int, chars: int, most: int = PROCESSES[-1]) -> Curve:
+def curve_of(
+    link: Link,
+    step_ms: float,
+    size: int,
+    chars: int,
+    most: int = PROCESSES[-1],
+    busy_ms: float = 0.0,
+    *,
+    ahead: bool = False,
+) -> Curve:
     """What up to ``most`` processes reach over ``link``.
 
-    Each takes ``step_ms`` for ``chars`` characters and exchanges ``size`` bytes.
+    Each takes ``step_ms`` for ``chars`` characters and exchanges ``size`` bytes; if they share a
+    machine, it takes ``busy_ms`` beside others. If they are GPUs (``ahead``), their hosts
+    agree meanwhile.
     """
     points = []
     for processes in PROCESSES[: 1 + sum(2 <= n <= most for n in PROCESSES)]:
         exchange_ms = 1e3 * link.exchange_s(size, processes)
-        whole_ms = step_ms + exchange_ms
+        whole_ms = (busy_ms if busy_ms and processes > 1 else step_ms) + exchange_ms
+        pulse = dataclasses.replace(link, latency_s=TCP_S) if ahead else link
+        pulse_ms = 1e3 * pulse.exchange_s(PULSE_BYTES, processes)
+        whole_ms = max(whole_ms, pulse_ms) if ahead else whole_ms + pulse_ms
         speed, efficiency = 1e3 * processes * chars / whole_ms, step_ms / whole_ms
         points.append(
             Point(processes, round(exchange_ms, 4), round(speed, 1), round(efficiency, 4))
@@ -168,7 +194,7 @@ def in_a_sentence(curves: Sequence[Curve]) -> str:
     over = f"over {_joined(still)}" if still else ""
     if not ends:
         return f"{pay} {over}."
-    why = "More processes do not pay, because exchanging gradients takes longer than the step"
+    why = "More processes do not pay, because exchanges take longer than the step"
     return f"{why}, {_joined(ends)}" + (f"; {over}, {pay}" if still else "") + "."
 
 

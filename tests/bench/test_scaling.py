@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from charrnn.bench import scaling
+from charrnn.bench.busy import beside
 from charrnn.bench.link import Link, measure_link
 from charrnn.bench.scaling import LINKS, NETWORKS, PROCESSES, curve_of, in_a_sentence, predict
 from charrnn.config import ModelConfig, TrainConfig
@@ -15,6 +19,10 @@ from tests.support.command_line import leave
 
 SMALL = ModelConfig(vocab_size=50, hidden=16, layers=1, embedding=8)
 RUN = TrainConfig(batch=4, window=10, steps=1, threads=1, precision="float32")
+
+
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 def test_an_exchange_sends_nearly_all_bytes_twice() -> None:
@@ -49,7 +57,7 @@ def test_a_sentence_says_where_more_do_not_pay() -> None:
     assert (never.pays_until, late.pays_until, always.pays_until) == (1, 4, 256)
     assert in_a_sentence([always]) == "256 processes still pay over fast."
     assert in_a_sentence([never, late, always]) == (
-        "More processes do not pay, because exchanging gradients takes longer than the step, from "
+        "More processes do not pay, because exchanges take longer than the step, from "
         "2 on over slow and from 8 on over slow; over fast, 256 processes still pay."
     )
 
@@ -60,14 +68,47 @@ def test_on_a_processor_no_network_is_faster_than_the_machine(
     here = Link("this machine", 2e8, 1e-4)
     monkeypatch.setattr(scaling, "measure_link", lambda size: here)
     monkeypatch.setattr(scaling, "cpus", lambda: 5)
+    neighbors = []
+
+    @contextmanager
+    def noted(config: ModelConfig, settings: TrainConfig, count: int) -> Iterator[None]:
+        neighbors.append(count)
+        yield
+
+    monkeypatch.setattr(scaling, "beside", noted)
     scale = predict(SMALL, RUN, turns=1, turn_s=0.01)
     assert scale.step_ms > 0
+    assert neighbors == [4]
     assert scale.device.startswith("cpu")
     assert [c.link for c in scale.curves] == ["this machine", *(link.name for link in NETWORKS)]
     assert [point.processes for point in scale.curves[0].points] == [1, 2, 4]
     assert "this machine" not in scale.sentence
     assert max(curve.gigabytes_per_second for curve in scale.curves) == 0.2
     assert min(curve.latency_us for curve in scale.curves) == 100
+
+
+def test_processors_wait_for_a_pulse_and_gpus_only_for_a_long_one() -> None:
+    link = Link("a link", 1e9, 1e-3)
+    for ahead, step_ms, whole_ms in ((False, 6.0, 10.0), (True, 6.0, 8.0), (True, 0.001, 2.001)):
+        second = curve_of(link, step_ms, 0, 100, ahead=ahead).points[1]
+        assert second.efficiency == pytest.approx(step_ms / whole_ms, abs=1e-4)
+    many = curve_of(Link("a link", 1e9, 0.0), 1.0, 0, 100, ahead=True).points[-1]
+    assert many.efficiency == pytest.approx(1 / (510 * 0.05), abs=1e-4)
+
+
+def test_a_step_beside_others_takes_longer() -> None:
+    link = Link("a link", 1e9, 0.0)
+    alone, shared = (curve_of(link, 10.0, 0, 100, 2, busy_ms) for busy_ms in (10.0, 12.5))
+    assert [point.efficiency for point in alone.points] == [1, 1]
+    assert [point.efficiency for point in shared.points] == [1, 0.8]
+
+
+@pytest.mark.long
+def test_other_processes_train_meanwhile_and_end() -> None:
+    before = set(children())
+    with beside(SMALL, RUN, 2):
+        assert len(set(children()) - before) == 2
+    assert not set(children()) - before
 
 
 @pytest.mark.long
