@@ -19,7 +19,7 @@ from charrnn.insight.novelty import LENGTHS, Copies
 from charrnn.insight.pictures import character_map, curves
 from charrnn.insight.traces import Trace
 from charrnn.insight.traits import traits
-from charrnn.text.vocab import Ids
+from charrnn.text.vocab import Ids, Vocab
 from charrnn.training.events import bits
 from charrnn.training.rundir.metrics import MOST_NATS
 
@@ -90,14 +90,15 @@ def page(
 
     """
     symbols = list(checkpoint.vocab.symbols())
+    kind = "symbol" if checkpoint.vocab.expression else "character"
     text = [symbols[index] for index in trace.ids]
     parts = [f"<h1>{escaped(name)}</h1>", _about(checkpoint)]
     parts += _learning(history)
-    parts += _surprises(text, trace, source)
-    parts += _copying(text, copied)
-    parts += _units(text, trace)
+    parts += _surprises(checkpoint.vocab, text, trace, source)
+    parts += _copying(text, copied, kind)
+    parts += _units(text, trace, kind)
     parts += memory(checkpoint, text, trace)
-    parts += _characters(checkpoint, symbols, trace.ids)
+    parts += _characters(checkpoint, symbols, trace.ids, kind)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
@@ -130,20 +131,22 @@ def _learning(history: History) -> list[str]:
     return ["<h2>How it learned</h2>", drawing] if drawing else []
 
 
-def _surprises(text: Sequence[str], trace: Trace, source: str) -> list[str]:
+def _surprises(vocab: Vocab, text: Sequence[str], trace: Trace, source: str) -> list[str]:
     start = excerpt(trace.nats, text)
     levels = np.digitize(np.nan_to_num(trace.nats), SURPRISES)
     marks = [f"s{level}" if level else "" for level in levels.tolist()]
-    mean = float(np.nanmean(trace.nats, dtype=np.float64))
+    chars = vocab.widths[trace.ids[~np.isnan(trace.nats)]].sum()
+    mean = float(np.nansum(trace.nats, dtype=np.float64) / chars)
+    darker = "symbol" if vocab.expression else "character"
     return [
         "<h2>What surprised it</h2>",
-        f'<p class="about">{escaped(source)}: {mean:.3f} nats/char. The darker a character, '
+        f'<p class="about">{escaped(source)}: {mean:.3f} nats/char. The darker a {darker}, '
         "the less the network expected it. This is the passage in which that varies most.</p>",
         _colored(text, marks, start),
     ]
 
 
-def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
+def _copying(text: Sequence[str], copied: Mapping[str, Copies], kind: str) -> list[str]:
     heading = "<h2>What it copied</h2>"
     if not copied:
         return [heading, "<p>The corpus it was trained on is not available to compare with.</p>"]
@@ -156,15 +159,15 @@ def _copying(text: Sequence[str], copied: Mapping[str, Copies]) -> list[str]:
     own = next(iter(copied.values()))
     return [
         heading,
-        '<p class="about">How many of the characters are in runs that occur word for word in the '
-        "training part. As many characters of the validation part show how much the author "
+        f'<p class="about">How many of the {kind}s are in runs that occur word for word in the '
+        f"training part. As many {kind}s of the validation part show how much the author "
         "repeats themselves. The longest such run in this text:</p>",
         f"<pre>{escaped(''.join(text[own.start : own.start + min(own.length, EXCERPT)]))}</pre>",
         table(rows),
     ]
 
 
-def _units(text: Sequence[str], trace: Trace) -> list[str]:
+def _units(text: Sequence[str], trace: Trace, kind: str) -> list[str]:
     known = traits(text)
     found = find(trace.units, known, trace.width)
     parts = [
@@ -174,7 +177,7 @@ def _units(text: Sequence[str], trace: Trace) -> list[str]:
         "trait varies most. Orange: the value of the unit is positive; blue: negative.</p>",
     ]
     if len(text) < 2 * SHORTEST:
-        parts.append(f"<p>The text is too short: {2 * SHORTEST} characters are needed.</p>")
+        parts.append(f"<p>The text is too short: {2 * SHORTEST} {kind}s are needed.</p>")
     elif not found:
         parts.append("<p>No unit follows any of the traits.</p>")
     return parts + [_unit(text, trace, finding, known[finding.trait]) for finding in found]
@@ -196,20 +199,20 @@ def _unit(text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[An
     return f"<h3>{escaped(title)}</h3>{_colored(text, marks, start)}"
 
 
-def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids) -> list[str]:
+def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids, kind: str) -> list[str]:
     # embeddings of rare characters are still close to their random initial values
     known = np.flatnonzero(np.bincount(ids, minlength=len(symbols)) >= OFTEN)
     vectors = checkpoint.weights["embedding.weight"][known].astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     shown = [symbols[index] for index in known.tolist()]
     drawing = character_map(
-        "Characters", vectors, [_label(symbol) for symbol in shown], [*map(_kind, shown)]
+        f"{kind.capitalize()}s", vectors, [_label(symbol) for symbol in shown], [*map(_kind, shown)]
     )
     if not drawing:
         return []
     return [
-        "<h2>How it sees the characters</h2>",
-        '<p class="about">The directions of the embeddings of characters that occur at least '
+        f"<h2>How it sees the {kind}s</h2>",
+        f'<p class="about">The directions of the embeddings of {kind}s that occur at least '
         f"{OFTEN} times in the text, in the plane in which they are furthest apart. Vowels are "
         "orange, other letters black, capitals blue, digits violet, all others green.</p>",
         drawing,
