@@ -62,7 +62,7 @@ class Automaton:
         self._table = np.full((MAX_STATES, len(self._sets)), _UNKNOWN, np.int16)
         self._table[_DEAD] = self._table[:, 0] = _DEAD
 
-    def find(self, codes: Codes, stop: int) -> tuple[list[int], list[int]]:
+    def find(self, codes: Codes, stop: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Where matches begin and end in a text of these code points ``(N,)``.
 
         They do not overlap, and begin before ``stop``. At least ``LONGEST`` characters must follow
@@ -73,14 +73,15 @@ class Automaton:
         places = np.arange(stop, dtype=np.int32)
         ends = np.zeros(stop, np.int32)
         self._run(classes, places, ends)
-        candidates = np.flatnonzero(ends > places + 1)
-        begins, chosen, last = [], [], 0
-        for begin, end in zip(candidates.tolist(), ends[candidates].tolist(), strict=True):
-            if begin >= last:
-                begins.append(begin)
-                chosen.append(end)
-                last = end
-        return begins, chosen
+        found = ends > places + 1
+        begins, ends = places[found], ends[found]
+        before = np.concatenate(([0], np.cumsum(found)))  # how many begin before each place
+        after = before[np.minimum(ends, stop)].tolist()  # the match that follows each
+        chosen, match = [], 0
+        while match < len(after):
+            chosen.append(match)
+            match = after[match]
+        return begins[chosen], ends[chosen]
 
     def _run(
         self, classes: NDArray[np.int32], places: NDArray[np.int32], ends: NDArray[np.int32]

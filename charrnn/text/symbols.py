@@ -108,8 +108,8 @@ class Part:
     """Part of a text: its code points ``(N,)``, and where matches in it begin and end."""
 
     codes: Codes
-    begins: list[int]
-    ends: list[int]
+    begins: NDArray[np.int32]
+    ends: NDArray[np.int32]
 
     @property
     def text(self) -> str:
@@ -118,7 +118,7 @@ class Part:
 
     def matches(self) -> Iterator[str]:
         """The matches, each of at least two characters."""
-        return map(self.text.__getitem__, map(slice, self.begins, self.ends))
+        return map(self.text.__getitem__, map(slice, self.begins.tolist(), self.ends.tolist()))
 
 
 class Cutter:
@@ -153,7 +153,7 @@ class Cutter:
     def _part(self, codes: Codes, stop: int) -> Part:
         """The part of the text that begins with ``codes``: up to ``stop``, or a match across it."""
         begins, ends = self._automaton.find(codes, stop)
-        return Part(codes[: max([stop, *ends[-1:]])], begins, ends)
+        return Part(codes[: max(stop, int(ends.max(initial=0)))], begins, ends)
 
 
 class SymbolTable:
@@ -182,7 +182,7 @@ class SymbolTable:
         found: list[str] = []
         for part in Cutter(self._automaton).parts([codes_of(text)]):
             last, own = 0, part.text
-            for begin, end in zip(part.begins, part.ends, strict=True):
+            for begin, end in zip(part.begins.tolist(), part.ends.tolist(), strict=True):
                 found += [*own[last:begin], own[begin:end]]
                 last = end
             found += own[last:]
@@ -205,11 +205,11 @@ class SymbolTable:
         self, part: Part, ids: NDArray[np.int32]
     ) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
         """The ids of a part whose characters have the ``ids (N,)``, and where each begins."""
-        if not part.begins:
+        if not len(part.begins):
             return ids, np.arange(len(ids))
         get = self._ids.get
         long = np.array([get(match, -1) for match in part.matches()], np.int32)
-        begins, ends = np.array(part.begins), np.array(part.ends)
+        begins, ends = part.begins, part.ends
         if (long < 0).any():
             begins, ends, long = (values[long >= 0] for values in (begins, ends, long))
         found = ids.copy()
