@@ -22,6 +22,9 @@ from charrnn.text.records import RecordForm
 from charrnn.text.spelling import rewritten
 from charrnn.text.vocab import id_dtype
 
+# Candidates that are judged, and then scored, at once. While the last of them are scored, few
+# lanes are left: the more there are, the less that matters.
+BATCH = 4 * GROUP
 SPARE = 1.1  # candidates that are drawn at once, for each that will probably be needed
 # the reasons for which a record is refused, in words that follow a number
 CUT, MISMATCHED, KNOWN, REPEATED = "without an end", "without a match", "not novel", "not unique"
@@ -114,7 +117,7 @@ class Records(Iterator[Record]):
         likely = (self.accepted + 1) / (self.tries + 1)
         needed = max(1, int(missing * SPARE / likely))
         self._generator.limit = self.tries + needed
-        for _ in range(min(GROUP, needed)):
+        for _ in range(min(BATCH, needed)):
             cut = self._generator.cut
             if len(taken) == missing or (ids := next(samples, None)) is None:
                 break

@@ -18,7 +18,7 @@ from charrnn.config import ModelConfig
 from charrnn.generation.compiled import engine as compiled
 from charrnn.generation.compiled import layout, machine_code, teamwork
 from charrnn.generation.compiled.engine import CompiledEngine
-from charrnn.generation.compiled.layout import LEFT
+from charrnn.generation.compiled.layout import HELPER_FIELDS, LEFT, STAGE_FIELDS
 from charrnn.generation.factory import cpus
 from charrnn.generation.sample_config import SampleConfig
 from tests.support.networks import random_weights
@@ -137,3 +137,28 @@ def test_a_helper_that_is_called_while_it_leaves_comes_back(
     while engine._helpers._locks[1].locked() and time.monotonic() < until:
         time.sleep(0.01)
     assert len(times) == 2  # nobody called it a third time
+
+
+def test_a_helper_that_comes_back_does_not_repeat_what_it_did_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The state may have been set since: it would be overwritten."""
+    monkeypatch.setattr(compiled, "THREAD_BYTES", 0)
+    engine = CompiledEngine(config_of("lstm"), random_weights(config_of("lstm")), threads=2)
+    monkeypatch.setattr(engine._helpers, "call", lambda: None)
+    engine.feed(np.arange(20))  # its last stage is a layer
+    engine._meeting[0, STAGE_FIELDS.index("ready")] = 2  # in which the helper took part
+    engine.reset()
+    engine._helpers._assist(engine._plan.ctypes.data, 1)  # until it leaves
+    assert not any(part.any() for layer in engine.state for part in layer)
+
+
+def test_a_helper_does_not_sleep_through_long_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In calls of a step each, whose stages take far longer than it first assumes."""
+    config = ModelConfig(31, embedding=24, hidden=512, layers=1)
+    engine = CompiledEngine(config, random_weights(config), 256, threads=2)
+    ids, until, helped = np.zeros(256, np.intp), time.monotonic() + 20, False
+    while not helped and time.monotonic() < until:
+        engine.step(ids)
+        helped = bool(engine._helper_lines[1, HELPER_FIELDS.index("together")])
+    assert helped

@@ -27,7 +27,7 @@ LAYER_FIELDS = (
 # The tables where threads meet, in lines of int64 for each: see ``teamwork``. A line is two cache
 # lines long, because processors fetch them in pairs.
 STAGE_FIELDS = (
-    "number", "ready", "kind", "index", "first", "end", "below", "old", "new", "active",
+    "number", "ready", "kind", "index", "first", "end", "below", "old", "new", "active", "alone",
 )  # fmt: skip
 HELPER_FIELDS = ("spare", "writes", "mark", "together", "rest", "rests_until")
 LINE = 16

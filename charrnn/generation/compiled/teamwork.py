@@ -57,7 +57,8 @@ GRACE_US, SOON_US = 200, 5_000
 SHORTEST_REST_US, LONGEST_REST_US = 1_000, 100_000
 # A helper spins for a while when there is nothing to do (``_set_patience``), between two calls,
 # which is when the caller decodes and prints, for longer. Then it naps during a call, and leaves
-# after it. Before its first share it assumes that one takes ``SHARE_US``.
+# after it. Before its first share it assumes that one takes ``SHARE_US``. The caller notes how long
+# stages take that it does alone: a helper that naps when the next one begins misses that, too.
 SPIN_US, BETWEEN_US, SHARE_US = 20, 150, 200
 NAP, LONGEST_NAP = (ir.Constant(I32, microseconds) for microseconds in (100, 20_000))
 
@@ -151,7 +152,9 @@ class Team:
         number, ready = self._publish(w, plan, stage)
         with w.b.if_else(w.b.icmp_signed("==", ready, zero)) as (alone, together):
             with alone:
+                began = self._clock(w)
                 w.b.call(self.work, [plan, *stage, zero, threads, NULL])
+                self._note(w, plan, stage[0], w.b.sub(self._clock(w), began))
             with together:
                 began = self._clock(w)
                 w.b.call(self.work, [plan, *stage, zero, one, NULL])
@@ -167,6 +170,28 @@ class Team:
                 self._catch_up(w, (plan, *stage), w.get(late), w.get(missing), parity)
         w.end()
         return w.function
+
+    def _note(self, w: Writer, plan: Value, kind: Value, time: Value) -> None:
+        """Let helpers know how long a stage of this kind takes if nobody helps."""
+        place = self._alone(w, plan, kind)
+        before = w.read(place, w.i64(0), I64)
+        w.b.store(self._mean(w, before, time), place)
+
+    def _alone(self, w: Writer, plan: Value, kind: Value) -> Value:
+        """Where the table has the time of a stage without help: one number for each kind."""
+        first = w.b.add(kind, w.i64(STAGE_FIELDS.index("alone")))
+        return w.at(pointer(w, plan, "meeting"), first, I64)
+
+    def _mean(self, w: Writer, before: Value, time: Value) -> Value:
+        """A running mean of times.
+
+        They are far longer if another program gets the processor, which says nothing. Before the
+        first time the mean is 0.
+        """
+        before = w.b.select(w.b.icmp_signed("==", before, w.i64(0)), time, before)
+        twice = w.b.shl(before, w.i64(1))
+        time = w.b.select(w.b.icmp_signed("<", time, twice), time, twice)
+        return w.b.add(before, w.b.ashr(w.b.sub(time, before), w.i64(2)))
 
     def _catch_up(
         self, w: Writer, stage: Sequence[Value], late: Value, missing: Value, parity: Value
@@ -313,13 +338,16 @@ class Team:
         # share of its own takes, how long it may wait
         busy, waits = w.variable(now), w.variable(now)
         took, patience = w.variable(w.i64(SHARE_US * self.ticks)), w.variable(w.i64(0))
-        nap = w.variable(NAP)
+        nap, came = w.variable(NAP), w.variable(w.i64(0))
         with w.repeat() as leave_if:
             began = self._clock(w)
             with self._new_stage(w, meeting, last) as (number, ready, *stage):
-                bit = w.b.and_(w.b.lshr(ready, helper), w.i64(1))
+                # the first stage that it sees began without it: what it did then is long done
+                bit = w.b.and_(w.b.and_(w.b.lshr(ready, helper), w.i64(1)), w.get(came))
+                w.set(came, w.i64(1))
                 self._help(w, (plan, *stage), helper, number, bit)
-                self._set_patience(w, plan, w.b.sub(self._clock(w), began), bit, took, patience)
+                time_ = w.b.sub(self._clock(w), began)
+                self._set_patience(w, (plan, *stage), time_, bit, took, patience)
                 # short naps again, but only while it is of use
                 half = w.b.ashr(w.get(nap), w.b.trunc(bit, I32))
                 w.set(nap, w.b.select(w.b.icmp_signed(">", half, NAP), half, NAP))
@@ -341,22 +369,28 @@ class Team:
         w.end()
 
     def _set_patience(
-        self, w: Writer, plan: Value, time: Value, bit: Value, took: Value, patience: Value
+        self,
+        w: Writer,
+        stage: Sequence[Value],
+        time: Value,
+        bit: Value,
+        took: Value,
+        patience: Value,
     ) -> None:
         """Decide how long to wait for the next stage.
 
-        The caller should soon be ready, too, unless it does the whole stage alone.
+        The caller should soon be ready, too, unless it does the whole stage alone. Who naps when
+        the next one begins misses that, too.
         """
-        helped = w.b.icmp_signed("!=", bit, w.i64(0))
-        # it takes far longer if another program gets the processor, which says nothing
-        twice, before = w.b.shl(w.get(took), w.i64(1)), w.get(took)
-        time = w.b.select(w.b.icmp_signed("<", time, twice), time, twice)
-        mean = w.b.add(before, w.b.ashr(w.b.sub(time, before), w.i64(2)))
-        w.set(took, w.b.select(helped, mean, before))
-        quarter = w.b.ashr(w.get(took), w.i64(2))
+        plan, kind = stage[:2]
+        helped, before = w.b.icmp_signed("!=", bit, w.i64(0)), w.get(took)
+        w.set(took, w.b.select(helped, self._mean(w, before, time), before))
+        half = w.b.ashr(w.get(took), w.i64(1))
         alone = w.b.mul(w.get(took), field(w, plan, "threads"))
+        known = w.b.shl(w.read(self._alone(w, plan, kind), w.i64(0), I64), w.i64(1))
+        alone = w.b.select(w.b.icmp_signed(">", known, alone), known, alone)
         rest = w.b.select(helped, w.i64(0), alone)
-        w.set(patience, w.b.add(w.b.add(quarter, rest), w.i64(SPIN_US * self.ticks)))
+        w.set(patience, w.b.add(w.b.add(half, rest), w.i64(SPIN_US * self.ticks)))
 
     def _nap(self, w: Writer, mark: Value, nap: Value, rests: Value) -> None:
         """Sleep as long as it rests, else for longer each time; the caller must do without it."""
