@@ -134,7 +134,7 @@ def _print(model: TextModel, lines: list[Any], unknown: Unknown, form: Form) -> 
 def _values(scored: ScoredLine, text: str) -> dict[str, Any]:
     """The JSON values of a line."""
     worst = scored.worst
-    at = {} if worst is None else {"worst_nats": scored.nats[worst], "worst_at": worst + 1}
+    at = {} if worst is None else {"worst_nats": scored.nats[worst], "worst_at": scored.worst_at}
     return {"nats": scored.score.nats, **scored.score.to_dict(), **at, "text": text}
 
 

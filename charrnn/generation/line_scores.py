@@ -23,7 +23,7 @@ class ScoredLine:
 
     Attributes:
         text: the line, without its line end.
-        pieces: its characters, with the line end.
+        pieces: its symbols, with the line end.
         nats: the loss of each of ``pieces`` in nats; NaN if it is not counted.
         score: the sum of those that are counted.
 
@@ -42,6 +42,13 @@ class ScoredLine:
         """
         counted = [i for i, nats in enumerate(self.nats) if not math.isnan(nats)]
         return max(counted, key=self.nats.__getitem__, default=None)
+
+    @property
+    def worst_at(self) -> int | None:
+        """The place of its first character in the line, counted from 1."""
+        if self.worst is None or self.score.symbols is None:
+            return None if self.worst is None else self.worst + 1
+        return sum(map(len, self.pieces[: self.worst])) + 1
 
 
 def scored_lines(

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from charrnn import interrupts
 from charrnn.arguments import checked
-from charrnn.config import ModelConfig, TrainConfig
 from charrnn.paths import CHECKPOINTS
 from charrnn.text.splits import length
 from charrnn.training.beginning import requested, specified
@@ -110,14 +109,14 @@ def plan(
         return RunPlan(
             _plan(spec, hardware, folder),
             _memory(spec, hardware, world),
-            _time(spec.model, spec.training, length(spec.parts.train), flops),
+            _time(spec, length(spec.parts.train), flops),
             _disk(spec, folder, text.cache),
         )
 
 
 def _plan(spec: RunSpec, hardware: Hardware, folder: Path) -> Plan:
     parts = spec.parts
-    chars = {name: length(getattr(parts, name)) for name in ("train", "val", "test")}
+    chars = {name: spec.chars(length(getattr(parts, name))) for name in ("train", "val", "test")}
     about = spec.model, spec.training, spec.corpus.name
     return Plan(folder, *about, chars, hardware.describe(), resumed_at=0)
 
@@ -128,16 +127,18 @@ def _memory(spec: RunSpec, hardware: Hardware, world: World) -> Footprint:
     return footprint(spec.model, spec.training, hardware, streams, bool(spec.parts.val))
 
 
-def _time(model: ModelConfig, config: TrainConfig, train_chars: int, flops: float) -> Duration:
-    """The time of a run whose products achieve ``flops`` operations a second."""
-    speed, a_step = flops / (PRODUCTS * model.parameters), config.batch * config.window
-    chars = (
+def _time(spec: RunSpec, size: int, flops: float) -> Duration:
+    """The time of a run over ``size`` symbols, with ``flops`` operations a second."""
+    config = spec.training
+    speed, a_step = flops / (PRODUCTS * spec.model.parameters), config.batch * config.window
+    symbols = (
         config.steps * a_step if config.steps
-        else config.epochs * train_chars if config.epochs
+        else config.epochs * size if config.epochs
         else int(config.seconds * speed)
     )  # fmt: skip
-    seconds = config.seconds or chars / speed
-    return Duration(seconds, speed, chars, chars / train_chars, max(1, chars // a_step))
+    seconds, steps = config.seconds or symbols / speed, max(1, symbols // a_step)
+    each = spec.corpus.chars_per_symbol
+    return Duration(seconds, speed * each, spec.chars(symbols), symbols / size, steps)
 
 
 def _disk(spec: RunSpec, folder: Path, cache: Path) -> Disk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from charrnn.checkpoint.file import load
@@ -44,3 +45,18 @@ def test_a_damaged_checkpoint_is_refused_by_info_and_named_by_ls(call: Call) -> 
     assert json.loads(call("ls", "--json")[1])[0]["error"].startswith(str(BEST))
     assert call("sample", str(RUN))[0] == 2
     assert call("info", "nowhere")[0] == 2
+
+
+def test_info_tells_characters_from_longer_symbols(call: Call) -> None:
+    best = load(BEST)
+    counts = (*best.vocab.counts, 1, 1)
+    vocab = dataclasses.replace(best.vocab, counts=counts, long=("and", "the"), expression=r"\w+")
+    config = dataclasses.replace(best.config, vocab_size=len(vocab))
+    weights = {name: np.zeros(shape, np.float32) for name, shape in config.shapes().items()}
+    dataclasses.replace(best, config=config, vocab=vocab, weights=weights).save(BEST)
+    facts = json.loads(call("info", "novel", "--json")[1])
+    assert facts["symbols"] == {"expression": r"\w+", "longer": ["and", "the"]}
+    assert facts["vocabulary"] == "".join(map(chr, vocab.codes))
+    shown = call("info", "novel")[1]
+    assert "symbols.longer\t2\n" in shown
+    assert "symbols.expression\t\\w+\n" in shown

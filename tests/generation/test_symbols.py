@@ -12,6 +12,8 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.generation.constraints import WordBan, marks_of
+from charrnn.generation.line_scores import ScoredLine
+from charrnn.generation.scoring import Score
 from charrnn.generation.sentences import SentenceStop
 from charrnn.generation.stops import stop_ids
 from charrnn.text.spelling import rewritten
@@ -129,6 +131,13 @@ def test_likely_records_are_those_of_a_corpus_the_likeliest_first(tmp_path: Path
         assert record.score is not None
         assert record.score.nats == pytest.approx(nats, rel=1e-5)
         assert record.score.chars == chars == len(text) + 1
+
+
+def test_the_most_surprising_symbol_has_a_place_among_the_characters() -> None:
+    line = "CClN", ["C", "Cl", "N", "\n"], [0.1, 0.2, 5.0, 0.1]
+    assert ScoredLine(*line, Score(5.4, 5, symbols=4)).worst_at == 4
+    assert ScoredLine(*line, Score(5.4, 4)).worst_at == 3
+    assert ScoredLine("", [], [], Score(0.0, 0, symbols=0)).worst_at is None
 
 
 def test_what_is_shown_of_a_model_has_its_symbols(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_losses_are_those_of_characters(molecules: Path, folder: Path) -> None:
     assert first["chars"] == pytest.approx(40 * first["step"] * each, abs=1)
 
 
+def test_a_plan_counts_characters(molecules: Path, tmp_path: Path) -> None:
+    found = charrnn.plan(molecules, out=tmp_path / "none", **MOLECULES, epochs=2, seed=1)
+    chars = len(molecules.read_text())
+    assert sum(found.plan.chars.values()) == pytest.approx(chars, abs=2)
+    assert found.time.chars == pytest.approx(2 * found.plan.chars["train"], abs=2)
+
+
 def test_every_view_of_a_text_has_the_same_nats(folder: Path) -> None:
     model = charrnn.load(folder)
     text = "CCl(Br)\n[nH]C[13CH3]\n"
