@@ -106,12 +106,15 @@ STDOUT, STDERR = ("STDOUT", "--json", *ENDLESS), ("STDERR", "--steps", "4000")
 BOTH = ("STDOUT", "STDERR", "--json", *ENDLESS)
 
 
-def train(streams: tuple[str, ...], reader: Stuck, place: Path) -> Process:
+def train(
+    streams: tuple[str, ...], reader: Stuck, place: Path, *patches: list[str], **env: str
+) -> Process:
     """A training whose ``streams`` go to ``reader``."""
     corpus_in(place)
-    there = {f"TEST_{word}": reader.path for word in streams if word.isupper()}
+    there = env | {f"TEST_{word}": reader.path for word in streams if word.isupper()}
     options = [word for word in streams if not word.isupper()]
-    return fork("train", "novel.txt", "--out", "run", *TINY, *options, place=place, **there)
+    words = "train", "novel.txt", "--out", "run", *TINY, *options
+    return fork(*words, place=place, patches=patches, **there)
 
 
 def until_it_waits(process: Process, place: Path) -> None:
@@ -170,16 +173,6 @@ def test_the_first_signal_saves_a_run_whatever_reader_stops(
         stop_reading(streams, kind, signum, place, closing)
 
 
-@pytest.fixture(scope="session")
-def compiled(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The kernels are there: a run's first words are not that it compiles them."""
-    place = tmp_path_factory.mktemp("compiled")
-    corpus_in(place)
-    words = "train", "novel.txt", "--out", "run", *TINY, "--steps", "1"
-    assert fork(*words, place=place, CHARRNN_CACHE=str(session_cache)).wait() == 0
-
-
-@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("kind", "signum"), list(zip(STUCK, SIGNALS, strict=True)))
 def test_a_run_that_could_not_say_its_first_words_is_saved(
     kind: str, signum: int, tmp_path: Path, closing: ExitStack
@@ -196,13 +189,12 @@ def test_a_run_that_could_not_say_its_first_words_is_saved(
 
 @pytest.mark.parametrize(("kind", "signum"), list(zip(STUCK, SIGNALS, strict=True)))
 def test_a_run_that_could_not_say_that_it_compiles_ends(
-    kind: str, signum: int, tmp_path: Path, closing: ExitStack, monkeypatch: pytest.MonkeyPatch
+    kind: str, signum: int, tmp_path: Path, closing: ExitStack
 ) -> None:
     """There is nothing to save yet."""
-    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))  # without kernels
     reader = a_reader(kind, tmp_path, closing)
     reader.stop()
-    process = train(BOTH, reader, tmp_path)
+    process = train(BOTH, reader, tmp_path, ["cold"], CHARRNN_CACHE=str(tmp_path / "cache"))
     time.sleep(2 * SETTLED_S)
     assert process.ended(0.0) is None
     leaves(process, signum)

@@ -2,7 +2,8 @@
 
     python -m tests.support.launcher
 
-Such a child is a process like any other, there in milliseconds in place of seconds. Requests and
+Such a child is a process like any other, there in milliseconds in place of seconds: torch and the
+compiled kernels are loaded (``tests.support.phases.cold`` forgets these). Requests and
 answers are lines of JSON: ``{"start": …}`` is answered by a process id, ``{"wait": …}`` by how it
 ended (as ``subprocess`` has it) and how long it took from when the question came.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 import charrnn.training.api
 from charrnn.cli.app import main
+from charrnn.model.kernels.fused_lstm import compiled_window
 from charrnn.training.loop import preview
 from tests.support import phases
 
@@ -89,5 +91,6 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    compiled_window()  # most of the time of a small run
     gc.freeze()  # what is loaded is shared with the children, and not looked through by them
     serve()

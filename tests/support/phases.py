@@ -101,6 +101,13 @@ def stay_halfway(nth: int) -> None:
     _halfway(nth, _for_ever)
 
 
+def cold() -> None:
+    """No kernel is loaded yet."""
+    from charrnn.model.kernels.fused_lstm import compiled_window
+
+    compiled_window.cache_clear()
+
+
 def slow(place: str, seconds: float) -> None:
     """Take longer at every call."""
 
