@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,27 @@ ATOMS = ["C", "c", "O", "Cl", "Br", "[nH]", "[C@H]", "%12", "(", ")"]
 MOLECULES: dict[str, Any] = {"lines": True, "symbols": "smiles", "val_frac": 0.2}
 
 
-@pytest.fixture
-def molecules(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with molecules, and a run that was trained on them."""
+    place = tmp_path_factory.mktemp("molecules")
     rng = random.Random(1)
     lines = ["".join(rng.choices(ATOMS, k=rng.randint(3, 12))) for _ in range(400)]
-    path = tmp_path / "molecules.smi"
-    path.write_text("\n".join([*lines, "C[13CH3]", ""]))
-    return path
+    (place / "molecules.smi").write_text("\n".join([*lines, "C[13CH3]", ""]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARRNN_CACHE", str(session_cache))
+        run(place / "molecules.smi", place / "run", **MOLECULES)
+    return place
 
 
 @pytest.fixture
-def folder(molecules: Path, tmp_path: Path) -> Path:
-    run(molecules, tmp_path / "run", **MOLECULES)
+def molecules(trained: Path) -> Path:
+    return trained / "molecules.smi"
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained / "run", tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -19,6 +19,7 @@ from charrnn.config import TrainConfig
 from charrnn.errors import Interrupted, NonFiniteLossError
 from charrnn.generation.scoring import Score
 from charrnn.model.network import State
+from charrnn.training.distributed import ALONE
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.events import Report, Silence
 from charrnn.training.loop import trainer as loop
@@ -93,6 +94,7 @@ def test_an_unread_loss_that_is_not_finite_does_not_hide_a_signal() -> None:
     trainer = object.__new__(loop.Trainer)
     trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
     trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
+    trainer.world = ALONE
     trainer.folder = cast(RunFolder, SimpleNamespace(path=Path("run"), has=lambda name: True))
     left = trainer._stopped(Interrupted.by(signal.SIGTERM))
     assert isinstance(left, Interrupted)
