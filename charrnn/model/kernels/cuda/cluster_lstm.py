@@ -76,17 +76,23 @@ def _loaded(code: bytes, H: int, S: int) -> Loops:
     return Loops(*pair)
 
 
+def source(name: str) -> str:
+    """The CUDA source in the file ``name``, after what all of them share."""
+    folder = Path(__file__).parent
+    return "\n".join((folder / each).read_text() for each in ("clusters.cuh", name))
+
+
 @functools.cache
 def every_loop(H: int, dtype: torch.dtype, device: torch.device) -> tuple[Loops, ...]:
     """The loops for each number of streams, if the device can run them; else none."""
     known = H in SIZES and dtype in DTYPES and device.type == "cuda"
     if not known or torch.cuda.get_device_capability(device) != CAPABILITY:
         return ()
-    source = Path(__file__).with_name("lstm.cu").read_text()
+    code = source("lstm.cu")
     options = [(f"-DH={H}", f"-DS={S}", DTYPES[dtype]) for S in STREAMS]
     try:
         with ThreadPoolExecutor() as threads:  # the compiler is busy for half a second each time
-            codes = list(threads.map(lambda words: compiled(source, words, CAPABILITY), options))
+            codes = list(threads.map(lambda words: compiled(code, words, CAPABILITY), options))
         torch.cuda.current_stream(device).synchronize()  # now the device has a context
         found = [_loaded(code, H, S) for code, S in zip(codes, STREAMS, strict=True)]
     except (OSError, CudaError):
