@@ -43,7 +43,8 @@ class TrainBench:
     ``reference`` is ``nn.LSTM`` in float32, ``autocast`` the same under autocast to our precision
     (None if that is float32). ``matmul_flops`` is the throughput of one large matmul in our
     precision, ``fraction_of_matmul`` the part of it that our step uses for ``flops_per_char``.
-    ``window_overhead`` is the part of a step's time that cutting a window takes.
+    ``window_overhead`` is the part of a step's time that cutting a window takes; on a GPU, by how
+    much longer a step takes that cuts its window than one that is given it.
 
     From ``kernels_ms`` on: how a step's time divides on a GPU (``StepTime``), None on a CPU.
     """
@@ -114,7 +115,7 @@ def bench_training(
     product = product or (2048 if hardware.device.type == "cpu" else 8192)
     ceiling = matmul_flops(hardware.device, hardware.dtype or torch.float32, product)
     autocast = rate.get("autocast")
-    window_s = _window_seconds(settings, hardware.device)
+    overhead = window_overhead(config, settings, hardware, taken["own"], turns, turn_s)
     evaluation = evaluation_speed(config, hardware, chars=evaluated, turns=min(turns, 3))
     own = steps["own"]
     del steps  # the memory of the other loops is not ours
@@ -132,7 +133,7 @@ def bench_training(
         autocast_ratio=round(rate["own"] / autocast, 3) if autocast else None,
         matmul_flops=ceiling,
         fraction_of_matmul=round(rate["own"] * flops_per_char(config) / ceiling, 4),
-        window_overhead=round(window_s / taken["own"], 5),
+        window_overhead=round(overhead, 5),
         evaluation_chars_per_second=round(evaluation, 1),
         step_ms=round(1e3 * taken["own"], 4),
         # last, because a profiler may slow down what comes after it
@@ -254,16 +255,71 @@ def _timed(
     return (time.perf_counter() - began) / repeats
 
 
-def _window_seconds(settings: TrainConfig, device: torch.device) -> float:
-    """Seconds to cut a window: the median on a CPU, the mean of a series on a GPU."""
+def window_overhead(
+    config: ModelConfig,
+    settings: TrainConfig,
+    hardware: Hardware,
+    step_s: float,
+    turns: int,
+    turn_s: float,
+) -> float:
+    """The part of a step's time, ``step_s``, that cutting its window takes.
+
+    On a GPU a captured step cuts its own, so steps with and without are compared.
+    """
     ids = np.random.default_rng(0).integers(VOCABULARY, size=TEXT_LENGTH).astype(np.uint8)
     batch = min(settings.batch, TEXT_LENGTH // (settings.window + 1))
     streams = Streams(ids, ((0, TEXT_LENGTH),), batch, settings.window)
-    windows, seconds = Windows(streams, device), []
-    if device.type != "cpu":
-        windows.at(Position(1, 0))  # copies the text
-        return _timed(lambda _: windows.at(Position(1, 0))[0], torch.empty(0), device, 50)
-    for number in range(min(50, streams.windows)):
+    windows = Windows(streams, hardware.device)
+    if hardware.device.type == "cpu":
+        return _window_seconds(windows) / step_s
+    settings = dataclasses.replace(settings, batch=batch)
+    steps = {
+        "given": _given(config, settings, hardware),
+        "cut": _cut(config, settings, hardware, windows),
+    }
+    text = random_text(config, settings, hardware.device)
+    taken = interleaved(steps, text, hardware.device, turns, turn_s)
+    return taken["cut"] / taken["given"] - 1
+
+
+def _given(
+    config: ModelConfig, settings: TrainConfig, hardware: Hardware
+) -> Callable[[Tensor], object]:
+    """A training step on a window that is already cut."""
+    stepper = stepper_for(CharNetwork(config), settings, hardware)
+    text = random_text(config, settings, hardware.device)
+    x, y = text[:, :-1].contiguous(), text[:, 1:].contiguous()
+    carried = [stepper.network.zero_state(settings.batch)]
+
+    def step(_: Tensor) -> Tensor:
+        result = stepper.step(x, y, carried[0], 1e-3)
+        carried[0] = result.state
+        return result.loss
+
+    return step
+
+
+def _cut(
+    config: ModelConfig, settings: TrainConfig, hardware: Hardware, windows: Windows
+) -> Callable[[Tensor], object]:
+    """A training step that cuts its window from ``windows``, as in a run."""
+    stepper = stepper_for(CharNetwork(config), settings, hardware)
+    carried, position = [stepper.network.zero_state(settings.batch)], [Position(1, 0)]
+
+    def step(_: Tensor) -> Tensor:
+        result = stepper.step_at(windows, position[0], carried[0], 1e-3)
+        carried[0] = result.state
+        position[0] = Position(1, (position[0].window + 1) % windows.streams.windows)
+        return result.loss
+
+    return step
+
+
+def _window_seconds(windows: Windows) -> float:
+    """Seconds to cut a window on a CPU, the median."""
+    seconds = []
+    for number in range(min(50, windows.streams.windows)):
         began = time.perf_counter()
         windows.at(Position(1, number))
         seconds.append(time.perf_counter() - began)

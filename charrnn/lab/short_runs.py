@@ -60,9 +60,8 @@ def short_run(
             interrupts.check()
             if position.window == 0:
                 state = stepper.network.zero_state(streams.rows)
-            x, y = windows.at(position)
             rate = learning_rate(training, step, step / training.steps)
-            result = stepper.step(x, y, state, rate)
+            result = stepper.step_at(windows, position, state, rate)
             state, position = result.state, streams.after(position)
             told.append(torch.stack([result.loss.float(), result.grad_norm.float()]))
         both = torch.stack(told).cpu().double().numpy()

@@ -118,6 +118,11 @@ class Streams:
         return self._line_end is not None
 
     @property
+    def line_end(self) -> int | None:
+        """The id of the line end if each epoch shuffles the lines."""
+        return self._line_end
+
+    @property
     def symbol_bytes(self) -> int:
         """The size of an id in bytes."""
         return self._ids.dtype.itemsize

@@ -19,6 +19,7 @@ from charrnn.training.evaluation.temperature import fit_temperature
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.captured import CapturedStepper, stepper_for
+from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.trainer import REPORT_EVERY
 from tests.gpu.device import DEVICE, PRECISIONS, gpu_only, on_device
 from tests.support.processes import corpus_in
@@ -74,8 +75,7 @@ def test_a_step_and_its_window_wait_for_nothing(precision: Any) -> None:
         state = stepper.network.zero_state(16)
 
         def step() -> None:
-            x, y = windows.at(Position(0, 1))
-            stepper.step(x, y, state, 1e-3)
+            stepper.step_at(windows, Position(0, 1), state, 1e-3)
 
         for _ in range(CapturedStepper.WARM + 2):
             step()
@@ -98,13 +98,13 @@ def test_an_evaluation_waits_for_the_losses_and_states_of_a_block(
 ) -> None:
     """A block is 256 characters of each lane: between two, it looks whether pieces have met."""
     network = CharNetwork(ModelConfig(V, hidden=128)).to(DEVICE)
-    ranges, blocks, read = ((0, len(IDS)),), [], TorchReader.read
+    ranges, blocks, start = ((0, len(IDS)),), [], TorchReader.start
 
     def counted(*args: Any) -> Any:
         blocks.append(1)
-        return read(*args)
+        return start(*args)
 
-    monkeypatch.setattr(TorchReader, "read", counted)
+    monkeypatch.setattr(TorchReader, "start", counted)
     for scored in (evaluate, fit_temperature):
 
         def once(work: Any = scored) -> None:
@@ -135,3 +135,31 @@ def test_windows_on_the_device_are_those_cut_on_the_processor() -> None:
             assert found.dtype == torch.int64
             assert found.device.type == DEVICE.type
             assert torch.equal(found.cpu(), torch.from_numpy(wanted))
+
+
+@pytest.mark.parametrize("line_end", [None, 3], ids=["whole", "records"])
+def test_captured_steps_cut_the_windows_that_are_cut_on_the_processor(line_end: int | None) -> None:
+    """Over several epochs, whose texts differ where records are shuffled."""
+    config = TrainConfig(steps=1, batch=4, window=20, device=DEVICE.type, precision="float32")  # type: ignore[arg-type]
+    ids, losses = IDS[:400], []
+    with own_torch_settings():
+        hardware = choose_hardware(config)
+        model = ModelConfig(V, hidden=64, layers=2)
+        for kind in (stepper_for, Stepper):
+            streams = Streams(ids, ((0, len(ids)),), 4, 20, seed=5, line_end=line_end)
+            stepper, position = kind(CharNetwork(model, seed=1), config, hardware), Position()
+            state, told = stepper.network.zero_state(4), []
+            windows = Windows(streams, hardware.device)
+            for _ in range(16):
+                if kind is stepper_for:
+                    result = stepper.step_at(windows, position, state, 1e-2)
+                else:
+                    window = streams.at(position)
+                    x, y = (torch.from_numpy(part).to(DEVICE) for part in (window.x, window.y))
+                    result = stepper.step(x, y, windows.begun(x, state), 1e-2)
+                told.append(float(result.loss))
+                state, position = result.state, streams.after(position)
+            losses.append(told)
+            assert position.epoch > 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][-1] < losses[0][0]

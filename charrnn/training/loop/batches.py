@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from charrnn.model.network import State, zeroed
 from charrnn.text.streams import Position, Streams
 
 
@@ -12,7 +13,8 @@ class Windows:
     """The windows of ``streams``, on ``device``.
 
     If each window were copied to a GPU, every step would wait for its copy. So the whole text is
-    copied once (in lines mode, once an epoch), and windows are gathered there.
+    copied once (in lines mode, once an epoch), and windows are gathered there, from a place that a
+    captured step reads on the device.
     """
 
     def __init__(self, streams: Streams, device: torch.device) -> None:
@@ -28,16 +30,26 @@ class Windows:
         if self.device.type == "cpu":
             window = self.streams.at(position)
             return torch.from_numpy(window.x), torch.from_numpy(window.y)
-        return self.gather(position)
+        return self.gather(self.start(position))
 
-    def gather(self, position: Position) -> tuple[Tensor, Tensor]:
-        """The same as ``at``, from the text on the device."""
+    def begun(self, x: Tensor, state: State) -> State:
+        """``state`` before a window ``x``: where it begins with a record, zeros, as in samples."""
+        if self.streams.line_end is None:
+            return state
+        return zeroed(state, x[:, 0] == self.streams.line_end)
+
+    def start(self, position: Position) -> int:
+        """What ``gather`` needs for the window at ``position``; its text is then on the device."""
         epoch = position.epoch if self.streams.lines else 0
         if epoch != self._epoch:
             self._epoch = None
             self._fill(epoch)
             self._epoch = epoch
-        places = (self._places + self.streams.start(position)) % self.streams.length
+        return self.streams.start(position)
+
+    def gather(self, start: int | Tensor) -> tuple[Tensor, Tensor]:
+        """The same as ``at``, from the text on the device; ``start`` may be 0-dim and lie there."""
+        places = (self._places + start) % self.streams.length
         window = self._text[places].long()
         return window[:, :-1].contiguous(), window[:, 1:].contiguous()
 

@@ -2,8 +2,9 @@
 
 A small step on a GPU takes less time than launching its kernels one by one. A graph repeats the
 same kernels with the same addresses, so everything that changes from step to step lies on the
-device: window, state, and ``Numbers``. Only the seed of the masks is set from outside: a graph
-reads its generators' seeds when it is replayed.
+device: state, ``Numbers``, and the window or the place in the text from which the graph gathers it.
+Only the seed of the masks is set from outside: a graph reads its generators' seeds when it is
+replayed.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from torch import Tensor
 from charrnn.config import TrainConfig
 from charrnn.errors import LostProcessError
 from charrnn.model.network import CharNetwork, State
+from charrnn.text.streams import Position
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
+from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Numbers, Stepper, StepResult
 
 Work = Callable[[], None]
@@ -75,14 +78,31 @@ class CapturedStepper(Stepper):
         B = rows.stop - rows.start
         self._x = torch.zeros(B, config.window, dtype=torch.long, device=device)
         self._y = self._x.clone()
+        self._windows: Windows | None = None
+        self._start = torch.zeros((), dtype=torch.long, device=device)
         self._state: State = network.zero_state(B)
         self._told = torch.zeros(2, device=device)  # loss and norm
         self._stream = _side_stream(device)
 
     def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
         """As ``Stepper.step``; the next step overwrites the state that it returns."""
+        self._read(None)
         self._x.copy_(x)
         self._y.copy_(y)
+        return self._taken(state, lr)
+
+    def step_at(self, windows: Windows, position: Position, state: State, lr: float) -> StepResult:
+        """As ``Stepper.step_at``; the next step overwrites the state that it returns."""
+        self._read(windows)
+        self._start.fill_(windows.start(position))
+        return self._taken(state, lr)
+
+    def _read(self, windows: Windows | None) -> None:
+        """Gather what ``_work`` trains on from ``windows``; None: it is given."""
+        if windows is not self._windows:
+            self._windows, self._run, self._warmed = windows, self._work, 0
+
+    def _taken(self, state: State, lr: float) -> StepResult:
         _copy(state, self._state)
         self._seed()
         self.done += 1
@@ -121,7 +141,11 @@ class CapturedStepper(Stepper):
         self.dropout.generator.manual_seed(seed)
 
     def _work(self) -> None:
-        result = self._take(self._x, self._y, self._state, self._numbers)
+        x, y, state = self._x, self._y, self._state
+        if self._windows is not None:
+            x, y = self._windows.gather(self._start)
+            state = self._windows.begun(x, state)
+        result = self._take(x, y, state, self._numbers)
         _copy(result.state, self._state)
         self._told[0].copy_(result.loss)
         self._told[1].copy_(result.grad_norm)

@@ -19,8 +19,10 @@ from charrnn.model.kernels.memory import keep_memory
 from charrnn.model.large_vocabulary import is_large, mean_loss
 from charrnn.model.network import CharNetwork, State, detached
 from charrnn.model.torch_private import fused_adamw
+from charrnn.text.streams import Position
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
+from charrnn.training.loop.batches import Windows
 
 # float16 loses gradients below 6e-8, so the loss is scaled up; a step whose gradients then overflow
 # is skipped
@@ -102,6 +104,11 @@ class Stepper:
         # filled on the device: copying a number there would wait for it
         number = torch.full((), float(self.done), device=x.device)
         return self._take(x, y, state, Numbers(number, lr, self._renewed(), self._loss_scale))
+
+    def step_at(self, windows: Windows, position: Position, state: State, lr: float) -> StepResult:
+        """``step`` on the window at ``position``; a record in it begins with zeros."""
+        x, y = windows.at(position)
+        return self.step(x, y, windows.begun(x, state), lr)
 
     def _seed(self) -> None:
         """Masks depend on the seed and the step only, so a resumed run draws the same ones."""

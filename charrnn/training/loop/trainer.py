@@ -19,7 +19,7 @@ from charrnn.errors import (
 )
 from charrnn.generation.scoring import Score
 from charrnn.hints import Hint
-from charrnn.model.network import State, zeroed
+from charrnn.model.network import State
 from charrnn.paths import BEST, LAST
 from charrnn.text.splits import length
 from charrnn.text.streams import Streams
@@ -194,10 +194,7 @@ class Trainer:
             self.state = self._zero_state()
         fraction = self.budget.fraction(progress.step, progress.elapsed_s, self._validation_s)
         progress.lr = learning_rate(self.config, progress.step, fraction)
-        x, y = self.windows.at(progress.position)
-        if self.spec.line_end is not None:  # a record begins as it does in samples and scores
-            self.state = zeroed(self.state, x[:, 0] == self.spec.line_end)
-        result = self.stepper.step(x, y, self.state, progress.lr)
+        result = self.stepper.step_at(self.windows, progress.position, self.state, progress.lr)
         self._losses.append(result.loss)
         self._norm = result.grad_norm
         # reading a number waits for a GPU, so there it is done only for a report

@@ -30,7 +30,9 @@ def test_windows_cut_on_a_device_are_those_cut_here(
     windows, position = Windows(s, torch.device("cpu")), Position(epoch, window)
     assert max(map(len, s.blocks(epoch))) <= 50
     for _ in range(2):
-        for found, wanted in zip(windows.gather(position), windows.at(position), strict=True):
-            assert found.dtype == wanted.dtype == torch.int64
-            assert torch.equal(found, wanted)
+        start = windows.start(position)
+        for place in (start, torch.tensor(start)):  # a captured step reads it on the device
+            for found, wanted in zip(windows.gather(place), windows.at(position), strict=True):
+                assert found.dtype == wanted.dtype == torch.int64
+                assert torch.equal(found, wanted)
         position = s.after(Position(epoch + 1, s.windows - 1))
