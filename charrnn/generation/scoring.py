@@ -206,8 +206,8 @@ def _open(
     return weights.sibling(1)
 
 
-class _EngineReader:
-    """An engine that reads a text (``lanes.Reader``)."""
+class _EngineReader(lanes.Reader):
+    """An engine that reads a text."""
 
     def __init__(self, engine: AnyEngine, text: _Target) -> None:
         self.engine, self.text = engine, text

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +33,21 @@ MARGIN, ROUNDING = 4, 1e-4
 MOST = 256  # lanes, where no range is cut
 
 
+# waits for the losses ``(K, T)`` of a block and the states ``(K, S)`` after it
+Result: TypeAlias = Callable[[], tuple[Losses, States]]
+
+
 class Reader(Protocol):
     """A network that reads K texts side by side.
 
     Attributes:
         zero: the state ``(S,)`` before a text.
+        ahead: whether ``start`` returns before a block is read, so that one more can be started.
 
     """
 
     zero: States
+    ahead: bool = False
 
     def begin(self, states: States) -> None:
         """Continue with these lanes: one for each row of ``states (K, S)``."""
@@ -55,6 +62,12 @@ class Reader(Protocol):
     def states(self) -> States:
         """The current states ``(K, S)``."""
         ...
+
+    def start(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Result:
+        """``read``, and then ``states``."""
+        nats = self.read(targets, counted)
+        states = self.states()
+        return lambda: (nats, states)
 
 
 class Group:
@@ -123,6 +136,7 @@ class _Relay:
         self.most = max(1, lanes // group.size)
         self.lanes: list[Lane] = []
         self.states: States = np.tile(reader.zero, (0, 1))
+        self.following: Result | None = None  # of the block after the one that is recorded
 
     def run(self) -> Reading:
         todo, again, straight = self.pieces, False, False
@@ -182,18 +196,25 @@ class _Relay:
     def _block(self) -> None:
         """Read a block of every lane, and drop the lanes that are done."""
         lanes, before = self.lanes, self.states
-        steps = min(BLOCK, max(lane.rest for lane in lanes))
-        first = np.array([lane.piece.first + lane.offset for lane in lanes])[:, None]
-        stop = np.array([lane.piece.stop for lane in lanes])[:, None]
-        targets = first + np.arange(steps)  # (K, T)
-        counted = (targets < stop) & np.array([lane.counts for lane in lanes])[:, None]
-        nats = self.reader.read(np.minimum(targets, stop - 1), counted)
-        self.states = self.reader.states()
+        result, self.following = self.following or self._start(0), None
+        if self.reader.ahead and all(lane.goes_on for lane in lanes):
+            self.following = self._start(BLOCK)  # is read while this one is recorded
+        nats, self.states = result()
         rows = zip(lanes, before, nats, self.states, strict=True)
         kept = [not lane.advance(*row) for lane, *row in rows]
         if not all(kept):
             left = [lane for lane, keep in zip(lanes, kept, strict=True) if keep]
             self._continue(left, self.states[kept])
+
+    def _start(self, skipped: int) -> Result:
+        """Start to read a block of every lane, after so many characters that are being read."""
+        lanes = self.lanes
+        steps = min(BLOCK, max(lane.rest for lane in lanes) - skipped)
+        first = np.array([lane.piece.first + lane.offset for lane in lanes])[:, None] + skipped
+        stop = np.array([lane.piece.stop for lane in lanes])[:, None]
+        targets = first + np.arange(steps)  # (K, T)
+        counts = np.array([lane.counts or skipped > 0 for lane in lanes])[:, None]
+        return self.reader.start(np.minimum(targets, stop - 1), (targets < stop) & counts)
 
     def _share(self) -> None:
         """Tell the other processes how this one's pieces ended."""

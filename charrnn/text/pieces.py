@@ -116,6 +116,12 @@ class Lane:
         """Whether the next block may count: if it will be read again in any case, it does not."""
         return self.again or self.offset > 0 or self.piece.before is None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether another block follows the next one in any case."""
+        may_meet = self.again and self.offset in (self.piece.marks or {})
+        return self.rest > BLOCK and not may_meet
+
     def advance(self, before: States, nats: Losses, after: States) -> bool:
         """Record a block with these losses, read between two states; True if that was all."""
         piece, offset = self.piece, self.offset

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charrnn.text import lanes
-from charrnn.text.lanes import read
+from charrnn.text.lanes import Reader, Result, read
 from charrnn.text.pieces import BLOCK, cut, is_marked
 
 N = 40 * BLOCK
 TEXT = np.random.default_rng(1).integers(0, 50, N)
 
 
-class Memory:
+class Memory(Reader):
     """A reader whose state is a decaying sum of the characters, and whose loss is that state.
 
     A state that was reset by character 0 forgets everything at once.
@@ -54,6 +54,35 @@ def straight(decay: float, ranges: tuple[tuple[int, int], ...]) -> NDArray[np.fl
     reader = Memory(decay)
     read(reader, ranges, 1, least=N)
     return reader.nats
+
+
+class Ahead(Memory):
+    """Starts a block before the one before it is recorded, as long as no lane can end."""
+
+    ahead = True
+
+    def start(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Result:
+        started = super().start(targets, counted)
+        self.open = getattr(self, "open", 0) + 1
+        self.most_open = max(getattr(self, "most_open", 0), self.open)
+
+        def result() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            self.open -= 1
+            return started()
+
+        return result
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
+@pytest.mark.parametrize("stop", [N, N - 100, 3 * BLOCK])
+def test_starting_blocks_ahead_changes_nothing(decay: float, stop: int) -> None:
+    ranges = ((0, stop // 2), (stop // 2 + 5, stop))
+    usual, ahead = Memory(decay), Ahead(decay)
+    readings = [read(reader, ranges, 6, least=4 * BLOCK) for reader in (usual, ahead)]
+    assert readings[0] == readings[1]
+    assert np.array_equal(usual.nats, ahead.nats, equal_nan=True)
+    assert ahead.read_chars == usual.read_chars
+    assert (ahead.open, ahead.most_open) == (0, 2)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.99, 0.999])

@@ -22,10 +22,11 @@ from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import exact_products
 
-WINDOW = 128
+WINDOW, GPU_WINDOW = 128, 128  # characters of a lane that the network gets at a time
 LANES, GPU_LANES = 64, 128
-LEAST = 2048  # characters of a piece
-LOGITS = 2**23  # numbers at a time, 32 MiB: a vocabulary may have 65,535 characters
+LEAST, GPU_LEAST = 2048, 2048  # characters of a piece
+# numbers at a time, 32 MiB (128 MiB): a vocabulary may have 65,535 characters
+LOGITS, GPU_LOGITS = 2**23, 2**25
 
 
 class Predictor(Protocol):
@@ -81,7 +82,8 @@ def evaluate(
 
     """
     reader = TorchReader(predictor, ids, device)
-    reading = read(reader, ranges, LEAST, world, lanes)
+    least = GPU_LEAST if reader.ahead else LEAST
+    reading = read(reader, ranges, least, world, lanes)
     expected = sum(stop - max(start, 1) for start, stop in ranges)
     assert reading.chars == expected, f"counted {reading.chars} of {expected} characters"
     return Score(reading.nats, reading.chars, reading.error)
@@ -103,8 +105,7 @@ def read(
     """
     if not length(ranges):
         raise ValueError("nothing to evaluate: the ranges are empty")
-    on_gpu = reader.device is not None and reader.device.type == "cuda"
-    most = lanes or (GPU_LANES if on_gpu else LANES)
+    most = lanes or (GPU_LANES if reader.ahead else LANES)
     with exact_products():
         return joining.read(reader, ranges, most, least, Ranks(world), cycle=reader.predictor.cycle)
 
@@ -126,14 +127,15 @@ class Ranks(joining.Group):
         return total
 
 
-class TorchReader:
-    """A predictor that reads a text (``lanes.Reader``)."""
+class TorchReader(joining.Reader):
+    """A predictor that reads a text."""
 
     def __init__(self, predictor: Predictor, ids: Ids, device: torch.device | None) -> None:
         self.predictor, self.ids, self.device = predictor, ids, device
         self.state = predictor.zero_state(1)
         self.widths = [[part.shape[1] for part in layer] for layer in self.state]
         self.zero = self.states()[0]
+        self.ahead = device is not None and device.type == "cuda"
 
     def begin(self, states: NDArray[Any]) -> None:
         """Continue from ``states (K, S)``."""
@@ -143,19 +145,39 @@ class TorchReader:
 
     def states(self) -> NDArray[Any]:
         """The states ``(K, S)``."""
-        parts = [part for layer in self.state for part in layer]
-        states: NDArray[Any] = torch.cat(parts, dim=1).cpu().numpy()
+        states: NDArray[Any] = self._states().cpu().numpy()
         return states
 
     def read(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[Any]:
         """The losses ``(K, T)`` of ``targets``; 0 for those that are not ``counted``."""
+        nats: NDArray[Any] = self._losses(targets, counted).cpu().numpy()  # waits for a GPU
+        return nats
+
+    def start(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> joining.Result:
+        """``read``, and then ``states``; a GPU is not waited for before the result is called."""
+        if not self.ahead:
+            return super().start(targets, counted)
+        nats, states = (_fetched(t) for t in (self._losses(targets, counted), self._states()))
+        done: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        done.record()
+
+        def result() -> tuple[NDArray[Any], NDArray[Any]]:
+            done.synchronize()
+            return nats.numpy(), states.numpy()
+
+        return result
+
+    def _states(self) -> Tensor:
+        return torch.cat([part for layer in self.state for part in layer], dim=1)
+
+    def _losses(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Tensor:
         windows, (K, T) = [], targets.shape
-        window = max(1, min(WINDOW, LOGITS // (K * self.predictor.output_width)))
+        longest, most = (GPU_WINDOW, GPU_LOGITS) if self.ahead else (WINDOW, LOGITS)
+        window = max(1, min(longest, most // (K * self.predictor.output_width)))
         for begin in range(0, T, window):
             here = np.s_[:, begin : begin + window]
             windows.append(self._window(targets[here], counted[here]))
-        nats: NDArray[Any] = torch.cat(windows, dim=1).cpu().numpy()  # waits for a GPU
-        return nats
+        return torch.cat(windows, dim=1)
 
     def _window(self, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> Tensor:
         x = self._sent(self.ids[targets - 1].astype(np.int64))
@@ -184,3 +206,9 @@ class TorchReader:
         if self.device is not None and self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
+
+
+def _fetched(tensor: Tensor) -> Tensor:
+    """``tensor`` in the computer's memory, once the GPU has come so far."""
+    place = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return place.copy_(tensor, non_blocking=True)
