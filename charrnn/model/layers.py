@@ -1,8 +1,9 @@
 """Runs a recurrent layer over a whole window, by the fastest way available for its cell.
 
 On a CPU an LSTM in bfloat16 runs in ``charrnn.model.kernels``, on some GPUs an LSTM of 16-bit
-products in ``charrnn.model.kernels.cuda``; cells for which torch has a layer run in that layer;
-every other cell runs its readable step, which is also the test oracle of the others.
+products, or without gradients, in ``charrnn.model.kernels.cuda``; cells for which torch has a layer
+run in that layer; every other cell runs its readable step, which is also the test oracle of the
+others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from charrnn.cells import Cell
 from charrnn.model.kernels import fused_lstm
-from charrnn.model.kernels.cuda import cluster_lstm
+from charrnn.model.kernels.cuda import cluster_lstm, exact_lstm
 from charrnn.model.kernels.fused_lstm import compiled_window, lstm_layer, lstm_symbols
 from charrnn.model.namespace import TORCH
 from charrnn.model.torch_private import RECURRENT_LAYERS, recurrent_layer
@@ -50,6 +51,10 @@ def run_layer(
     if path == "readable":
         return readable_layer(cell, x, state, w, compute)
     if path == "torch":
+        if _is_exact(cell, state, compute):
+            (h, c), (weights, bias) = state, _weights_and_bias(w)
+            y, h, c = exact_lstm.exact_layer(x.transpose(0, 1), *weights, bias, h, c)
+            return y.transpose(0, 1), (h, c)
         return torch_layer(cell, x, state, w, compute)
     if path == "clusters":
         return cluster_layer(x, state, w, compute)
@@ -69,10 +74,14 @@ def run_first_layer(
     Our kernels compute the input product once per symbol instead of once per position.
     """
     compute = dtype or _own_dtype(w)
-    if kernels(cell, state[0].shape[1], ids.device, compute) not in CPU_UNITS:
+    is_exact = _is_exact(cell, state, compute)
+    if not is_exact and kernels(cell, state[0].shape[1], ids.device, compute) not in CPU_UNITS:
         return run_layer(cell, F.embedding(ids, embedding), state, w, dtype)
-    (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
-    y, h, c = lstm_symbols(ids.T, embedding, w["weight_ih"], w["weight_hh"], bias, h, c, compute)
+    (h, c), (weights, bias) = state, _weights_and_bias(w)
+    if is_exact:
+        y, h, c = exact_lstm.exact_symbols(ids.T, embedding, *weights, bias, h, c)
+    else:
+        y, h, c = lstm_symbols(ids.T, embedding, *weights, bias, h, c, compute)
     return y.transpose(0, 1), (h, c)
 
 
@@ -91,6 +100,13 @@ def kernels(cell: Cell, hidden: int, device: torch.device, dtype: torch.dtype) -
     return "torch" if window is None else window.UNIT
 
 
+def _is_exact(cell: Cell, state: LayerState, dtype: torch.dtype) -> bool:
+    """Whether a window without gradients runs in ``exact_lstm``."""
+    if cell.name not in OUR_KERNELS or torch.is_grad_enabled():
+        return False
+    return exact_lstm.runs(state[0].shape[1], dtype, state[0].device)
+
+
 def must_compile(cell: Cell, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether ``kernels`` will take seconds because it compiles for the first time here."""
     return _is_ours(cell, device, dtype) and fused_lstm.must_compile()
@@ -104,12 +120,17 @@ def _own_dtype(w: Parameters) -> torch.dtype:
     return next(iter(w.values())).dtype
 
 
+def _weights_and_bias(w: Parameters) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """An LSTM's matrices, and the sum of its biases."""
+    return (w["weight_ih"], w["weight_hh"]), w["bias_ih"] + w["bias_hh"]
+
+
 def fused_layer(
     x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` for an LSTM by our own kernels, whose tensors are time first."""
-    (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
-    y, h, c = lstm_layer(x.transpose(0, 1), w["weight_ih"], w["weight_hh"], bias, h, c, dtype)
+    (h, c), (weights, bias) = state, _weights_and_bias(w)
+    y, h, c = lstm_layer(x.transpose(0, 1), *weights, bias, h, c, dtype)
     return y.transpose(0, 1), (h, c)
 
 
@@ -117,9 +138,8 @@ def cluster_layer(
     x: Tensor, state: LayerState, w: Parameters, dtype: torch.dtype
 ) -> tuple[Tensor, LayerState]:
     """``run_layer`` for an LSTM by our kernels for GPUs, whose tensors are time first."""
-    (h, c), bias = state, w["bias_ih"] + w["bias_hh"]
-    weights = w["weight_ih"], w["weight_hh"], bias
-    y, h, c = cluster_lstm.lstm_layer(x.transpose(0, 1), *weights, h, c, dtype)
+    (h, c), (weights, bias) = state, _weights_and_bias(w)
+    y, h, c = cluster_lstm.lstm_layer(x.transpose(0, 1), *weights, bias, h, c, dtype)
     return y.transpose(0, 1), (h, c)
 
 
