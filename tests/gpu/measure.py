@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOVEL = "warpeace_input.txt"
 RESULTS, LOG = "results.jsonl", "log.txt"
 TESTS, FIXED = "tests.xml", "tests-fixed-workspace.xml"
+EXACT, RUNS = "tests-exact.xml", "tests-runs.xml"
 TRAIN = (sys.executable, "-m", "charrnn", "train")
 
 
@@ -71,6 +72,12 @@ def parts(settings: Settings) -> list[Part]:
         # NVIDIA's advice for recurrent networks that do not repeat themselves
         fixed = ["env", "CUBLAS_WORKSPACE_CONFIG=:4096:8", *pytest, "tests/gpu/test_runs.py"]
         together.append([*fixed, "-k", "resumed", f"--junitxml={settings.out / FIXED}"])
+    # what evaluations and captured windows may break
+    waits = ["tests/gpu/test_exact.py", "tests/gpu/test_waits.py", "tests/gpu/test_experiments.py"]
+    evaluations = [[*pytest, *waits, f"--junitxml={settings.out / EXACT}", *few]]
+    if not settings.quick:
+        resumed = ["tests/gpu/test_runs.py", "-k", "resumed or save"]
+        evaluations.append([*pytest, *resumed, f"--junitxml={settings.out / RUNS}"])
     return [
         Part("program", [[sys.executable, "-m", "charrnn", "--version"]], 20),
         Part("tests", together, 70),
@@ -79,6 +86,8 @@ def parts(settings: Settings) -> list[Part]:
         Part("run", [[*me, "--part", "run"]], 35),
         Part("novel", [[*me, "--part", "novel"]], 65),
         Part("experiments", [[*me, "--part", "experiments"]], 60),
+        Part("eval tests", evaluations, 60),
+        Part("eval", [[*me, "--part", "eval"]], 150),
     ]
 
 
@@ -191,7 +200,21 @@ def experiments(settings: Settings, results: Results) -> None:
         results.measure(name, seconds, partial(experiment, results, scale, hardware))
 
 
-WORK = {"speed": speed, "best": best, "run": run, "novel": novel, "experiments": experiments}
+def evaluation(settings: Settings, results: Results) -> None:
+    """Everything in ``evaluation.py``."""
+    from tests.gpu.evaluation import every
+
+    every(results, settings.device, settings.novel, settings.quick)
+
+
+WORK = {
+    "speed": speed,
+    "best": best,
+    "run": run,
+    "novel": novel,
+    "experiments": experiments,
+    "eval": evaluation,
+}
 
 
 def main() -> None:
@@ -215,9 +238,11 @@ def main() -> None:
     end = time.monotonic() + args.seconds
     for part in parts(settings):
         left = end - time.monotonic()
-        if left > 1 and (not args.only or part.name in args.only.split(",")):
+        only = not args.only or part.name.split()[0] in args.only.split(",")
+        if left > 1 and only:
             run_part(part, settings, min(left, part.seconds))
-    print(table(results.read(), settings.out / TESTS, settings.out / FIXED))
+    reports = [settings.out / name for name in (TESTS, FIXED, EXACT, RUNS)]
+    print(table(results.read(), *reports))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,15 @@ Row = tuple[str, str, str, str]  # what, goal, reached, verdict
 MISSING = "not measured"
 
 
-def table(found: Found, tests: Path, fixed: Path) -> str:
+def table(found: Found, tests: Path, fixed: Path, *others: Path) -> str:
     """All goals as lines in columns, after the machine's name and before the experiments.
 
-    ``tests`` and ``fixed`` are reports of pytest, the second with a fixed workspace of cuBLAS.
+    ``tests``, ``fixed`` and ``others`` are reports of pytest, the second with a fixed workspace of
+    cuBLAS.
     """
+    more = [row for path in others if path.exists() for row in tested(path)]
     repeats = [*repeated(tests, ""), *repeated(fixed, ", fixed workspace")]
-    rows = [("", "goal", "reached", ""), *goals(found), *tested(tests), *repeats]
+    rows = [("", "goal", "reached", ""), *goals(found), *tested(tests), *more, *repeats]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([machine(found), "", *lines, "", *curves(found), *rest(found)])
