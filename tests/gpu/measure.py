@@ -86,7 +86,7 @@ def parts(settings: Settings) -> list[Part]:
         Part("run", [[*me, "--part", "run"]], 35),
         Part("novel", [[*me, "--part", "novel"]], 65),
         Part("experiments", [[*me, "--part", "experiments"]], 60),
-        Part("eval tests", evaluations, 60),
+        Part("eval tests", evaluations, 110),
         Part("eval", [[*me, "--part", "eval"]], 150),
     ]
 

@@ -22,8 +22,8 @@ from charrnn.text.vocab import Ids
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import exact_products
 
-WINDOW, GPU_WINDOW = 128, 128  # characters of a lane that the network gets at a time
-LANES, GPU_LANES = 64, 128
+WINDOW, GPU_WINDOW = 128, 256  # characters of a lane that the network gets at a time
+LANES, GPU_LANES = 64, 168
 LEAST, GPU_LEAST = 2048, 2048  # characters of a piece
 # numbers at a time, 32 MiB (128 MiB): a vocabulary may have 65,535 characters
 LOGITS, GPU_LOGITS = 2**23, 2**25

@@ -60,7 +60,7 @@ class Variant:
         return tuple(word for word, is_so in told.items() if is_so)
 
 
-USED: Variant | None = None  # None: float32 layers run in cuDNN
+USED: Variant | None = Variant()  # None: float32 layers run in cuDNN
 
 
 def kept(H: int, S: int) -> int:
