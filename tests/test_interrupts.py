@@ -65,7 +65,7 @@ def test_a_signal_after_the_last_look_is_not_lost(signum: int) -> None:
 def test_a_second_signal_raises_at_once_and_is_no_interrupted(
     signum: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interrupts, "SAME_REQUEST_S", 0.0)
+    monkeypatch.setattr(interrupts, "_repeated_s", 0.0)
     monkeypatch.setattr("os._exit", lambda code: pytest.fail("it ended the host program"))
     cleaned = []
 

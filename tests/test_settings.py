@@ -30,6 +30,7 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.option import read_whole
 from charrnn.settings import Option, Settings, declared, setting
 from charrnn.text.splits import Parts
+from charrnn.text.symbols import NAMED
 from charrnn.training.rundir.model_card import command as card_command
 from charrnn.training.state import RunSpec, SplitSpec
 from tests.support.checkpoints import charrnn
@@ -327,7 +328,8 @@ def test_the_command_on_a_card_spells_a_setting_out(config: Any, found: Option) 
         own[config]["cell"] = owners[0]
     text = TextConfig(**own[TextConfig])
     encoding = "bytes" if text.is_bytes else text.encoding or "utf-8"
-    corpus: Any = SimpleNamespace(name="text.txt", encoding=encoding)
+    vocab = SimpleNamespace(expression=NAMED.get(text.symbols or "", text.symbols or ""))
+    corpus: Any = SimpleNamespace(name="text.txt", encoding=encoding, vocab=vocab)
     parts = Parts((), (), ())
     cut: Any = SplitSpec(text.split, text.val_frac, text.test_frac)  # type: ignore[arg-type]
     model, training = ModelConfig.from_dict(own[ModelConfig]), TrainConfig(**own[TrainConfig])

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("a_run")
 
 # a command that writes to PLACE, what stands in for its work, and what it says it writes
 WRITERS = {
-    "train text --steps 1 --out PLACE": ("charrnn.training.api._encoded", "PLACE"),
+    "train text --steps 1 --out PLACE": ("charrnn.training.beginning._encoded", "PLACE"),
     "insight novel --text text --out PLACE": ("charrnn.insight.api.insight_page", "PLACE"),
     "data get tinyshakespeare --out PLACE": (
         "charrnn.text.downloads._received",
@@ -27,7 +27,7 @@ WRITERS = {
 }
 # the same where no place is named
 UNSAID = {
-    "train text --steps 1": ("charrnn.training.api._encoded", "checkpoints"),
+    "train text --steps 1": ("charrnn.training.beginning._encoded", "checkpoints"),
     "insight novel --text text": ("charrnn.insight.api.insight_page", "novel.html"),
     "data get tinyshakespeare": (
         "charrnn.text.downloads._received",
