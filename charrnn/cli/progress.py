@@ -177,11 +177,14 @@ def describe(plan: Plan) -> list[str]:
         else counted(config.steps, "step") if config.steps
         else duration(config.seconds)
     )  # fmt: skip
+    symbols = counted(model.vocab_size, "symbol")
+    if plan.long_symbols:
+        symbols += f", {plan.long_symbols:,} of several characters"
     going_on = f"resuming at step {plan.resumed_at:,}, up to {budget} in total"
     doing = going_on if plan.resumed_at else f"training for {budget}"
     return [
         *([plan.origin] if plan.origin else []),
-        f"{plan.corpus}: {parts}; {counted(model.vocab_size, 'symbol')}",
+        f"{plan.corpus}: {parts}; {symbols}",
         f"{_network(model)}, embedding {model.embedding}: "
         f"{weight_count(model.parameters)} weights; {counted(config.batch, 'stream')} of "
         f"{config.window}, lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",

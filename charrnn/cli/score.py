@@ -70,8 +70,8 @@ WORST = Option(
     name="worst",
     kind=bool,
     excludes=("json",),
-    help="With --lines: print first the nats of each line's most surprising character, which find "
-    "odd lines best. JSON always has them, and where that character is.",
+    help="With --lines: print first the nats of each line's most surprising character, the best "
+    "way to find odd lines. JSON always has them, and where that character is.",
 )
 COLOR = Option(
     name="color",
@@ -189,7 +189,7 @@ def _check(files: list[str] | None, split: str | None, given: dict[str, Any]) ->
         raise ConfigError("score reads one FILE; only a corpus, with --split, may have several")
     check_rivals(OPTIONS, given)
     if given.get("worst") and not given.get("lines"):
-        raise ConfigError("needs lines scored by themselves", "set {lines}", setting="worst")
+        raise ConfigError("ranks lines", "set {lines}", setting="worst")
     return files[0] if files else ""
 
 

@@ -29,7 +29,8 @@ def marks_of(vocab: Vocab, characters: str, setting: str) -> Marks:
     Where symbols may have several characters, ``characters`` is cut into symbols.
 
     Raises:
-        ConfigError: a character is several symbols: bytes.
+        ConfigError: a character is several symbols: bytes; or several characters, which in a text
+            would be one symbol, are none that the network knows.
 
     """
     marks = np.zeros(len(vocab), bool)
@@ -37,6 +38,10 @@ def marks_of(vocab: Vocab, characters: str, setting: str) -> Marks:
         if vocab.is_bytes and not character.isascii():
             raise ConfigError(f"has {character!r}, which is more than one byte", setting=setting)
         index = vocab.id_of(character) if len(character) == 1 or vocab.long else None
+        if index is None and len(character) > 1:
+            reason = f"has {character!r}, which is not one of the network's symbols"
+            hint = "put another character between those you mean, or use {ban_words}"
+            raise ConfigError(reason, hint, setting=setting)
         if index is not None:
             marks[index] = True
     return marks

@@ -54,7 +54,7 @@ def _allowed(characters: str, context: Context) -> Any:
 
 @sampling_filter(
     off="",
-    help="Write only these characters, and line ends where they end a text.",
+    help="Write only these characters or symbols, and line ends where they end a text.",
     metavar="CHARACTERS",
     prepare=_allowed,
 )
@@ -71,7 +71,10 @@ def _banned(characters: str, context: Context) -> Any:
 
 
 @sampling_filter(
-    off="", help="Write none of these characters.", metavar="CHARACTERS", prepare=_banned
+    off="",
+    help="Write none of these characters or symbols.",
+    metavar="CHARACTERS",
+    prepare=_banned,
 )
 def ban(p: Weights, characters: str, context: Context) -> Weights:
     """Drop ``characters``."""

@@ -120,8 +120,8 @@ def _invalid(reason: str, hint: str = "") -> ConfigError:
 
 
 def _unsupported(what: str) -> ConfigError:
-    reason = f"has {what}: symbols are found without looking around or back"
-    return _invalid(reason, "use characters, sets, groups, | and repetitions")
+    parts = "characters, sets, groups, |, repetitions, and (?i) or (?s) at the beginning"
+    return _invalid(f"has {what}, which is not supported", f"use {parts}")
 
 
 def _depth(expression: str) -> int:
@@ -214,7 +214,9 @@ class _Parser:
         if least > MAX_COUNT or (most or 0) > MAX_COUNT:
             raise _invalid(f"repeats more than {MAX_COUNT} times")
         if _may_be_empty(node) and most != 1:
-            raise _invalid("repeats what can match the empty text", "use + inside, for instance")
+            raise _invalid(
+                "repeats a part that can match the empty text", "use + inside, for instance"
+            )
         return Repetition(node, least, most, greedy)
 
     def _counts(self) -> tuple[int, int | None] | None:

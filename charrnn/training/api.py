@@ -216,4 +216,5 @@ def _plan(trainer: Trainer, adopted: str) -> Plan:
         hardware=trainer.stepper.hardware.describe(),
         resumed_at=trainer.progress.step,
         origin=adopted,
+        long_symbols=len(spec.corpus.vocab.long),
     )

@@ -13,6 +13,7 @@ from charrnn.hints import Hint
 from charrnn.paths import NEARBY, find_checkpoint
 from charrnn.settings import declared
 from charrnn.text.corpus import Corpus, cached_corpus
+from charrnn.text.encoding import LEAST
 from charrnn.text.splits import check_split, length
 from charrnn.training.distributed import World, alike
 from charrnn.training.events import Listener
@@ -90,7 +91,7 @@ def specified(
     hardware = hardware_of(hardware_settings(settings), world)
     world.decide(lambda: check_vacant(out))
     corpus = _encoded(text, bool(settings.get("lines")), world)
-    _note_surprises(corpus, text.cache, listener)
+    _note_surprises(corpus, text, listener)
     flops = flops_of(hardware, settings, world)
     spec = world.agree(
         lambda: _new_spec(text, corpus, start_from, preset, settings, hardware, flops)
@@ -137,13 +138,13 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
     return world.agree(found)
 
 
-def _note_surprises(corpus: Corpus, cache: Path, listener: Listener) -> None:
+def _note_surprises(corpus: Corpus, text: TextChoice, listener: Listener) -> None:
     for message in corpus.skipped[:NAMED]:
         listener.on_note(f"skipped: {message}")
     if more := len(corpus.skipped[NAMED:]):
         listener.on_note(f"skipped {counted(more, 'more file')}")
-    if cache.name == NEARBY:
-        kept = f"no cache folder can be written: the encoded text is kept in {cache}"
+    if text.cache.name == NEARBY:
+        kept = f"no cache folder can be written: the encoded text is kept in {text.cache}"
         listener.on_note(kept, Hint("set CHARRNN_CACHE to another folder"))
     if better := corpus.markless_encoding:
         mark = f"{corpus.name} begins with a byte order mark"
@@ -153,6 +154,9 @@ def _note_surprises(corpus: Corpus, cache: Path, listener: Listener) -> None:
         other = Hint("{is_bytes} reads any bytes")
         nul = f"{corpus.name} has NUL characters, it looks like {kind.name}"
         listener.on_note(nul, reads if kind.encoding else other)
+    if text.symbols is not None and not corpus.vocab.long:
+        rare = f"no match of several characters occurs {LEAST} times in {corpus.name}"
+        listener.on_note(rare, Hint("{symbols} takes an expression, or smiles, abc or words"))
     if corpus.records and corpus.lines < 2:
         one = f"{corpus.name} is a single record, of which samples can only be copies"
         listener.on_note(one, Hint("{lines} needs a text with a record on each line"))

@@ -47,6 +47,7 @@ class Plan:
     hardware: str
     resumed_at: int  # step
     origin: str = ""  # a line about the weights that it starts from, if any
+    long_symbols: int = 0  # of the vocabulary, those of several characters
 
 
 @dataclass(frozen=True)

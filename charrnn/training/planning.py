@@ -118,7 +118,8 @@ def _plan(spec: RunSpec, hardware: Hardware, folder: Path) -> Plan:
     parts = spec.parts
     chars = {name: spec.chars(length(getattr(parts, name))) for name in ("train", "val", "test")}
     about = spec.model, spec.training, spec.corpus.name
-    return Plan(folder, *about, chars, hardware.describe(), resumed_at=0)
+    long = len(spec.corpus.vocab.long)
+    return Plan(folder, *about, chars, hardware.describe(), resumed_at=0, long_symbols=long)
 
 
 def _memory(spec: RunSpec, hardware: Hardware, world: World) -> Footprint:

@@ -43,7 +43,9 @@ def named(vocab: Vocab, marks: object) -> list[str]:
 
 def test_allowed_and_banned_texts_are_cut_into_symbols() -> None:
     assert named(MOLECULES, marks_of(MOLECULES, "Cl[nH]N", "ban")) == ["N", "Cl", "[nH]"]
-    assert named(MOLECULES, marks_of(MOLECULES, "C[O-]X", "ban")) == ["C"]  # [O-] is not known
+    assert named(MOLECULES, marks_of(MOLECULES, "CX", "ban")) == ["C"]  # X is not known
+    with pytest.raises(ConfigError, match=r"ban has '\[O-\]', which is not one of the network's"):
+        marks_of(MOLECULES, "C[O-]", "ban")
     own = model(MOLECULES)
     drawn = own.sample("C", length=200, temperature=2, seed=1, ban="C[nH]")
     assert not {"C", "[nH]"} & set(drawn_symbols(own, drawn))

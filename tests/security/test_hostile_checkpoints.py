@@ -376,7 +376,7 @@ def symbols(expression: str, *long: str) -> dict[str, Any]:
         ({"vocab": {"codes": 7}}, "no vocabulary"),
         ({"vocab": symbols("ab|cd")}, "format 1 has no symbols of several characters"),
         ({"format": 4, "vocab": symbols("(a+")}, "is not a regular expression"),
-        ({"format": 4, "vocab": symbols("(a*)*b")}, "repeats what can match the empty text"),
+        ({"format": 4, "vocab": symbols("(a*)*b")}, "repeats a part that can match the empty text"),
         ({"format": 4, "vocab": symbols("((a{60}){60}){60}")}, "too large"),
         ({"format": 4, "vocab": symbols("(" * 450 + "a" + ")" * 450)}, "too many groups"),
         ({"format": 4, "vocab": symbols("ab" * 1000)}, "it must have 1 to 1,000"),

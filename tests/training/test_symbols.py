@@ -14,7 +14,8 @@ import pytest
 import charrnn
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.text.symbols import NAMED
-from tests.support.runs import metrics, resumes_exactly, run
+from tests.support.command_line import leave
+from tests.support.runs import Notes, metrics, resumes_exactly, run
 
 ATOMS = ["C", "c", "O", "Cl", "Br", "[nH]", "[C@H]", "%12", "(", ")"]
 MOLECULES: dict[str, Any] = {"lines": True, "symbols": "smiles", "val_frac": 0.2}
@@ -173,7 +174,7 @@ def test_a_reversed_network_reads_the_same_symbols(molecules: Path, tmp_path: Pa
         ({"encoding": "bytes"}, "symbols makes symbols of characters, not of bytes"),
         ({"bidirectional": True}, "symbols is for networks that read in one direction"),
         ({"symbols": "(a"}, "symbols is not a regular expression"),
-        ({"symbols": "(a*)*b"}, "symbols repeats what can match the empty text"),
+        ({"symbols": "(a*)*b"}, "symbols repeats a part that can match the empty text"),
         ({"symbols": ""}, "symbols is '': it must be a text of at least one character"),
     ],
 )
@@ -189,3 +190,25 @@ def test_what_does_not_fit_is_refused(
 def test_gaps_are_not_filled(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="run has symbols of several characters: gaps"):
         charrnn.fill(charrnn.load(folder), "C_C")
+
+
+@pytest.mark.parametrize("symbols", ["SMILES", "zzz", "%"])
+def test_an_expression_that_finds_nothing_is_said(
+    molecules: Path, tmp_path: Path, symbols: str
+) -> None:
+    notes = Notes()
+    run(molecules, tmp_path / "run", listener=notes, **MOLECULES | {"symbols": symbols})
+    assert any(
+        said.startswith("no match of several characters occurs 10 times in molecules.smi; ")
+        for said in notes.said
+    )
+
+
+def test_a_run_says_how_many_symbols_have_several_characters(
+    molecules: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    args = ["train", str(molecules), "--lines", "--symbols", "smiles", "--steps", "1"]
+    code, _, err = leave([*args, "--size", "8", "--out", str(tmp_path / "run")], capfd)
+    assert code == 0, err
+    long = charrnn.load(tmp_path / "run").vocab.long
+    assert f" symbols, {len(long)} of several characters\n" in err
