@@ -57,11 +57,13 @@ def progress(total: float, quiet: bool) -> Iterator[Progress]:
         if bar is None and time.time() - began < DELAY_S:
             return
         with suppress(OSError):  # a terminal that was closed must not end the work
+            is_new = bar is None
             if bar is None:
-                bar = new_bar(LAYOUT, total, desc=text)
-                bar.start_t = began
+                bar = new_bar(LAYOUT, total, desc=text, delay=1.0)  # not drawn yet: it says 0 %
+                bar.delay, bar.start_t, bar.last_print_t = 0.0, began, began
             bar.set_description_str(text, refresh=False)
-            bar.update(done - bar.n)
+            if not bar.update(done - bar.n) and is_new:
+                bar.refresh()
 
     try:
         yield tell

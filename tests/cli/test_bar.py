@@ -47,6 +47,11 @@ def test_a_bar_counts_and_goes(way: tuple[str, ...], columns: int) -> None:
     assert (code, bars(seen) != []) == (0, True)
     assert max(map(len, bars(seen))) <= columns
     assert all(f" {what}  00:0" in shown for shown in bars(seen))
+    for shown in bars(seen):  # from the first on, the bar stands where the text says
+        part, *counts = re.findall(r"[\d,]+(?=%)|[\d,]+(?= of )|(?<= of )[\d,]+", shown)
+        if counts:
+            done, count = (int(number.replace(",", "")) for number in counts)
+            assert int(part) == round(100 * done / count), shown
     assert raw_controls(seen, bar=True) == set()
     assert re.search(r"\r +\r", seen.rpartition("%|")[2])  # it was wiped away
 
@@ -87,7 +92,7 @@ def test_the_bar_of_a_score_knows_how_much_of_the_file_is_left(
     monkeypatch.setattr(line_stream, "STEP", 100)
     told = []
 
-    def new_bar(layout: str, total: float, desc: str) -> Recorder:
+    def new_bar(layout: str, total: float, desc: str, delay: float) -> Recorder:
         told.append(Recorder(total))
         return told[-1]
 
@@ -105,7 +110,7 @@ class Recorder:
     """A bar that remembers what it was told."""
 
     def __init__(self, total: float) -> None:
-        self.total, self.n, self.start_t = total, 0.0, 0.0
+        self.total, self.n = total, 0.0
         self.shown: list[str] = []
 
     def set_description_str(self, text: str, refresh: bool) -> None:
@@ -113,6 +118,9 @@ class Recorder:
 
     def update(self, more: float) -> None:
         self.n += more
+
+    def refresh(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
