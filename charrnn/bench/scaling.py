@@ -34,31 +34,42 @@ NETWORKS = (
 )
 LINKS = (*NETWORKS, Link("NVLink", _USED * 450e9, 3e-6))
 GRADIENT_BYTES = 4  # a weight's gradient is float32
+_LIMITS = {
+    "exchange": "the exchange of gradients",
+    "agreement": "the agreement before each step",
+}
 PULSE_BYTES, TCP_S = 16, 50e-6  # gloo uses TCP between GPUs, too
 
 
 @dataclass(frozen=True)
 class Point:
-    """What so many processes reach: seconds in milliseconds, all characters together.
+    """What so many processes reach: times in milliseconds, all characters together.
 
+    They exchange gradients after each step, and agree before it whether there is one.
     ``efficiency`` is their speed as a part of that of as many single ones.
     """
 
     processes: int
     exchange_ms: float
+    agreement_ms: float
     chars_per_second: float
     efficiency: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a link; ``pays_until`` is the largest N with an efficiency of ``PAYS``."""
+    """The points of a link; ``pays_until`` is the largest N with an efficiency of ``PAYS``.
+
+    ``limit`` is what costs the next N the most: ``exchange`` or ``agreement``, or empty if there
+    is no next one.
+    """
 
     link: str
     gigabytes_per_second: float
     latency_us: float
     points: tuple[Point, ...]
     pays_until: int
+    limit: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class Scale:
 
     @property
     def sentence(self) -> str:
-        """Where more processes stop paying."""
+        """From how many processes on the efficiency is below ``PAYS``, and why."""
         return in_a_sentence(self.curves)
 
     def to_dict(self) -> dict[str, object]:
@@ -163,39 +174,42 @@ def curve_of(
     machine, it takes ``busy_ms`` beside others. If they are GPUs (``ahead``), their hosts
     agree meanwhile.
     """
-    points = []
+    points: list[Point] = []
+    limit = ""
     for processes in PROCESSES[: 1 + sum(2 <= n <= most for n in PROCESSES)]:
         exchange_ms = 1e3 * link.exchange_s(size, processes)
         whole_ms = (busy_ms if busy_ms and processes > 1 else step_ms) + exchange_ms
         pulse = dataclasses.replace(link, latency_s=TCP_S) if ahead else link
         pulse_ms = 1e3 * pulse.exchange_s(PULSE_BYTES, processes)
+        agrees = pulse_ms > (whole_ms if ahead else exchange_ms)
         whole_ms = max(whole_ms, pulse_ms) if ahead else whole_ms + pulse_ms
-        speed, efficiency = 1e3 * processes * chars / whole_ms, step_ms / whole_ms
-        points.append(
-            Point(processes, round(exchange_ms, 4), round(speed, 1), round(efficiency, 4))
-        )
+        speed, efficiency = 1e3 * processes * chars / whole_ms, round(step_ms / whole_ms, 4)
+        if efficiency < PAYS and not limit:
+            limit = "agreement" if agrees else "exchange"
+        times = round(exchange_ms, 4), round(pulse_ms, 4)
+        points.append(Point(processes, *times, round(speed, 1), efficiency))
     pays = max(point.processes for point in points if point.efficiency >= PAYS)
     rate, latency = link.bytes_per_second / 1e9, 1e6 * link.latency_s
-    return Curve(link.name, round(rate, 4), round(latency, 2), tuple(points), pays)
+    return Curve(link.name, round(rate, 4), round(latency, 2), tuple(points), pays, limit)
 
 
 def in_a_sentence(curves: Sequence[Curve]) -> str:
-    """Where more processes stop paying, for all links in one sentence."""
-    links: dict[int, list[str]] = {}
+    """From how many processes on the efficiency is below ``PAYS``: all links in one sentence."""
+    links: dict[tuple[int, str], list[str]] = {}
     for curve in curves:
         if len(curve.points) == len(PROCESSES):  # not the processes that fit into this machine
-            links.setdefault(curve.pays_until, []).append(curve.link)
-    still = links.pop(PROCESSES[-1], [])
+            links.setdefault((curve.pays_until, curve.limit), []).append(curve.link)
+    still = links.pop((PROCESSES[-1], ""), [])
     ends = [
-        f"from {next(n for n in PROCESSES if n > most)} on over {_joined(names)}"
-        for most, names in sorted(links.items())
+        f"over {_joined(names)} from {next(n for n in PROCESSES if n > most)} processes on, "
+        f"mostly because of {_LIMITS[limit]}"
+        for (most, limit), names in sorted(links.items())
     ]
-    pay = f"{PROCESSES[-1]} processes still pay" if still else ""
-    over = f"over {_joined(still)}" if still else ""
+    half, most_asked = f"{100 * PAYS:.0f} %", PROCESSES[-1]
     if not ends:
-        return f"{pay} {over}."
-    why = "More processes do not pay, because exchanges take longer than the step"
-    return f"{why}, {_joined(ends)}" + (f"; {over}, {pay}" if still else "") + "."
+        return f"{most_asked} processes still reach an efficiency of {half} over {_joined(still)}."
+    last = [f"over {_joined(still)}, {most_asked} processes still reach it"] if still else []
+    return f"Efficiency falls below {half} {'; '.join(ends + last)}."
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -94,11 +94,12 @@ def bench_train(*, beside: int = 0, json: bool = False, **settings: Any) -> None
 def bench_scale(
     *, step_ms: float = 0.0, plot: Path | None = None, json: bool = False, **settings: Any
 ) -> None:
-    """Predict the training speed of 1 to 256 processes over several links, and where it pays.
+    """Predict the training speed of 1 to 256 processes over several links.
 
     Each process trains on --batch streams of its own. A step and the bytes of its gradient are
     those of this machine, or of a device whose time is given; the links are nominal ones, and on a
-    CPU also that between two processes here, which is measured.
+    CPU also that between two processes here, which is measured. Efficiency is the speed of N
+    processes as a part of N times that of one; a sentence says where it falls below one half.
     """
     from charrnn.bench.scaling import predict, scale_picture
 
@@ -111,7 +112,7 @@ def bench_scale(
     else:
         _print_scale(scale)
     if plot is not None:
-        save_file(plot, scale_picture(scale, kind))
+        save_file(plot, scale_picture(scale, kind), "plot")
 
 
 def _configs(settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
@@ -133,11 +134,11 @@ def _print_scale(scale: Scale) -> None:
     for curve in scale.curves:
         shown = [f"{_show(p.chars_per_second)} ({p.efficiency:.2f})" for p in curve.points]
         rows.append((curve.link, *shown, *("-" for _ in heads[len(shown) :])))
-    table(("char/s (of N alone)", *heads), rows)
+    table(("char/s (efficiency)", *heads), rows)
     how = f"measured on {scale.device}" if scale.device else "as given"
     sys.stdout.write(
         f"\nA step of {scale.batch} streams of {scale.window} characters takes "
-        f"{scale.step_ms:.4g} ms, {how}; its gradient has {scale.gradient_bytes / 1e6:.1f} MB.\n"
+        f"{_time(scale.step_ms)}, {how}; its gradient has {_bytes(scale.gradient_bytes)}.\n"
         f"{scale.sentence}\n"
     )
 
@@ -175,6 +176,18 @@ def _print(result: dict[str, object], json: bool) -> None:
         sys.stdout.write(jsonlib.dumps(result) + "\n")
         return
     table(("", ""), [(name, _show(value)) for name, value in result.items() if value is not None])
+
+
+def _time(milliseconds: float) -> str:
+    """A time in a unit that suits it."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.4g} ms"
+    return f"{_show(milliseconds / 1000)} s"
+
+
+def _bytes(count: int) -> str:
+    """Bytes in a unit that suits them."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def _show(value: object) -> str:

@@ -68,7 +68,10 @@ def checked_picture(out: Path | None, setting: str = "out") -> str:
         return ""
     if str(out) == "-" or out.is_dir():
         raise ConfigError(f"is {out}: name a file", setting=setting)
+    ending = out.suffix.removeprefix(".").lower()
+    if ending and ending not in FORMATS and (out.is_file() or not out.exists()):
+        kinds = ", ".join(f".{kind}" for kind in FORMATS)
+        raise ConfigError(f"ends in {out.suffix}: a picture ends in {kinds}", setting=setting)
     check_matplotlib()
     check_writable(out, PICTURE_BYTES, setting)
-    ending = out.suffix.removeprefix(".").lower()
     return ending if ending in FORMATS else FORMATS[0]

@@ -13,7 +13,15 @@ import pytest
 from charrnn.bench import scaling
 from charrnn.bench.busy import beside
 from charrnn.bench.link import Link, measure_link
-from charrnn.bench.scaling import LINKS, NETWORKS, PROCESSES, curve_of, in_a_sentence, predict
+from charrnn.bench.scaling import (
+    LINKS,
+    NETWORKS,
+    PAYS,
+    PROCESSES,
+    curve_of,
+    in_a_sentence,
+    predict,
+)
 from charrnn.config import ModelConfig, TrainConfig
 from tests.support.command_line import leave
 
@@ -47,7 +55,7 @@ def test_more_processes_are_faster_and_less_efficient() -> None:
         assert [point.processes for point in curve.points] == list(PROCESSES)
 
 
-def test_a_sentence_says_where_more_do_not_pay() -> None:
+def test_a_sentence_says_where_efficiency_falls_below_one_half() -> None:
     slow, fast = Link("slow", 1e6, 0.0), Link("fast", 1e12, 0.0)
     # of 1 MB, each process sends 1 s of it if there are two, nearly 2 s if there are many
     never, late, always = (
@@ -55,11 +63,35 @@ def test_a_sentence_says_where_more_do_not_pay() -> None:
         for link, step_ms in ((slow, 900.0), (slow, 1600.0), (fast, 900.0))
     )
     assert (never.pays_until, late.pays_until, always.pays_until) == (1, 4, 256)
-    assert in_a_sentence([always]) == "256 processes still pay over fast."
+    assert in_a_sentence([always]) == "256 processes still reach an efficiency of 50 % over fast."
     assert in_a_sentence([never, late, always]) == (
-        "More processes do not pay, because exchanges take longer than the step, from "
-        "2 on over slow and from 8 on over slow; over fast, 256 processes still pay."
+        "Efficiency falls below 50 % "
+        "over slow from 2 processes on, mostly because of the exchange of gradients; "
+        "over slow from 8 processes on, mostly because of the exchange of gradients; "
+        "over fast, 256 processes still reach it."
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "latency_s", "ahead", "limit"),
+    [
+        (10**6, 0.0, False, "exchange"),
+        (0, 1e-3, True, "exchange"),  # the hosts of GPUs agree through a network of their own
+        (0, 0.0, True, "agreement"),
+        (16, 1e-3, False, "exchange"),  # both take as long
+        (0, 1e-3, False, "agreement"),  # only what is agreed on has bytes
+    ],
+)
+def test_a_sentence_names_what_takes_longer(
+    size: int, latency_s: float, ahead: bool, limit: str
+) -> None:
+    curve = curve_of(Link("a link", 1e7, latency_s), 10.0, size, 1, ahead=ahead)
+    assert curve.pays_until < 256
+    assert curve.limit == limit
+    first = next(point for point in curve.points if point.efficiency < PAYS)
+    assert (first.agreement_ms > first.exchange_ms) == (limit == "agreement")
+    named = {"exchange": "the exchange of gradients.", "agreement": "agreement before each step."}
+    assert in_a_sentence([curve]).endswith(named[limit])
 
 
 def test_on_a_processor_no_network_is_faster_than_the_machine(
@@ -124,9 +156,12 @@ def test_a_prediction_is_a_table_json_or_a_picture(
     given = "bench", "scale", "--step-ms", "3.38", "--layers", "3", "--batch", "128"
     code, out, err = leave([*given, "--window", "100"], capfd)
     assert (code, err) == (0, "")
-    assert out.startswith("char/s (of N alone)\tN = 1\tN = 2\t")
+    assert out.startswith("char/s (efficiency)\tN = 1\tN = 2\t")
     assert "\n1 Gbit/s\t3,786,982 (1.00)\t" in out
     assert "takes 3.38 ms, as given; its gradient has 22.3 MB.\n" in out
+    code, out, err = leave([*given[:2], "--step-ms", "1e9", "--size", "16"], capfd)
+    assert "takes 1,000,000 s, as given; its gradient has " in out
+    assert " kB.\n" in out
     code, out, err = leave([*given, "--json"], capfd)
     assert (code, err) == (0, "")
     found = json.loads(out)
@@ -146,3 +181,18 @@ def test_the_picture_has_a_line_for_each_link(
     assert (code, err) == (0, "")
     drawn = picture.read_text()
     assert all(link.name in drawn for link in LINKS)
+
+
+def test_a_picture_of_another_kind_is_refused_before_any_work(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["bench", "scale", "--step-ms", "3", "--plot"], ["lab", "flow", "--out"]):
+        code, out, err = leave([*command, str(tmp_path / "new" / "scale.xyz")], capfd)
+        assert (code, out) == (2, "")
+        assert f"{command[-1]} ends in .xyz: a picture ends in .svg, .png, .pdf" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_efficiency_that_rounds_to_one_half_is_one_half() -> None:
+    curve = curve_of(Link("a link", 1e9, 0.0), 1.0 - 1e-6, 10**6, 1, 2)
+    assert (curve.points[1].efficiency, curve.pays_until, curve.limit) == (0.5, 2, "")
