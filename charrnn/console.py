@@ -122,7 +122,9 @@ def _shade(cost: float, shades: Sequence[tuple[float, str]]) -> str:
 
 
 def weight_count(number: int) -> str:
-    """A number of weights: ``1.23 M``, or all digits of a small one."""
+    """A number of weights: ``1.23 M`` or ``1.23 G``, or all digits of a small one."""
+    if number >= 999_995_000:  # which would be 1000.00 M
+        return f"{number / 1e9:.2f} G"
     return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number:,}"
 
 

@@ -46,3 +46,6 @@ def test_small_networks_have_weights_too() -> None:
     assert [weight_count(n) for n in (1, 1234, 99_999, 100_000, 5_570_000)] == [
         "1", "1,234", "99,999", "0.10 M", "5.57 M",
     ]  # fmt: skip
+    assert [weight_count(n) for n in (999_990_000, 999_999_999, 16_116_540_000)] == [
+        "999.99 M", "1.00 G", "16.12 G",
+    ]  # fmt: skip

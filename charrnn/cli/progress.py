@@ -167,8 +167,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
 
 
-def describe(plan: Plan) -> list[str]:
-    """A run in three lines, and one more if it started from the weights of a checkpoint."""
+def describe(plan: Plan, *, planned: bool = False, seeded: bool = True) -> list[str]:
+    """A run in three lines, and one more if it started from the weights of a checkpoint.
+
+    A run that is only ``planned`` does not begin; if it is not ``seeded``, its seed is not known.
+    """
     model, config, chars = plan.model, plan.training, plan.chars
     verbs = {"train": "train on", "val": "validate", "test": "test"}
     parts = ", ".join(f"{chars[part]:,} to {verb}" for part, verb in verbs.items() if chars[part])
@@ -181,13 +184,15 @@ def describe(plan: Plan) -> list[str]:
     if plan.long_symbols:
         symbols += f", {plan.long_symbols:,} of several characters"
     going_on = f"resuming at step {plan.resumed_at:,}, up to {budget} in total"
-    doing = going_on if plan.resumed_at else f"training for {budget}"
+    begun = f"planned: {budget}" if planned else f"training for {budget}"
+    doing = going_on if plan.resumed_at else begun
+    seed = f", seed {config.seed}" if seeded else ""
     return [
         *([plan.origin] if plan.origin else []),
         f"{plan.corpus}: {parts}; {symbols}",
         f"{_network(model)}, embedding {model.embedding}: "
         f"{weight_count(model.parameters)} weights; {counted(config.batch, 'stream')} of "
-        f"{config.window}, lr {config.lr:g}, dropout {_dropouts(config)}, seed {config.seed}",
+        f"{config.window}, lr {config.lr:g}, dropout {_dropouts(config)}{seed}",
         f"{doing} on {plan.hardware} into {plan.folder}",
     ]
 

@@ -110,7 +110,7 @@ def _plan(*corpus: str, console: Any, quiet: bool, json: bool, **settings: Any) 
 
     found = _by_main(plan, *corpus, listener=console, **settings)
     if is_main_process():
-        print_plan(found, json=json, quiet=quiet, seeded="seed" in settings)
+        print_plan(found, json=json, quiet=quiet)
 
 
 def _console(quiet: bool, json: bool) -> Any:

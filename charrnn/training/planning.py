@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
+
 from charrnn import interrupts
 from charrnn.arguments import checked
+from charrnn.config import ModelConfig, TrainConfig
+from charrnn.model.layers import OUR_KERNELS
 from charrnn.paths import CHECKPOINTS
 from charrnn.text.splits import length
 from charrnn.training.beginning import requested, specified
@@ -19,6 +23,7 @@ from charrnn.training.distributed import World
 from charrnn.training.events import Listener, Plan, Silence
 from charrnn.training.hardware.device import Hardware, own_torch_settings
 from charrnn.training.hardware.footprint import Footprint, footprint
+from charrnn.training.hardware.memory import memory_of
 from charrnn.training.machinery import flops_of
 from charrnn.training.processes import join_world
 from charrnn.training.rundir.directory import room_needed
@@ -26,6 +31,10 @@ from charrnn.training.state import RunSpec
 from charrnn.training.texts import stem_of
 
 PRODUCTS = 6  # operations a weight and character: a product forward, two backward
+# On a CPU, what a step of the smallest network takes, and each position of each of its layers: in
+# our kernels, and by torch's operations, of which some cells need three times as many. Measured on
+# two cores of a Zen 5 with 16 units, 1 or 2 layers, 4 and 64 streams, 10 and 128 positions.
+STEP_S, POSITION_S, TORCH_POSITION_S = 0.8e-3, 13e-6, 100e-6
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Duration:
     """How long a run takes, validations and start left aside.
 
     ``seconds`` is the budget, or an estimate from ``chars_per_second``, which is itself estimated:
-    the speed of a large matrix product on this machine times what training reaches of it.
+    the speed of a large matrix product on this machine times what training reaches of it, and on a
+    CPU no step takes less than ``least_seconds``. On a GPU, small networks are slower than that.
     """
 
     seconds: float
@@ -55,16 +65,24 @@ class Disk:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would take: ``plan`` says what it would do."""
+    """What a run would take: ``plan`` says what it would do.
+
+    ``memory`` is that of each of the ``processes`` on this machine, and ``memory_there`` the bytes
+    that each can have, 0 if unknown. If the run is not ``seeded``, it will draw its seed.
+    """
 
     plan: Plan
     memory: Footprint
     time: Duration
     disk: Disk
+    memory_there: int
+    processes: int
+    seeded: bool
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: bytes, seconds and characters."""
-        plan = self.plan
+        plan, memory = self.plan, self.memory
+        unknown: dict[str, None] = {} if self.seeded else {"seed": None}
         return {
             "folder": str(plan.folder),
             "corpus": plan.corpus,
@@ -73,8 +91,8 @@ class RunPlan:
             "hardware": plan.hardware,
             "parameters": plan.model.parameters,
             "model": plan.model.to_dict(),
-            "training": asdict(plan.training),
-            "memory": {**asdict(self.memory), "total": self.memory.total},
+            "training": asdict(plan.training) | unknown,
+            "memory": {**asdict(memory), "total": memory.total, "there": self.memory_there},
             "time": asdict(self.time),
             "disk": asdict(self.disk),
         }
@@ -109,8 +127,11 @@ def plan(
         return RunPlan(
             _plan(spec, hardware, folder),
             _memory(spec, hardware, world),
-            _time(spec, length(spec.parts.train), flops),
+            _time(spec, length(spec.parts.train), flops, hardware),
             _disk(spec, folder, text.cache),
+            _memory_there(hardware, world),
+            world.local_size,
+            "seed" in settings,
         )
 
 
@@ -128,10 +149,27 @@ def _memory(spec: RunSpec, hardware: Hardware, world: World) -> Footprint:
     return footprint(spec.model, spec.training, hardware, streams, bool(spec.parts.val))
 
 
-def _time(spec: RunSpec, size: int, flops: float) -> Duration:
+def _memory_there(hardware: Hardware, world: World) -> int:
+    """What each process can have: its GPU's memory, or its part of the machine's."""
+    there = memory_of(hardware.device)
+    return there // world.local_size if hardware.device.type == "cpu" else there
+
+
+def least_seconds(model: ModelConfig, config: TrainConfig, hardware: Hardware) -> float:
+    """What a step takes at least, however small its products are; 0 on a GPU."""
+    if hardware.device.type != "cpu":
+        return 0.0
+    own = hardware.dtype == torch.bfloat16 and model.definition.name in OUR_KERNELS
+    layers = model.layers * len(model.stacks)
+    return STEP_S + layers * config.window * (POSITION_S if own else TORCH_POSITION_S)
+
+
+def _time(spec: RunSpec, size: int, flops: float, hardware: Hardware) -> Duration:
     """The time of a run over ``size`` symbols, with ``flops`` operations a second."""
-    config = spec.training
-    speed, a_step = flops / (PRODUCTS * spec.model.parameters), config.batch * config.window
+    config, model = spec.training, spec.model
+    a_step = config.batch * config.window
+    products_s = PRODUCTS * model.parameters * a_step / flops
+    speed = a_step / max(products_s, least_seconds(model, config, hardware))
     symbols = (
         config.steps * a_step if config.steps
         else config.epochs * size if config.epochs

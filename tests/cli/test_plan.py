@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import charrnn
 from charrnn.errors import ConfigError
+from charrnn.training import planning
+from charrnn.training.hardware.device import choose_hardware
 from tests.support.checkpoints import tiny
 from tests.support.command_line import Call
 
@@ -30,6 +33,9 @@ def test_a_plan_is_a_table_and_nothing_runs(call: Call) -> None:
     assert "checkpoints/text" in rows[2][2]
     assert "text.txt: 3,600 to train on, 400 to validate; 17 symbols" in err
     assert "seed" not in err
+    assert "charrnn: planned: 5 steps on cpu" in err
+    assert "training for" not in err
+    assert rows[1][1] == "under 1s"
     assert not Path("checkpoints").exists()
     assert call("train", *SMALL, "--steps", "5", "--plan", "-q")[2] == ""
 
@@ -47,6 +53,47 @@ def test_a_plan_as_json_adds_up(call: Call) -> None:
     assert found["disk"]["encoded"] == 4000
     assert found["training"]["seed"] == 7
     assert "seed 7" in err
+
+
+def test_a_seed_that_will_be_drawn_is_null(call: Call) -> None:
+    assert (
+        json.loads(call("train", *SMALL, "--steps", "1", "--plan", "--json").out)["training"][
+            "seed"
+        ]
+        is None
+    )
+
+
+def test_a_plan_counts_in_the_singular(call: Call) -> None:
+    rows = call("train", *SMALL, "--steps", "1", "--plan").out.splitlines()
+    assert rows[1].split("\t")[2].startswith("1 step, 40 characters, ")
+    rows = call("train", *SMALL, "--epochs", "1", "--plan").out.splitlines()
+    assert ", 1 epoch at " in rows[1]
+
+
+def test_a_plan_says_what_the_machine_lacks(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = "text.txt", "--size", "16384", "--layers", "8", "--steps", "50", "--plan"
+    monkeypatch.setattr(planning, "memory_of", lambda device: 23 << 30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 63 << 30))
+    for quiet in ([], ["-q"]):
+        code, out, err = call("train", *large, *quiet)
+        assert (code, len(out.splitlines())) == (0, 4)
+        said = [line for line in err.splitlines() if "a run of this size needs about" in line]
+        assert len(said) == 2, err
+        assert said[0].endswith("of memory, and this machine has 23.0 GiB")
+        assert said[1].endswith("of disk, and 63.0 GiB are free for checkpoints/text")
+    assert " G weights" in call("train", *large).err
+    monkeypatch.setattr(planning, "memory_of", lambda device: 0)  # nobody knows
+    assert "of memory," not in call("train", *large).err
+
+
+@pytest.mark.parametrize(("size", "is_bound"), [(16, True), (2048, False)])
+def test_a_step_of_a_small_network_takes_a_while(size: int, is_bound: bool) -> None:
+    found = charrnn.plan("text.txt", steps=5, hidden=size, layers=1, batch=4, window=10)
+    least_s = found.time.seconds / found.time.steps
+    model, training = found.plan.model, found.plan.training
+    floor = planning.least_seconds(model, training, choose_hardware(training))
+    assert least_s == pytest.approx(floor) if is_bound else least_s > floor
 
 
 def test_a_plan_for_a_time_says_how_far_it_comes() -> None:

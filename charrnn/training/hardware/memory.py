@@ -1,9 +1,11 @@
-"""Memory that runs out, said in terms of what to make smaller."""
+"""Memory: how much there is, and what to make smaller where it runs out."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -14,6 +16,21 @@ from charrnn.errors import TrainingError, is_out_of_memory
 PER_WEIGHT = 5
 # and, roughly, for each unit at each position: gates, their gradients, states and outputs
 PER_UNIT = 12
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # what a container may take, or "max"
+
+
+def memory_of(device: torch.device) -> int:
+    """The bytes of memory that ``device`` has, free or not; 0 if that is unknown."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device.type != "cpu":
+        return 0
+    found = 0
+    with suppress(OSError, ValueError, AttributeError):  # not every system tells
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):
+        found = min(found, int(LIMIT.read_text()))
+    return max(found, 0)
 
 
 @contextmanager
