@@ -178,40 +178,51 @@ def test_a_full_disk_is_said_once_and_ends_all(tmp_path: Path) -> None:
 
 
 KILLS = int(os.environ.get("TEST_KILLS", "50"))
+LENGTH, RESTARTS = 10_000, 20  # steps of a run, and its restarts at most
 
 
 @pytest.mark.long
 def test_torchrun_restarts_a_run_that_loses_a_process_again_and_again(tmp_path: Path) -> None:
     """A random process is killed at a random moment; every launch goes on where it was saved."""
     corpus_in(tmp_path)
-    rng, run, steps = random.Random(5), tmp_path / RUN, 200 * KILLS
+    rng, killed = random.Random(5), 0
+    while killed < KILLS:
+        out = f"run-{killed}"
+        run = tmp_path / out
+        killed += kill_at_random(tmp_path, out, rng, min(RESTARTS, KILLS - killed))
+        assert metrics(run)[-1]["final"]
+        assert metrics(run)[-1]["step"] == LENGTH
+        assert left_over(run) == []
+    print(f"{killed} kills")
+
+
+def kill_at_random(folder: Path, out: str, rng: random.Random, most: int) -> int:
+    """Train in two processes, of which at most ``most`` are killed; returns how many were."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts"]
-    torchrun += [str(KILLS), "--nproc-per-node", "2", "-m"]
-    training = ["charrnn", "train", "novel.txt", *TINY, *HERE, "--steps", str(steps), "-q"]
-    with open(tmp_path / "stderr", "wb") as stderr:
+    torchrun += [str(most), "--nproc-per-node", "2", "-m"]
+    budget = "--steps", str(LENGTH), "--out", out, "-q"
+    training = ["charrnn", "train", "novel.txt", *TINY, *HERE, *budget]
+    with open(folder / "stderr", "wb") as stderr:
         launcher = subprocess.Popen(
-            [*torchrun, *training], cwd=tmp_path, env=environment(), stderr=stderr
+            [*torchrun, *training], cwd=folder, env=environment(), stderr=stderr
         )
-    killed, reached = 0, 0
+    killed, reached, log = 0, 0, folder / out / "metrics.jsonl"
     try:
-        while killed < KILLS and launcher.poll() is None:
+        while killed < most and launcher.poll() is None:
             time.sleep(rng.uniform(0.5, 15.0))  # it takes seconds to begin
             if len(workers := children_of(launcher.pid)) < 2:
                 continue
             os.kill(rng.choice(workers), signal.SIGKILL)
             killed += 1
-            lines = metrics(run) if (run / "metrics.jsonl").exists() else []
+            lines = metrics(log.parent) if log.exists() else []
             step = lines[-1]["step"] if lines else 0
-            assert step >= reached - steps // 20  # what followed the last save is lost
+            assert step >= reached - LENGTH // 20  # what followed the last save is lost
             reached = max(reached, step)
-        assert launcher.wait(600) == 0, (tmp_path / "stderr").read_text()[-3000:]
+        assert launcher.wait(600) == 0, (folder / "stderr").read_text()[-3000:]
     finally:
         launcher.kill()
         launcher.wait()
-    print(f"{killed} kills, the last one after step {reached}")
-    assert metrics(run)[-1]["final"]
-    assert metrics(run)[-1]["step"] == steps
-    assert left_over(run) == []
+    return killed
 
 
 def children_of(pid: int) -> list[int]:
