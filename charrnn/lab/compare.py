@@ -151,12 +151,17 @@ def compare(
         except NonFiniteLossError as error:
             if len(names) == 1:
                 raise
-            parameters = networks((name,), V, own[name])[name].parameters
-            run = Compared(name, own[name]["hidden"], parameters, folder, None, [])
-            kept = read_run(folder, name) if (folder / BEST).exists() else run
-            found.append(dataclasses.replace(kept, failure=error.message))
+            size = own[name]["hidden"], networks((name,), V, own[name])[name].parameters
+            found.append(_failed(folder, Compared(name, *size, folder, None, [], error.message)))
         on_run(found[-1])
     return sorted(found, key=lambda run: math.inf if run.best is None else run.best)
+
+
+def _failed(folder: Path, run: Compared) -> Compared:
+    """``run``, which failed, with what it reached before, if anything was saved."""
+    if not (folder / BEST).exists():
+        return run
+    return dataclasses.replace(read_run(folder, run.cell), failure=run.failure)
 
 
 def _own(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
