@@ -1,8 +1,8 @@
 """Writes to standard streams whose readers may be slow or stuck, without delaying a signal.
 
-A write into a full pipe, or to a terminal stopped by Ctrl-S, waits for its reader, perhaps
-forever. Such a write is done in a thread, while this one watches for signals. After a signal
-the reader has a moment left; what it has not read by then is discarded, and the program ends.
+A write into a full pipe, or to a terminal stopped by Ctrl-S, may wait for its reader forever. So
+a thread does such writes, while the main thread watches for signals. After a signal, the reader
+gets a moment to read on; then the rest of the output is discarded, and the program ends.
 """
 
 from __future__ import annotations

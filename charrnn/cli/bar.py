@@ -42,9 +42,9 @@ Progress = Callable[[float, str], None]
 def progress(total: float, quiet: bool) -> Iterator[Progress]:
     """``tell(done, text)`` moves a bar to ``done`` of ``total``, with a text beside it.
 
-    It appears after a second. There is none if ``quiet``, where stderr should get none, and where
-    stdout is a terminal: there the product itself shows the progress, and a bar would stand in the
-    middle of it.
+    The bar appears after a second. Nothing is drawn if ``quiet``, if stderr is no place for bars,
+    or if stdout is a terminal: there the product itself shows the progress, and a bar would cut
+    through it.
     """
     if quiet or is_plain(sys.stderr) or sys.stdout.isatty():
         yield lambda done, text: None

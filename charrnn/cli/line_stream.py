@@ -88,7 +88,7 @@ def _opened(file: str) -> Any:
 
 
 def _size(stream: IO[bytes]) -> int:
-    """The bytes of a regular file; 0 if it is none, or another program's stand-in for one."""
+    """The size of a regular file in bytes; 0 for a pipe, a terminal or anything else."""
     try:
         about = os.fstat(stream.fileno())
     except OSError:

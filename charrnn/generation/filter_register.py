@@ -33,7 +33,7 @@ class Context:
 
     Attributes:
         vocab: the vocabulary.
-        prime: ids ``(P,)`` of the text that all streams continue; empty if there is none.
+        prime: ids ``(P,)`` of the text that all streams continue; may be empty.
         length: the characters that each stream will draw at most; 0 if there is no bound.
         ends: the id of the line feed if it ends a text: no filter may forbid it as a side effect.
         reverse: whether texts are drawn from their ends.

@@ -34,7 +34,7 @@ def begins_anew(encoding: str) -> bool:
 
 
 def markless(encoding: str) -> str | None:
-    """The encoding that is like ``encoding`` but omits a byte order mark; None if there is none."""
+    """The variant of ``encoding`` that omits a byte order mark; None if it has no such variant."""
     return None if encoding == "bytes" else _MARKLESS.get(find_codec(encoding).name)
 
 

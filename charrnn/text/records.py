@@ -139,7 +139,7 @@ class _Beginnings:
         return before if after < 0 or place - before <= after - place else after
 
     def _last(self, stop: int) -> int:
-        """The last one at or before ``stop``."""
+        """The last beginning of a record at or before ``stop``."""
         for end in range(stop, 0, -SCAN):
             begin = max(0, end - SCAN)
             found = np.flatnonzero(self._ids[begin:end] == self._line_end)
@@ -148,7 +148,7 @@ class _Beginnings:
         return 0
 
     def _first(self, start: int) -> int:
-        """The first one after ``start``; −1 if there is none."""
+        """The first beginning of a record after ``start``; −1 if no record follows."""
         for begin in range(start, len(self._ids), SCAN):
             found = np.flatnonzero(self._ids[begin : begin + SCAN] == self._line_end)
             if len(found):

@@ -29,7 +29,7 @@ class FirstUnknown:
 
     @classmethod
     def among(cls, whole: str | bytes, places: Places, ids: NDArray[Any]) -> FirstUnknown | None:
-        """The first of the characters at ``places`` whose id is below 0; None if there is none."""
+        """The first of the characters at ``places`` whose id is below 0, or None."""
         missing = ids < 0
         return cls(whole, int(places[int(np.argmax(missing))])) if missing.any() else None
 

@@ -73,7 +73,7 @@ class Vocab:
         counts: how often each symbol occurs in the whole corpus.
         is_bytes: whether symbols are bytes instead of characters.
         long: the symbols of several characters, ascending; their ids follow those of ``codes``.
-        expression: what a text is searched for to find them; empty if there are none.
+        expression: the regular expression that finds them in a text; empty without them.
 
     Raises:
         ConfigError: a value is invalid.

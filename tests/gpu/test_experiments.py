@@ -27,7 +27,7 @@ def test_a_captured_step_is_the_usual_one_but_for_the_rounding_of_the_learning_r
     assert found["error"] < 1e-5
 
 
-@pytest.mark.skipif(ON_GPU, reason="they are measured there")
+@pytest.mark.skipif(ON_GPU, reason="on a GPU, tests.gpu.measure runs them")
 def test_every_experiment_runs(tmp_path: Path) -> None:
     results = Results(tmp_path / "results.jsonl")
     with own_torch_settings():

@@ -44,7 +44,7 @@ def nothing_large_is_left(
     new_cache: Callable[[Path], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[None]:
-    """Whatever is cached goes with the test, but for compiled code."""
+    """Everything that is cached goes with the test, except compiled code."""
     monkeypatch.setenv("CHARRNN_CACHE", new_cache(tmp_path / "encoded"))
     yield
     for path in tmp_path.glob("corpus-*"):
