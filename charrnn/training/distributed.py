@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
@@ -168,7 +167,7 @@ def raised_by_all(error: E) -> E:
 def raised_here(error: E) -> E:
     """``error`` with a mark: only this process raises it, so only it can say what is wrong."""
     error.of_this_process = True  # type: ignore[attr-defined]
-    error.add_note(f"process {os.environ['RANK']} on {socket.gethostname()}")
+    error.add_note(f"process {os.environ['RANK']} on {os.uname().nodename}")
     return error
 
 
@@ -192,7 +191,7 @@ def alike() -> Iterator[None]:
 
 
 def _from_here(error: BaseException | None) -> tuple[BaseException, str] | None:
-    return None if error is None else (error, socket.gethostname())
+    return None if error is None else (error, os.uname().nodename)
 
 
 def launched_size() -> int:
