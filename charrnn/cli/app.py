@@ -19,10 +19,10 @@ from charrnn.atomic_io import FULL, remove_temporary_folders
 from charrnn.cli import completion
 from charrnn.cli.command import Command, Stopped, naming_context
 from charrnn.cli.usage import explain
-from charrnn.errors import CharRNNError, is_out_of_memory, os_message
+from charrnn.errors import CharRNNError, UserError, is_out_of_memory, os_message
 from charrnn.interrupts import SIGNALS, own_process
 from charrnn.outlet import whole
-from charrnn.training.distributed import is_said_by_main
+from charrnn.training.distributed import is_launched, is_said_by_main
 
 SIGINT_EXIT, PIPE_EXIT = 130, 141
 TO_STDOUT = "cannot write to standard output"
@@ -48,6 +48,8 @@ COMMANDS = {
     "bench": "Measure the speed of this machine.",
     "data": "Download corpora to train on.",
 }
+
+IN_SEVERAL = "train"  # the command that several processes can run together
 
 
 class Loader(Mapping[str, Any]):
@@ -89,6 +91,21 @@ class Program(TyperGroup):
         """Parse the arguments up to the name of the command."""
         with naming_context(ctx):
             return super().parse_args(ctx, completion.with_shell(args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that ``args`` begin with.
+
+        Raises:
+            UserError: torchrun has started several processes, which would all do its work.
+
+        """
+        found = super().resolve_command(ctx, args)
+        if is_launched() and found[0] != IN_SEVERAL:
+            raise UserError(
+                f"torchrun starts several processes, and charrnn {found[0]} runs in one: start it "
+                f"without torchrun, which is for charrnn {IN_SEVERAL}"
+            )
+        return found
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without loading any."""

@@ -201,6 +201,11 @@ def launched_size() -> int:
     return int(size) if all(values.values()) and size.isdecimal() and int(size) > 1 else 1
 
 
+def is_launched() -> bool:
+    """Whether torchrun has started this process as one of several."""
+    return launched_size() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def is_main_process() -> bool:
     """Whether this process prints and writes: it is alone, or the first of those launched."""
     return launched_size() == 1 or os.environ["RANK"] == "0"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from charrnn import __version__
+from charrnn.cli.app import COMMANDS
 from tests.support.checkpoints import ROOT, charrnn, environment, tiny
 from tests.support.command_line import BEST, Call
 from tests.support.networks import letters
@@ -55,3 +56,21 @@ def test_without_torch_it_says_what_to_install(args: list[str]) -> None:
     done = charrnn(*args, PYTHONPATH=f"{Path('fake').absolute()}:{ROOT}")
     assert done.returncode == 1
     assert done.stderr.endswith(b"needs torch, which is not installed: pip install torch\n")
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+def test_torchrun_is_refused_once_for_commands_of_one_process(
+    name: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for variable, value in (meeting | {"TORCHELASTIC_RUN_ID": "none"}).items():
+        monkeypatch.setenv(variable, value)
+    said = (
+        f"charrnn: torchrun starts several processes, and charrnn {name} runs in one: start it "
+        "without torchrun, which is for charrnn train\n"
+    )
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        assert call(name, "--help") == (2, "", "" if rank else said)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")  # another launcher's variables, or a container's
+    assert call(name, "--help").code == 0
