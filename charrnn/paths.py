@@ -22,20 +22,27 @@ BEST, LAST = f"best{SUFFIX}", f"last{SUFFIX}"
 _PACKAGE = Path(__file__).resolve().parent
 
 
+def home_folder() -> Path | None:
+    """The user's home folder; None where there is none, as in some containers."""
+    with suppress(RuntimeError):  # a user whom the system does not know
+        if (home := Path.home()).is_dir():
+            return home
+    return None
+
+
 def cache_folder() -> Path:
     """The folder for encoded corpora and compiled kernels: ``CHARRNN_CACHE``, else the user's own.
 
     Raises:
-        OSError: the user has no home folder, as in some containers.
+        OSError: the user has no home folder.
 
     """
     if named := os.environ.get("CHARRNN_CACHE"):
         return Path(named)
     if common := os.environ.get("XDG_CACHE_HOME"):
         return Path(common) / "charrnn"
-    with suppress(RuntimeError):  # a user whom the system does not know
-        if (home := Path.home()).is_dir():
-            return home / ".cache" / "charrnn"
+    if (home := home_folder()) is not None:
+        return home / ".cache" / "charrnn"
     reason = "there is no home folder for the cache: set CHARRNN_CACHE to a folder"
     raise FileNotFoundError(errno.ENOENT, reason)
 

@@ -14,6 +14,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # it has them from
 )
 
 from charrnn.errors import ConfigError
+from charrnn.paths import home_folder
 
 PROGRAM, VARIABLE = "charrnn", "_CHARRNN_COMPLETE"
 SHELLS = tuple(shell.value for shell in Shells)
@@ -38,11 +39,22 @@ def show(ctx: typer.Context, value: str | None) -> None:
 
 
 def set_up(ctx: typer.Context, value: str | None) -> None:
-    """Install the script for the shell ``value`` where it looks for such scripts."""
+    """Install the script for the shell ``value`` where it looks for such scripts.
+
+    Raises:
+        ConfigError: the user has no home folder.
+
+    """
     from charrnn.console import note
 
     if value is not None and not ctx.resilient_parsing:
-        _, path = install(_shell(value, INSTALL), PROGRAM, VARIABLE)
+        shell = _shell(value, INSTALL)
+        if home_folder() is None:
+            raise ConfigError(
+                "there is no home folder to install completion in: load in your shell what "
+                f"charrnn {SHOW} {shell} prints"
+            )
+        _, path = install(shell, PROGRAM, VARIABLE)
         note(f"completion is installed in {path}; it works in the next shell that you open")
         raise typer.Exit
 

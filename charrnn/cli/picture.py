@@ -25,6 +25,7 @@ from rich.text import Text
 
 from charrnn.atomic_io import atomic_file
 from charrnn.console import harmless, one_line
+from charrnn.paths import home_folder
 
 COLUMNS, ROWS = 80, 24
 MOST_LINES = 14  # of one command
@@ -111,7 +112,8 @@ def screen_lines(output: str) -> list[Text]:
     for seen in (output.translate({ord("\r"): None, ord("\x1b"): None}), text.plain):
         if harmless(seen) != seen:
             raise Unpresentable(f"the output holds control characters: {one_line(seen)}")
-    for private in (str(Path.home()) + os.sep, os.getcwd()):
+    homes = [f"{home}{os.sep}"] if (home := home_folder()) else []
+    for private in (*homes, os.getcwd()):
         if private in text.plain:
             raise Unpresentable(f"the output holds a path of this machine: {private}")
     lines: list[Text] = []

@@ -22,7 +22,7 @@ from charrnn.cli.app import app
 from charrnn.cli.command import options_of
 from charrnn.option import Option
 from tests.support.checkpoints import charrnn, tiny
-from tests.support.command_line import commands, leave, variables
+from tests.support.command_line import commands, leave, variables, without_home
 from tests.support.terminal import UNWANTED
 
 CONTROL = "\x1b]0;x\x07\x9b31m\u202e\r\n"
@@ -534,19 +534,6 @@ def test_without_a_home_a_run_keeps_its_own_text(
     assert leave(["insight", "runs/run", "--seed", "1", "--corpus", "text.txt"], capfd)[0] == 0
     assert [path.name for path in Path("runs").iterdir()] == ["run"]
     assert not Path("/nonexistent").exists()
-
-
-def without_home(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The home folder is missing, or the system does not know the user."""
-
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    for name in ("CHARRNN_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/nonexistent")
-    if how == "unknown":
-        monkeypatch.setattr(Path, "home", homeless)
 
 
 def test_a_flag_wins_over_a_variable_that_is_nonsense(

@@ -14,7 +14,7 @@ from charrnn.cli.completion import SHELLS
 from charrnn.paths import BUNDLED
 from charrnn.training.recipes import PRESETS
 from tests.support.checkpoints import environment, tiny
-from tests.support.command_line import Call
+from tests.support.command_line import Call, without_home
 
 pytestmark = pytest.mark.usefixtures("a_run")
 
@@ -90,6 +90,19 @@ def test_completion_is_installed_for_the_shell_that_is_named(
     assert (code, out) == (0, "")
     assert err.startswith(f"charrnn: completion is installed in {script}; ")
     assert MARKS["fish"] in script.read_text()
+
+
+@pytest.mark.parametrize("home", ["missing", "unknown"])
+def test_without_a_home_nothing_is_installed(
+    home: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_home(home, monkeypatch)
+    said = (
+        "charrnn: there is no home folder to install completion in: load in your shell what "
+        "charrnn --show-completion bash prints\n"
+    )
+    assert call("--install-completion", "bash") == (2, "", said)
+    assert not Path("/nonexistent").exists()
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")

@@ -21,6 +21,7 @@ from charrnn.cli.picture import (
     shortened,
 )
 from tests.support.checkpoints import ROOT
+from tests.support.command_line import without_home
 
 COMMITTED = ROOT / "charrnn" / "cli" / "terminal.svg"
 MOST_LINES = 32
@@ -82,10 +83,23 @@ def test_too_much_output_loses_its_middle_and_says_so() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("output", ["a bell \x07", f"kept {Path.home()}/checkpoints"])
-def test_control_characters_and_private_paths_are_refused(output: str) -> None:
+@pytest.mark.parametrize("output", ["a bell \x07", "kept HOME/checkpoints", "kept HERE"])
+def test_control_characters_and_private_paths_are_refused(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
     with pytest.raises(Unpresentable):
-        screen_lines(output)
+        screen_lines(output.replace("HOME", str(home)).replace("HERE", str(Path.cwd())))
+
+
+@pytest.mark.parametrize("home", ["missing", "unknown"])
+def test_without_a_home_a_picture_is_made(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(home, monkeypatch)
+    assert [line.plain for line in screen_lines("kept in checkpoints")] == ["kept in checkpoints"]
+    with pytest.raises(Unpresentable):
+        screen_lines(f"kept in {Path.cwd()}")
 
 
 def test_a_command_that_fails_leaves_no_picture(

@@ -57,3 +57,16 @@ def variables(param: Any) -> tuple[str, ...]:
     """The environment variables that set a parameter of a command; most have one."""
     found = param.envvar or ()
     return (found,) if isinstance(found, str) else tuple(found)
+
+
+def without_home(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home folder is missing, or the system does not know the user."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("CHARRNN_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    if how == "unknown":
+        monkeypatch.setattr(Path, "home", homeless)
