@@ -89,7 +89,7 @@ def compare(
 
     with interrupts.abrupt():
         check_stdout()
-        kind = checked_picture(plot, "plot")
+        kind = checked_picture(plot, "plot", made=out)
         if not {"seconds", "steps", "epochs"} & settings.keys():
             settings["seconds"] = 300.0
         found = run_all(

@@ -60,8 +60,8 @@ def sizes(**defaults: Any) -> tuple[Option, ...]:
     return tuple(found)
 
 
-def checked_picture(out: Path | None, setting: str = "out") -> str:
-    """The format of the picture; all that it needs is there."""
+def checked_picture(out: Path | None, setting: str = "out", *, made: Path | None = None) -> str:
+    """The format of the picture; all that it needs is there, or the folder ``made`` will be."""
     from charrnn.lab.pictures import FORMATS, check_matplotlib
 
     if out is None:
@@ -73,5 +73,5 @@ def checked_picture(out: Path | None, setting: str = "out") -> str:
         kinds = ", ".join(f".{kind}" for kind in FORMATS)
         raise ConfigError(f"ends in {out.suffix}: a picture ends in {kinds}", setting=setting)
     check_matplotlib()
-    check_writable(out, PICTURE_BYTES, setting)
+    check_writable(out, PICTURE_BYTES, setting, made=made)
     return ending if ending in FORMATS else FORMATS[0]

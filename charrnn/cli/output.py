@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 from charrnn import outlet
 from charrnn.atomic_io import check_folder, write_atomic
 from charrnn.console import harmless, one_line
-from charrnn.errors import CharRNNError, os_reason
+from charrnn.errors import CharRNNError, ConfigError, os_reason
 
 Escape = Literal["auto", "always", "never"]
 
@@ -111,20 +111,30 @@ def print_path(path: Path) -> None:
     sys.stdout.buffer.write((shown if sys.stdout.isatty() else os.fsencode(path)) + b"\n")
 
 
-def check_writable(path: Path, size: int, setting: str = "out") -> None:
+def check_writable(
+    path: Path, size: int, setting: str = "out", *, made: Path | None = None
+) -> None:
     """Check before any work that ``size`` bytes can be written to ``path``; ``-`` is stdout.
 
-    ``setting`` named the path.
+    ``setting`` named the path. Its folder must exist, lest a misspelled one be made, unless it is
+    ``made`` by the work itself.
 
     Raises:
-        CharRNNError: they cannot.
+        ConfigError: there is no such folder.
+        CharRNNError: the bytes cannot be written.
 
     """
     if str(path) == "-":
         return
     with _at(path, setting):
         if not path.exists() or path.is_file():
-            check_folder(path.resolve().parent, size)
+            folder = path.resolve().parent
+            nearest = next(place for place in (folder, *folder.parents) if place.exists())
+            expected = nearest == folder or (made is not None and folder == made.resolve())
+            if not expected and nearest.is_dir():
+                message = f"is {path}: there is no folder {path.parent}"
+                raise ConfigError(message, "create it first", setting=setting)
+            check_folder(folder, size)
         elif not os.access(path, os.W_OK):  # a device or a pipe
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 

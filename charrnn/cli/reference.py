@@ -16,7 +16,8 @@ INTRO = """\
 All commands and their options, generated from the declarations by
 `python -m charrnn.cli.reference > charrnn/cli/README.md`. A flag wins over its environment
 variable, and the variable over the default. Whole numbers can be written as 1000000, 1_000_000,
-1,000,000, 1e6 or 1M; k, M and G stand for a thousand, a million and a billion.
+1,000,000, 1e6 or 1M; k, M and G stand for a thousand, a million and a billion. A folder that an
+option names is created; the folder of a file that an option names must exist.
 """
 _HEAD = ["| option | meaning | default | environment variable |", "|---|---|---|---|"]
 _BAR = r"\|"  # in a cell of a table, which a plain bar would end

@@ -12,7 +12,7 @@ import pytest
 
 from charrnn import atomic_io
 from charrnn.text import downloads
-from tests.support.command_line import Call
+from tests.support.command_line import Call, commands, options
 
 pytestmark = pytest.mark.usefixtures("a_run")
 
@@ -35,6 +35,18 @@ UNSAID = {
     ),
 }
 ALL = [(command, *rest) for command, rest in (WRITERS | UNSAID).items()]
+# every option that names what is written, and what stands in for the work: files and folders
+FILES = {
+    "insight novel --text text --out": "charrnn.insight.api.insight_page",
+    "lab flow --text text --out": "charrnn.cli.lab_flow._of_cells",
+    "lab compare text --plot": "charrnn.lab.compare.compare",
+    "bench scale --plot": "charrnn.bench.scaling.predict",
+}
+FOLDERS = {
+    "train text --steps 1 --out": "charrnn.training.beginning._encoded",
+    "data get tinyshakespeare --out": "charrnn.text.downloads._received",
+    "lab compare text --out": "charrnn.lab.compare.train",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -80,10 +92,49 @@ def test_a_folder_that_may_not_be_written_is_named(
 
     no_work(monkeypatch, work)
     monkeypatch.setattr(atomic_io, "TemporaryFile", denied)
-    named = named.replace("PLACE", "new/place")
+    place = "place" if command.startswith("insight") else "new/place"
+    named = named.replace("PLACE", place)
     wanted = f"cannot write to {named}: Permission denied; choose another --out"
-    assert refused(call, command, "new/place") == (code_of(command), wanted)
+    assert refused(call, command, place) == (code_of(command), wanted)
     assert not Path("new").exists()
+
+
+def test_every_option_that_names_what_is_written_is_tried() -> None:
+    names = [name for name, _ in commands()]
+    tried = set()
+    for line in FILES | FOLDERS:
+        command = max((name for name in names if line.startswith(name)), key=len)
+        tried.add((command, line.split()[-1]))
+    named = {(name, option) for name, option, _ in options() if option in ("--out", "--plot")}
+    assert tried == named
+
+
+@pytest.mark.parametrize(("command", "work"), FILES.items())
+def test_the_folder_of_a_file_must_exist(
+    command: str, work: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    no_work(monkeypatch, work)
+    wanted = f"{command.split()[-1]} is new/x.svg: there is no folder new; create it first"
+    assert refused(call, f"{command} PLACE", "new/x.svg") == (2, wanted)
+    Path("link.svg").symlink_to("new/x.svg")
+    assert refused(call, f"{command} PLACE", "link.svg")[0] == 2
+    assert not Path("new").exists()
+    Path("new").mkdir()
+    assert "it began to work" in call(*command.split(), "new/x.svg").err
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [*FOLDERS.items(), ("lab compare text --out new --plot", FOLDERS["lab compare text --out"])],
+)
+def test_a_folder_is_made(
+    command: str, work: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    no_work(monkeypatch, work)
+    place = "new/x.svg" if "--plot" in command else "new/place"
+    assert "it began to work" in call(*command.split(), place).err
 
 
 @pytest.mark.parametrize(("command", "work", "named"), ALL[1:3] + ALL[4:])
