@@ -91,7 +91,8 @@ def test_the_command_finds_what_was_copied(
     (["--text", "none.txt"], 2, "cannot read none.txt"),
     (["--text", "empty.txt"], 2, "empty.txt: the text to read needs at least two characters"),
     (["--text", "odd.txt"], 2, "odd.txt: character"),
-    (["--out", "/proc/x/page.html"], 1, "/proc/x"),
+    (["--out", "/proc/x/page.html"], 2, "there is no folder /proc/x; create it first"),
+    (["--out", "/proc/page.html"], 1, "cannot write to /proc/page.html"),
     (["--out", "."], 2, "--out is ., a folder"),
 ])  # fmt: skip
 def test_invalid_arguments_are_refused_in_one_line(
