@@ -23,6 +23,7 @@ Split = Literal["contiguous", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Clip = Literal["norm", "value", "none"]
+GradCompression = Literal["none", "bf16"]
 WeightDtype = Literal["float32", "float16", "int8"]
 StateDtype = Literal["int16", "int8"]
 Unknown = Literal["error", "skip", "replace"]
@@ -141,6 +142,12 @@ class TrainConfig(Settings):
         absent=1.0,
         help="Largest norm of a gradient; with --clip value, the largest absolute value of an "
         "entry.",
+    )
+    grad_compression: GradCompression = setting(
+        "none",
+        absent="none",
+        help="How several processes exchange their gradients: bf16 sends two bytes for each weight "
+        "instead of four. One process exchanges nothing.",
     )
     weight_decay: float = setting(0.01, low=0, python_only=True, help="AdamW's weight decay.")
     beta1: float = setting(

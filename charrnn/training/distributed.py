@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from charrnn import interrupts
+from charrnn.config import GradCompression
 from charrnn.errors import CharRNNError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -52,6 +53,19 @@ class World:
     def all_reduce(self, tensor: Tensor, op: Literal["sum", "max"] = "sum") -> Tensor:
         """Replace ``tensor`` by its sum or maximum over all ranks, in place."""
         return tensor
+
+    def sum_gradient(self, vector: Tensor, compression: GradCompression = "none") -> None:
+        """Replace ``vector (P + 1,)``, a gradient and a loss, by its sum over all ranks, in place.
+
+        ``bf16`` sends the gradient as bfloat16, as torch's ``bf16_compress_hook`` does: what each
+        rank contributes is rounded, and so is every partial sum. The loss loses nothing.
+        """
+        if self.size == 1:
+            return
+        if compression == "none":
+            self.all_reduce(vector)
+            return
+        _sum_in_bfloat16(self, vector)
 
     def gather(self, value: T) -> list[T]:
         """The ``value`` of every rank, which may be anything that can be pickled."""
@@ -154,6 +168,28 @@ class World:
 
 
 ALONE = World()
+
+
+def _sum_in_bfloat16(world: World, vector: Tensor) -> None:
+    """Replace ``vector (P + 1,)`` by its sum over all ranks; the first P cross as bfloat16.
+
+    The last crosses as three bfloat16, which together have the 24 bits of a float32. Each rank has
+    three places of its own, where the others add zeros, so that nothing is rounded.
+    """
+    import torch
+
+    count = len(vector) - 1
+    sent = torch.empty(count + 3 * world.size, dtype=torch.bfloat16, device=vector.device)
+    losses = sent[count:].view(world.size, 3).zero_()
+    sent[:count].copy_(vector[:-1])
+    left = vector[-1].clone()
+    for place in losses[world.rank]:
+        place.copy_(left)
+        left -= place
+    world.all_reduce(sent)
+    vector[:-1].copy_(sent[:count])
+    vector[-1].copy_(losses.to(vector.dtype).sum())
+
 
 E = TypeVar("E", bound=BaseException)
 

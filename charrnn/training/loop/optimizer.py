@@ -134,7 +134,7 @@ class Stepper:
         if self.world.size == 1:
             return loss
         self.flat.beside.copy_(loss)
-        self.world.all_reduce(self.flat.to_reduce)
+        self.world.sum_gradient(self.flat.to_reduce, self.config.grad_compression)
         return self.flat.beside.clone()
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:

@@ -20,10 +20,9 @@ from charrnn.training.state import RunSpec, SplitSpec
 from charrnn.training.texts import TextChoice, parts_of, reading
 
 # what may change when a run is resumed; everything else is part of the run
-CHANGEABLE = frozenset(
-    {"epochs", "steps", "seconds", "patience", "lr", "device", "precision", "threads"}
-)
 BUDGETS = ("epochs", "steps", "seconds")
+MACHINES = ("device", "precision", "threads", "grad_compression")
+CHANGEABLE = frozenset({*BUDGETS, *MACHINES, "patience", "lr"})
 
 
 @dataclasses.dataclass(frozen=True)
