@@ -68,7 +68,8 @@ def _time(found: RunPlan) -> tuple[str, str, str]:
     time = found.time
     epochs = f"{time.epochs:.3g} {'epoch' if time.epochs == 1 else 'epochs'}"
     read = f"{counted(time.steps, 'step')}, {counted(time.chars, 'character')}, {epochs}"
-    how = "estimated from the speed of matrix products on this machine; excludes validation"
+    source = "steps timed" if time.measured else "the speed of matrix products"
+    how = f"estimated from {source} on this machine; excludes validation"
     taken = duration(time.seconds) if time.seconds >= 1 else "under 1s"
     return "time", taken, f"{read} at {time.chars_per_second:,.0f} char/s, {how}"
 

@@ -15,7 +15,8 @@ import torch
 from charrnn import interrupts
 from charrnn.arguments import checked
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.model.layers import OUR_KERNELS
+from charrnn.model.kernels.memory import returning_memory
+from charrnn.model.layers import OUR_KERNELS, must_compile
 from charrnn.paths import CHECKPOINTS
 from charrnn.text.splits import length
 from charrnn.training.beginning import requested, specified
@@ -29,21 +30,25 @@ from charrnn.training.processes import join_world
 from charrnn.training.rundir.directory import room_needed
 from charrnn.training.state import RunSpec
 from charrnn.training.texts import stem_of
+from charrnn.training.trial import step_seconds
 
 PRODUCTS = 6  # operations a weight and character: a product forward, two backward
 # On a CPU, what a step of the smallest network takes, and each position of each of its layers: in
 # our kernels, and by torch's operations, of which some cells need three times as many. Measured on
 # two cores of a Zen 5 with 16 units, 1 or 2 layers, 4 and 64 streams, 10 and 128 positions.
 STEP_S, POSITION_S, TORCH_POSITION_S = 0.8e-3, 13e-6, 100e-6
+LONG_S = 0.2  # steps that are estimated to take longer are not timed: a plan should be quick
+SHARE = 0.5  # nor those that need more than this part of the machine's memory
 
 
 @dataclass(frozen=True)
 class Duration:
     """How long a run takes, validations and start left aside.
 
-    ``seconds`` is the budget, or an estimate from ``chars_per_second``, which is itself estimated:
-    the speed of a large matrix product on this machine times what training reaches of it, and on a
-    CPU no step takes less than ``least_seconds``. On a GPU, small networks are slower than that.
+    ``seconds`` is the budget, or follows from ``chars_per_second``. That is ``measured`` in steps
+    of such a network on this machine, or estimated: the speed of a large matrix product here times
+    what training reaches of it, and on a CPU no step takes less than ``least_seconds``. On a GPU it
+    is always estimated, and small networks are slower than that.
     """
 
     seconds: float
@@ -51,6 +56,7 @@ class Duration:
     chars: int
     epochs: float
     steps: int
+    measured: bool
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ def plan(
 ) -> RunPlan:
     """What ``charrnn.train`` would take with the same arguments: memory, time and disk.
 
-    The text is encoded, if it is not yet in the cache. Nothing is trained, and no folder is made.
+    The text is encoded, if it is not yet in the cache. Some steps of such a network may be timed,
+    for a second at most. Nothing is kept, and no folder is made.
 
     Raises:
         UserError: the request is invalid or cannot be carried out.
@@ -118,18 +125,24 @@ def plan(
 
     """
     text, out, settings = requested(corpus, out, False, start_from, preset, settings)
-    with interrupts.graceful(), own_torch_settings():
+    with interrupts.graceful(), returning_memory(), own_torch_settings():
         world = join_world()
         listener = listener if listener is not None and world.is_main else Silence()
         spec, hardware, _ = specified(text, out, start_from, preset, settings, listener, world)
         flops = flops_of(hardware, {"cell": spec.model.cell}, world)
         folder = CHECKPOINTS / stem_of(spec.corpus.name) if out is None else out
+        memory, there = _memory(spec, hardware, world), _memory_there(hardware, world)
+        step_s = estimated_seconds(spec.model, spec.training, hardware, flops)
+        fits = not there or memory.total < SHARE * there
+        measured = world.broadcast(fits and _is_quick(spec.model, hardware, step_s))
+        if measured:
+            step_s = step_seconds(spec, hardware, world)
         return RunPlan(
             _plan(spec, hardware, folder),
-            _memory(spec, hardware, world),
-            _time(spec, length(spec.parts.train), flops, hardware),
+            memory,
+            _time(spec, length(spec.parts.train), step_s, measured),
             _disk(spec, folder, text.cache),
-            _memory_there(hardware, world),
+            there,
             world.local_size,
             "seed" in settings,
         )
@@ -164,12 +177,26 @@ def least_seconds(model: ModelConfig, config: TrainConfig, hardware: Hardware) -
     return STEP_S + layers * config.window * (POSITION_S if own else TORCH_POSITION_S)
 
 
-def _time(spec: RunSpec, size: int, flops: float, hardware: Hardware) -> Duration:
-    """The time of a run over ``size`` symbols, with ``flops`` operations a second."""
-    config, model = spec.training, spec.model
+def estimated_seconds(
+    model: ModelConfig, config: TrainConfig, hardware: Hardware, flops: float
+) -> float:
+    """What a step takes at ``flops`` operations a second, in seconds."""
+    products_s = PRODUCTS * model.parameters * config.batch * config.window / flops
+    return max(products_s, least_seconds(model, config, hardware))
+
+
+def _is_quick(model: ModelConfig, hardware: Hardware, step_s: float) -> bool:
+    """Whether steps that are estimated to take ``step_s`` can be timed here in about a second."""
+    if hardware.device.type != "cpu" or step_s > LONG_S:
+        return False
+    return not must_compile(model.definition, hardware.device, hardware.dtype or torch.float32)
+
+
+def _time(spec: RunSpec, size: int, step_s: float, measured: bool) -> Duration:
+    """The time of a run over ``size`` symbols whose steps take ``step_s``."""
+    config = spec.training
     a_step = config.batch * config.window
-    products_s = PRODUCTS * model.parameters * a_step / flops
-    speed = a_step / max(products_s, least_seconds(model, config, hardware))
+    speed = a_step / step_s
     symbols = (
         config.steps * a_step if config.steps
         else config.epochs * size if config.epochs
@@ -177,7 +204,7 @@ def _time(spec: RunSpec, size: int, flops: float, hardware: Hardware) -> Duratio
     )  # fmt: skip
     seconds, steps = config.seconds or symbols / speed, max(1, symbols // a_step)
     each = spec.corpus.chars_per_symbol
-    return Duration(seconds, speed * each, spec.chars(symbols), symbols / size, steps)
+    return Duration(seconds, speed * each, spec.chars(symbols), symbols / size, steps, measured)
 
 
 def _disk(spec: RunSpec, folder: Path, cache: Path) -> Disk:

@@ -27,7 +27,7 @@ ROOMS = [
 # the same inside training
 TRAINING = [
     "events", "state", "recipes", "hardware", "distributed", "processes", "texts", "evaluation",
-    "rundir", "loop", "machinery", "beginning", "api", "planning",
+    "rundir", "loop", "machinery", "beginning", "api", "trial", "planning",
 ]  # fmt: skip
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import charrnn
+from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError
-from charrnn.training import planning
-from charrnn.training.hardware.device import choose_hardware
+from charrnn.training import planning, trial
+from charrnn.training.hardware.device import Hardware
+from charrnn.training.loop.optimizer import Stepper, StepResult
 from tests.support.checkpoints import tiny
 from tests.support.command_line import Call
 
@@ -23,7 +30,8 @@ def text(bare_environment: None) -> None:
     Path("text.txt").write_text("the quick brown fox\n" * 200)
 
 
-def test_a_plan_is_a_table_and_nothing_runs(call: Call) -> None:
+def test_a_plan_is_a_table_and_nothing_runs(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "step_seconds", lambda *_: 0.01)
     code, out, err = call("train", *SMALL, "--steps", "5", "--plan")
     assert code == 0, err
     rows = [line.split("\t") for line in out.splitlines()]
@@ -88,12 +96,73 @@ def test_a_plan_says_what_the_machine_lacks(call: Call, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("size", "is_bound"), [(16, True), (2048, False)])
-def test_a_step_of_a_small_network_takes_a_while(size: int, is_bound: bool) -> None:
-    found = charrnn.plan("text.txt", steps=5, hidden=size, layers=1, batch=4, window=10)
-    least_s = found.time.seconds / found.time.steps
-    model, training = found.plan.model, found.plan.training
-    floor = planning.least_seconds(model, training, choose_hardware(training))
-    assert least_s == pytest.approx(floor) if is_bound else least_s > floor
+def test_a_step_of_a_small_network_is_estimated_to_take_a_while(size: int, is_bound: bool) -> None:
+    model = ModelConfig(vocab_size=20, hidden=size, layers=1)
+    training = TrainConfig(steps=5, batch=4, window=10)
+    here = Hardware(torch.device("cpu"), None, 2)
+    floor = planning.least_seconds(model, training, here)
+    step_s = planning.estimated_seconds(model, training, here, 1e11)
+    assert step_s == floor if is_bound else step_s > floor
+
+
+@pytest.mark.parametrize("cell", ["lstm", "scrn"])
+def test_the_time_of_a_small_network_is_that_of_its_steps(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Stepper] = []
+    step = Stepper.step
+
+    def slow_step(stepper: Stepper, *args: Any) -> StepResult:
+        seen.append(stepper)
+        time.sleep(0.01)
+        return step(stepper, *args)
+
+    monkeypatch.setattr(Stepper, "step", slow_step)
+    monkeypatch.setattr(trial, "MOST_STEPS", 3)
+    settings: dict[str, Any] = {"cell": cell, "hidden": 16, "layers": 1, "batch": 4, "window": 10}
+    found = charrnn.plan("text.txt", steps=50, precision="float32", threads=1, **settings)
+    assert (len(seen), found.time.measured) == (3, True)
+    assert found.plan.model == seen[0].network.config
+    assert 0.01 <= found.time.seconds / 50 < 1
+    assert found.time.chars_per_second == pytest.approx(50 * 40 / found.time.seconds)
+
+
+@pytest.mark.parametrize("why", ["long", "large", "compiled", "gpu"])
+def test_steps_are_not_timed_where_that_takes_long_or_is_too_much(
+    why: str, monkeypatch: pytest.MonkeyPatch, call: Call
+) -> None:
+    def timed(*_: Any) -> float:
+        raise AssertionError("a step was timed")
+
+    monkeypatch.setattr(planning, "step_seconds", timed)
+    if why == "long":
+        monkeypatch.setattr(planning, "LONG_S", 1e-6)
+    elif why == "large":
+        monkeypatch.setattr(planning, "memory_of", lambda device: 1 << 20)
+    elif why == "compiled":
+        monkeypatch.setattr(planning, "must_compile", lambda *_: True)
+    else:
+        monkeypatch.setattr(planning, "_is_quick", functools.partial(elsewhere, planning._is_quick))
+    found = charrnn.plan("text.txt", steps=5, hidden=16, layers=1, precision="float32")
+    assert not found.time.measured
+    said = call("train", *SMALL, "--steps", "5", "--plan", "--precision", "float32").out
+    assert "estimated from the speed of matrix products on this machine" in said
+
+
+def elsewhere(is_quick: Any, model: ModelConfig, hardware: Hardware, step_s: float) -> bool:
+    """What ``is_quick`` says of a GPU."""
+    gpu = dataclasses.replace(hardware, device=torch.device("cuda"))
+    found: bool = is_quick(model, gpu, step_s)
+    return found
+
+
+def test_a_plan_says_that_it_has_timed_steps_and_leaves_nothing(call: Call) -> None:
+    before = torch.get_rng_state(), torch.get_num_threads()
+    out = call("train", *SMALL, "--steps", "5", "--plan", "--precision", "float32").out
+    assert "char/s, estimated from steps timed on this machine; excludes validation" in out
+    assert [path.name for path in Path().iterdir()] == ["text.txt"]
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert torch.get_num_threads() == before[1]
 
 
 def test_a_plan_for_a_time_says_how_far_it_comes() -> None:
