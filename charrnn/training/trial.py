@@ -29,7 +29,8 @@ def step_seconds(spec: RunSpec, hardware: Hardware, world: World) -> float:
     size = rows.stop - rows.start, config.window + 1
     text = torch.randint(spec.model.vocab_size, size, generator=torch.Generator().manual_seed(0))
     x, y = text[:, :-1].contiguous(), text[:, 1:].contiguous()
-    state, taken = stepper.network.zero_state(size[0]), []
+    state = stepper.network.zero_state(size[0])
+    taken: list[float] = []
     end = time.perf_counter() + TRIAL_S
     while world.broadcast(len(taken) < MOST_STEPS and time.perf_counter() < end):
         world.check_signals()
