@@ -1,4 +1,4 @@
-"""Ways to evaluate on a GPU, beside cuDNN's float32 layers; ``measure.py`` runs each by itself.
+"""Evaluation on a GPU in halves of float16, beside cuDNN's float32 layers.
 
 On a processor, a loop in plain torch stands in for that of ``lstm_exact.cu``: it tries the program.
 """
@@ -28,7 +28,7 @@ from charrnn.bench.training import window_overhead
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.kernels.cuda import exact_lstm
 from charrnn.model.kernels.cuda.cluster_lstm import Loop
-from charrnn.model.kernels.cuda.exact_lstm import Variant, exact_layer, product_of_halves
+from charrnn.model.kernels.cuda.exact_lstm import exact_layer, product_of_halves
 from charrnn.model.layers import readable_layer, torch_layer
 from charrnn.model.network import CharNetwork
 from charrnn.text.streams import Position, Streams
@@ -42,40 +42,27 @@ from tests.model.kernels.test_exact_lstm import forward
 
 LSTM = cells.get("lstm")
 V, E = 87, 128
-# the most likely first; all loops stop with an error instead of waiting forever
-VARIANTS = {
-    "split": Variant(bounded=True),
-    "float32": Variant(split=False, bounded=True),
-    "apart": Variant(apart=True, bounded=True),
-    "quick": Variant(quick=True, bounded=True),
-    "small": Variant(apart=True, streams=(8, 16), bounded=True),
-}
+BOUNDED = ("-DBOUNDED",)  # loops that stop with an error instead of waiting forever
 
 
 class Evaluation:
-    """Measures one of ``VARIANTS``; ``quick`` is in tiny sizes."""
+    """Errors, speeds and losses; ``quick`` is in tiny sizes."""
 
-    def __init__(
-        self, results: Results, device: str, novel: Path, quick: bool, variant: str
-    ) -> None:
+    def __init__(self, results: Results, device: str, novel: Path, quick: bool) -> None:
         self.results, self.device, self.quick = results, torch.device(device), quick
-        self.name, self.variant = f"eval {variant}", VARIANTS[variant]
-        self.whole = variant == next(iter(VARIANTS))
         self.novel = novel
         self.H, self.chars = (32, 100) if quick else (512, 320_000)
-        few = (4, 8) if quick else (112, 168)
-        self.lanes = few if quick or not self.whole else (112, 128, 168, 224)
+        self.lanes = (4, 8) if quick else (112, 128, 168, 224)
 
     @property
     def on_gpu(self) -> bool:
         return self.device.type == "cuda"
 
     def run(self) -> None:
-        """What must be right first; all of it for the first variant alone."""
-        first = [self.layers, self.speeds, self.losses, self.steps, self.division]
+        """What must be right first."""
         with self._loops():
-            for work in first if self.whole else (self.layers, self.steps, self.speeds):
-                name = f"{self.name} {work.__name__}"
+            for work in (self.layers, self.speeds, self.losses, self.steps, self.division):
+                name = f"eval {work.__name__}"
                 self.results.measure(name, 14, partial(work, name))
 
     @contextmanager
@@ -83,11 +70,11 @@ class Evaluation:
         """Complains if the loops do not compile; on a processor, others stand in for them."""
         before = exact_lstm.every_loop
         if self.on_gpu:
-            self.results.measure(f"{self.name} compiled", 15, self._compile)
+            self.results.measure("eval compiled", 15, self._compile)
         else:
             stand_in = tuple(
-                Loop(_call, S, 7, exact_lstm.STREAMS[S])  # type: ignore[arg-type]
-                for S in self.variant.streams
+                Loop(_call, S, 7, step)  # type: ignore[arg-type]
+                for S, step in exact_lstm.STREAMS.items()
             )
             exact_lstm.every_loop = lambda *args: stand_in  # type: ignore[assignment]
         try:
@@ -96,9 +83,9 @@ class Evaluation:
             exact_lstm.every_loop = before
 
     def _compile(self) -> None:
-        found = exact_lstm.loops(self.variant, self.H)
+        found = exact_lstm.loops(self.H, BOUNDED)
         clusters = {str(loop.streams): loop.at_once for loop in found}
-        self.results.add(f"{self.name} compiled", clusters_at_once_by_streams=clusters)
+        self.results.add("eval compiled", clusters_at_once_by_streams=clusters)
 
     def layers(self, name: str) -> None:
         """Errors of a layer against float64, ours and cuDNN's; equal calls give equal bytes."""
@@ -119,7 +106,7 @@ class Evaluation:
     def _ours(self, given: dict[str, Tensor]) -> list[Tensor]:
         x, bias = given["x"].transpose(0, 1), given["bias_ih"] + given["bias_hh"]
         rest = given["weight_ih"], given["weight_hh"], bias, given["h"], given["c"]
-        y, h, c = exact_layer(x, *rest, variant=self.variant)
+        y, h, c = exact_layer(x, *rest)
         return [y.transpose(0, 1), h, c]
 
     def speeds(self, name: str) -> None:
@@ -127,16 +114,14 @@ class Evaluation:
         network = CharNetwork(ModelConfig(V, hidden=self.H, embedding=E, layers=3))
         network = network.to(self.device)
         ids = np.random.default_rng(0).integers(V, size=self.chars).astype(np.uint8)
-        found: dict[str, int] = {}
-        if self.whole:
-            found["before"] = self._speed(network, ids, None, 128, ahead=False)
-            found["cudnn_128_lanes"] = self._speed(network, ids, None, 128)
+        found = {
+            "before": self._speed(network, ids, 128, ours=False, ahead=False),
+            "cudnn_128_lanes": self._speed(network, ids, 128, ours=False),
+        }
         for lanes in self.lanes:
-            found[f"{lanes}_lanes"] = self._speed(network, ids, self.variant, lanes)
+            found[f"{lanes}_lanes"] = self._speed(network, ids, lanes)
             self.results.add(name, **found)
-        if not self.whole:
-            return
-        best, ours = (self.lanes[0] if self.quick else 168), self.variant
+        best = self.lanes[0] if self.quick else 168
         more: dict[str, Changes] = {
             "window_256": {"window": 256},
             "pieces_of_1024": {"least": 1024},
@@ -144,21 +129,21 @@ class Evaluation:
             "one_by_one": {"ahead": False},
         }
         for key, changes in more.items():
-            found[f"{best}_lanes_{key}"] = self._speed(network, ids, ours, best, **changes)
+            found[f"{best}_lanes_{key}"] = self._speed(network, ids, best, **changes)
             self.results.add(name, **found)
-        found[f"cudnn_{best}_lanes"] = self._speed(network, ids, None, best)
+        found[f"cudnn_{best}_lanes"] = self._speed(network, ids, best, ours=False)
         self.results.add(name, **found)
 
     def _speed(
         self,
         network: CharNetwork,
         ids: Ids,
-        variant: Variant | None,
         lanes: int,
+        ours: bool = True,
         **changes: Unpack[Changes],
     ) -> int:
         seconds = []
-        with _using(variant, **changes):
+        with _using(ours, **changes):
             for _ in range(4):  # the first warms up
                 began = time.perf_counter()
                 self._score(network, ids, lanes)
@@ -180,8 +165,8 @@ class Evaluation:
         network = self._trained(ids, 5 if self.quick else 600)
         part = ids[-(100 if self.quick else 60_000) :]
         found = {}
-        for key, variant in (("ours", self.variant), ("cudnn", None)):
-            with _using(variant):
+        for key, ours in (("ours", True), ("cudnn", False)):
+            with _using(ours):
                 found[key] = self._score(network, part, 128)
         wanted = self._score(network.double(), part, 128)
         relative = {f"{key}_relative": f"{value / wanted - 1:+.2e}" for key, value in found.items()}
@@ -203,7 +188,7 @@ class Evaluation:
     def steps(self, name: str) -> None:
         """Microseconds for a time step by streams of a cluster; milliseconds for input products."""
         T, found = (4 if self.quick else 256), {}
-        for loop in exact_lstm.every_loop(self.variant, self.H, self.device):
+        for loop in exact_lstm.every_loop(self.H, self.device, BOUNDED):
             B = loop.streams * (1 if self.quick else max(1, loop.at_once))
             given = _layer(self.H, self.H, B, T, self.device)
             z = torch.zeros(T * B, 4 * self.H, device=self.device)
@@ -237,7 +222,7 @@ class Evaluation:
         network = CharNetwork(ModelConfig(V, hidden=self.H, embedding=E, layers=3))
         network = network.to(self.device)
         ids = np.random.default_rng(0).integers(V, size=self.chars).astype(np.uint8)
-        with _using(self.variant):
+        with _using(ours=True):
             kernels = profile_kernels(lambda: self._score(network, ids, 168), 1)
         busy = sum(end - start for _, (start, end) in kernels)
         top = {key[:60]: value for key, value in longest(kernels, 1, 8).items()}
@@ -245,20 +230,18 @@ class Evaluation:
 
 
 def every(results: Results, device: str, novel: Path, quick: bool) -> None:
-    """Measure each variant, and then windows, in a process of its own, so that all are tried.
+    """Measure evaluation and windows, each in a process of its own, so that both are tried.
 
     They are forked, because importing torch takes longer than most of them.
     """
-    kinds = [(name, partial(_variant, results, device, novel, quick, name)) for name in VARIANTS]
-    kinds.insert(1, ("window", partial(window, results, device, quick)))
-    for name, work in kinds:
-        seconds = 45 if name == next(iter(VARIANTS)) else 20
+    whole = Evaluation(results, device, novel, quick).run
+    apart: list[tuple[str, Callable[[], None], int]] = [
+        ("evaluation", whole, 45),
+        ("window", partial(window, results, device, quick), 20),
+    ]
+    for name, work, seconds in apart:
         if code := _apart(work, seconds):
             results.add(f"eval {name} ended", failed=f"exit status {code} (-9: took {seconds} s)")
-
-
-def _variant(results: Results, device: str, novel: Path, quick: bool, name: str) -> None:
-    Evaluation(results, device, novel, quick, name).run()
 
 
 def _apart(work: Callable[[], object], seconds: float) -> int:
@@ -308,10 +291,11 @@ class Changes(TypedDict, total=False):
 
 
 @contextmanager
-def _using(variant: Variant | None, **changes: Unpack[Changes]) -> Iterator[None]:
-    """Within the block evaluations are computed this way; without a variant, by cuDNN."""
+def _using(ours: bool, **changes: Unpack[Changes]) -> Iterator[None]:
+    """Within the block evaluations are computed this way, by our loops or by cuDNN."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact_lstm, "USED", variant)
+        patch.setattr(exact_lstm, "ENABLED", ours)
+        patch.setattr(exact_lstm, "OPTIONS", BOUNDED)
         for kind in ("", "GPU_"):  # the first for a trial on a processor
             for name, value in (("WINDOW", "window"), ("LEAST", "least")):
                 if value in changes:

@@ -10,7 +10,7 @@ from torch import Tensor
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.model.kernels.cuda import exact_lstm
 from charrnn.model.kernels.cuda.cluster_lstm import CAPABILITY, SIZES
-from charrnn.model.kernels.cuda.exact_lstm import STREAMS, Variant
+from charrnn.model.kernels.cuda.exact_lstm import STREAMS
 from charrnn.model.network import CharNetwork, State
 from charrnn.training.evaluation.loss import evaluate
 from charrnn.training.evaluation.temperature import fit_temperature
@@ -20,15 +20,7 @@ from tests.gpu.device import DEVICE, ON_GPU, gpu_only, on_device
 pytestmark = [*on_device, gpu_only]
 
 V, T = 87, 40
-VARIANTS = {
-    "split": Variant(bounded=True),
-    "float32": Variant(split=False, bounded=True),
-    "apart": Variant(apart=True, bounded=True),
-    "quick": Variant(quick=True, bounded=True),
-}
-CASES = [("split", hidden) for hidden in SIZES] + [
-    (name, 512) for name in VARIANTS if name != "split"
-]
+BOUNDED = ("-DBOUNDED",)  # loops that stop with an error instead of waiting forever
 KNOWN = ON_GPU and torch.cuda.is_available() and torch.cuda.get_device_capability() == CAPABILITY
 
 
@@ -54,20 +46,18 @@ def outputs(network: CharNetwork, ids: Tensor, windows: int = 1) -> list[Tensor]
 
 
 @pytest.mark.parametrize("B", [3, 24, 150])
-@pytest.mark.parametrize(("variant", "hidden"), CASES)
-def test_outputs_are_those_of_float64(
-    variant: str, hidden: int, B: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("hidden", SIZES)
+def test_outputs_are_those_of_float64(hidden: int, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cuda", torch.cuda.current_device())
-    loops = exact_lstm.every_loop(VARIANTS[variant], hidden, device)
+    loops = exact_lstm.every_loop(hidden, device, BOUNDED)
     if len(loops) < len(STREAMS):
-        loops = tuple(exact_lstm.loops(VARIANTS[variant], hidden))  # says why
+        loops = tuple(exact_lstm.loops(hidden, BOUNDED))  # says why
     assert all(loop.at_once for loop in loops)
     network = CharNetwork(ModelConfig(V, hidden=hidden, embedding=48, layers=3), seed=2).to(DEVICE)
     ids = torch.randint(V, (B, T), generator=torch.Generator().manual_seed(3)).to(DEVICE)
     with own_torch_settings():
         choose_hardware(TrainConfig(steps=1, precision="float32"))
-        monkeypatch.setattr(exact_lstm, "USED", VARIANTS[variant])
+        monkeypatch.setattr(exact_lstm, "OPTIONS", BOUNDED)
         assert exact_lstm.runs(hidden, torch.float32, device)
         found, again, parted = (outputs(network, ids, windows) for windows in (1, 1, 4))
         wanted = outputs(network.double(), ids)
@@ -77,15 +67,16 @@ def test_outputs_are_those_of_float64(
         assert float((one - other).norm() / exact.norm()) <= 1e-6
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_evaluations_are_those_of_float64(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluations_are_those_of_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     network = CharNetwork(ModelConfig(V, hidden=128, layers=2), seed=4).to(DEVICE)
     ids = np.random.default_rng(1).integers(V, size=60_000).astype(np.uint8)
     ranges = ((0, 20_000), (25_000, 60_000))
     with own_torch_settings():
         choose_hardware(TrainConfig(steps=1, precision="float32"))
+        monkeypatch.setattr(exact_lstm, "ENABLED", False)
         fitted = fit_temperature(network, ids, ranges, device=DEVICE)
-        monkeypatch.setattr(exact_lstm, "USED", VARIANTS[variant])
+        monkeypatch.setattr(exact_lstm, "ENABLED", True)
+        monkeypatch.setattr(exact_lstm, "OPTIONS", BOUNDED)
         found = evaluate(network, ids, ranges, device=DEVICE)
         assert fit_temperature(network, ids, ranges, device=DEVICE) == pytest.approx(
             fitted, rel=1e-4

@@ -16,7 +16,6 @@ from charrnn.model.kernels.cuda.cluster_lstm import SIZES, Loop
 from charrnn.model.kernels.cuda.exact_lstm import (
     MOST_SHARED,
     STREAMS,
-    Variant,
     exact_layer,
     exact_symbols,
     fastest,
@@ -76,11 +75,8 @@ def drawn(B: int, wide: float) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("wide", [1.0, 200.0])
 @pytest.mark.parametrize("symbols", [False, True])
-@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("B", [5, 20])
-def test_the_layer_is_its_readable_step_in_float64(
-    B: int, split: bool, symbols: bool, wide: float
-) -> None:
+def test_the_layer_is_its_readable_step_in_float64(B: int, symbols: bool, wide: float) -> None:
     """With fewer streams than a cluster has, and with weights of very different sizes, too."""
     given = drawn(B, wide)
     exact = {name: t.double() if t.is_floating_point() else t for name, t in given.items()}
@@ -89,11 +85,10 @@ def test_the_layer_is_its_readable_step_in_float64(
     y, state = readable_layer(LSTM, x, (exact["h"], exact["c"]), w, torch.float64)
     bias = given["bias_ih"] + given["bias_hh"]
     rest = given["weight_ih"], given["weight_hh"], bias, given["h"], given["c"]
-    how: Any = PLAIN, Variant(split=split)
     if symbols:
-        found = exact_symbols(given["ids"].T, given["embedding"], *rest, *how)
+        found = exact_symbols(given["ids"].T, given["embedding"], *rest, PLAIN)
     else:
-        found = exact_layer(given["embedding"][given["ids"]].transpose(0, 1), *rest, *how)
+        found = exact_layer(given["embedding"][given["ids"]].transpose(0, 1), *rest, PLAIN)
     for one, other in zip(found, (y.transpose(0, 1), *state), strict=True):
         assert error(one, other) <= 2e-6
 
@@ -155,7 +150,6 @@ def test_layers_without_gradients_run_there_where_they_can(
         calls.append(1)
         forward(*arguments)
 
-    monkeypatch.setattr(exact_lstm, "USED", Variant())
     with torch.no_grad():
         usual = network.outputs(ids, state)  # this device has no loops
         assert not calls
@@ -163,6 +157,10 @@ def test_layers_without_gradients_run_there_where_they_can(
         monkeypatch.setattr(exact_lstm, "fastest", lambda found, B: found[0])
         found = network.outputs(ids, state)
     assert len(calls) == 2
+    monkeypatch.setattr(exact_lstm, "ENABLED", False)
+    with torch.no_grad():
+        network.outputs(ids, state)
+    monkeypatch.setattr(exact_lstm, "ENABLED", True)
     network.outputs(ids, state)
     assert len(calls) == 2
     pairs = [(found[0], usual[0]), *zip(sum(found[1], ()), sum(usual[1], ()), strict=True)]

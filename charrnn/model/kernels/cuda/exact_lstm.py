@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,33 +33,8 @@ MOST_SHARED = 227 * 1024 - 128  # bytes of a block, without what the loops decla
 LARGEST = 2.0**14  # weights are scaled to it: the low halves of small ones are not lost in float16
 
 
-@dataclass(frozen=True)
-class Variant:
-    """How the layer is computed.
-
-    Attributes:
-        split: whether input products are of halves, too, and not of float32 numbers.
-        apart: whether the small products of the loop have a sum of their own.
-        quick: whether gates are computed with the GPU's less exact functions.
-        streams: of a cluster, to choose from.
-        bounded: whether loops stop with an error instead of waiting forever.
-
-    """
-
-    split: bool = True
-    apart: bool = False
-    quick: bool = False
-    streams: tuple[int, ...] = tuple(STREAMS)
-    bounded: bool = False
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """What the compiler is told."""
-        told = {"-DAPART": self.apart, "-DQUICK": self.quick, "-DBOUNDED": self.bounded}
-        return tuple(word for word, is_so in told.items() if is_so)
-
-
-USED: Variant | None = Variant()  # None: float32 layers run in cuDNN
+ENABLED = True  # otherwise float32 layers run in cuDNN
+OPTIONS: tuple[str, ...] = ()  # what else the compiler is told
 
 
 def kept(H: int, S: int) -> int:
@@ -76,7 +50,7 @@ def _shared(H: int, S: int, in_registers: int) -> int:
     return 8 * S * (H + 8) + 8192 * ((tiles + 1) // 2) + 32 * THREADS * (H // 32 - in_registers)
 
 
-def loops(variant: Variant, H: int) -> list[Loop]:
+def loops(H: int, options: tuple[str, ...]) -> list[Loop]:
     """The loops for each number of streams, compiled and loaded on the current device.
 
     Raises:
@@ -85,35 +59,33 @@ def loops(variant: Variant, H: int) -> list[Loop]:
 
     """
     code = source("lstm_exact.cu")
-    options = [
-        (f"-DH={H}", f"-DS={S}", f"-DKEPT={kept(H, S)}", *variant.words) for S in variant.streams
-    ]
+    each = [(f"-DH={H}", f"-DS={S}", f"-DKEPT={kept(H, S)}", *options) for S in STREAMS]
     with ThreadPoolExecutor() as threads:  # the compiler is busy for half a second each time
-        codes = list(threads.map(lambda words: compiled(code, words, CAPABILITY), options))
+        codes = list(threads.map(lambda words: compiled(code, words, CAPABILITY), each))
     torch.cuda.current_stream().synchronize()  # now the device has a context
     found = []
-    for S, each in zip(variant.streams, codes, strict=True):
+    for (S, step), binary in zip(STREAMS.items(), codes, strict=True):
         shared = _shared(H, S, kept(H, S))
-        kernel = Kernel(Module(each), "lstm_exact", H // UNITS, THREADS, shared)
-        found.append(Loop(kernel, S, kernel.most_clusters(), STREAMS[S]))
+        kernel = Kernel(Module(binary), "lstm_exact", H // UNITS, THREADS, shared)
+        found.append(Loop(kernel, S, kernel.most_clusters(), step))
     return found
 
 
 @functools.cache
-def every_loop(variant: Variant, H: int, device: torch.device) -> tuple[Loop, ...]:
-    """The loops of ``variant``, if the device can run them; else none."""
+def every_loop(H: int, device: torch.device, options: tuple[str, ...] = ()) -> tuple[Loop, ...]:
+    """The loops, compiled with ``options``, if the device can run them; else none."""
     known = H in SIZES and device.type == "cuda"
     if not known or torch.cuda.get_device_capability(device) != CAPABILITY:
         return ()
     try:
-        return tuple(loop for loop in loops(variant, H) if loop.at_once)
+        return tuple(loop for loop in loops(H, options) if loop.at_once)
     except (OSError, CudaError):
         return ()
 
 
 def runs(H: int, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether ``exact_layer`` runs a layer of ``H`` units on ``device`` in ``dtype``."""
-    return USED is not None and dtype == torch.float32 and bool(every_loop(USED, H, device))
+    return ENABLED and dtype == torch.float32 and bool(every_loop(H, device, OPTIONS))
 
 
 def fastest(found: tuple[Loop, ...], B: int) -> Loop:
@@ -158,7 +130,6 @@ def exact_layer(
     hx: Tensor,
     cx: Tensor,
     loop: Loop | None = None,
-    variant: Variant | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One layer over a window without gradients, on a device for which ``runs`` says so.
 
@@ -170,21 +141,14 @@ def exact_layer(
         hx: the hidden state ``(B, H)``.
         cx: the cell state ``(B, H)``.
         loop: the time loop; None for the fastest.
-        variant: how to compute; None for the usual one.
 
     Returns:
         Outputs ``(T, B, H)`` and the state after the window, in float32.
 
     """
-    variant = variant or USED
-    assert variant is not None
-    (x, hx, cx), B = _enough(variant, x, hx, cx), x.shape[1]
-    inputs, weights = x.flatten(0, 1), side_by_side(w_ih, torch.float32)
-    if variant.split:
-        z, scale = product_of_halves(inputs, weights)
-    else:
-        z, scale = inputs @ weights.t(), x.new_ones(())
-    y, h, c = _window(z, scale, w_hh, bias, hx, cx, loop, variant)
+    (x, hx, cx), B = _enough(x, hx, cx), x.shape[1]
+    z, scale = product_of_halves(x.flatten(0, 1), side_by_side(w_ih, torch.float32))
+    y, h, c = _window(z, scale, w_hh, bias, hx, cx, loop)
     return y[:, :B], h[:B], c[:B]
 
 
@@ -197,27 +161,24 @@ def exact_symbols(
     hx: Tensor,
     cx: Tensor,
     loop: Loop | None = None,
-    variant: Variant | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``exact_layer`` for the rows ``ids (T, B)`` of ``embedding (V, E)``.
 
     The input product is computed once per symbol, unless there are fewer positions.
     """
-    variant = variant or USED
-    assert variant is not None
-    (ids, hx, cx), B = _enough(variant, ids, hx, cx), ids.shape[1]
+    (ids, hx, cx), B = _enough(ids, hx, cx), ids.shape[1]
     weights = side_by_side(w_ih, torch.float32).t()
     if len(embedding) < ids.numel():
         z = F.embedding(ids.flatten(), embedding @ weights)
     else:
         z = F.embedding(ids.flatten(), embedding) @ weights
-    y, h, c = _window(z, z.new_ones(()), w_hh, bias, hx, cx, loop, variant)
+    y, h, c = _window(z, z.new_ones(()), w_hh, bias, hx, cx, loop)
     return y[:, :B], h[:B], c[:B]
 
 
-def _enough(variant: Variant, x: Tensor, hx: Tensor, cx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _enough(x: Tensor, hx: Tensor, cx: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """``x (T, B, ...)``, ``hx`` and ``cx`` with as many streams as a cluster has at least."""
-    short = min(variant.streams) - x.shape[1]
+    short = min(STREAMS) - x.shape[1]
     if short <= 0:
         return x, hx, cx
     rest = [0] * (2 * (x.dim() - 2))
@@ -232,11 +193,10 @@ def _window(
     hx: Tensor,
     cx: Tensor,
     loop: Loop | None,
-    variant: Variant,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loop over ``z (T B, 4H)``, which must still be multiplied by ``scale``."""
     (B, H), T = hx.shape, len(z) // len(hx)
-    loop = loop or fastest(every_loop(variant, H, z.device), B)
+    loop = loop or fastest(every_loop(H, z.device, OPTIONS), B)
     w, recurrent = halves(side_by_side(w_hh, torch.float32))
     scales, before = torch.stack((recurrent, scale)), (hx.contiguous(), cx.contiguous())
     y, cells = z.new_empty(T, B, H), z.new_empty(B, H)

@@ -9,27 +9,10 @@
 #ifndef KEPT
 #define KEPT 0
 #endif
-#ifdef APART
-#define CHAINS 2  // the small products are summed apart from the large ones: less is rounded away
-#else
-#define CHAINS 1
-#endif
 #define HALF (S * ROW * 2)  // bytes of the halves of S streams' outputs
 
 static __device__ __forceinline__ float sigmoid(float x) {
-#ifdef QUICK
-  return __fdividef(1.0f, 1.0f + __expf(-x));
-#else
   return __fdividef(1.0f, 1.0f + expf(-x));
-#endif
-}
-
-static __device__ __forceinline__ float hyperbolic(float x) {
-#ifdef QUICK
-  return 1.0f - __fdividef(2.0f, 1.0f + __expf(2.0f * fminf(x, 40.0f)));
-#else
-  return tanhf(x);
-#endif
 }
 
 // The low halves of two numbers whose high halves are `high`.
@@ -119,9 +102,9 @@ lstm_exact(const float* __restrict__ z, const u16* __restrict__ w, const float* 
       await(barrier + 8 * now, (s - 1) >> 1 & 1);
       if (threadIdx.x == 0) expect(barrier + 8 * now, H * S * 4);
     }
-    float sum[CHAINS][2][NT][4];
+    float sum[2][NT][4];
 #pragma unroll
-    for (int i = 0; i < CHAINS * 2 * NT * 4; i++) (&sum[0][0][0][0])[i] = 0.0f;
+    for (int i = 0; i < 2 * NT * 4; i++) (&sum[0][0][0])[i] = 0.0f;
 #pragma unroll
     for (int k = 0; k < KSTEPS; k += 2) {
       u32 low[2][2][4];  // of the weights
@@ -142,25 +125,22 @@ lstm_exact(const float* __restrict__ z, const u16* __restrict__ w, const float* 
         const uint4 l = load_matrices(from + read + HALF + (n * 8 * ROW + k * 16) * 2);
 #pragma unroll
         for (int tile = 0; tile < 2; tile++) {
-          multiply(sum[CHAINS - 1][tile][n], low[tile][0], b.x, b.y);
-          multiply(sum[0][tile][n], a[tile][k], b.x, b.y);
+          multiply(sum[tile][n], low[tile][0], b.x, b.y);
+          multiply(sum[tile][n], a[tile][k], b.x, b.y);
         }
 #pragma unroll
         for (int tile = 0; tile < 2; tile++) {
-          multiply(sum[CHAINS - 1][tile][n], low[tile][1], b.z, b.w);
-          multiply(sum[0][tile][n], a[tile][k + 1], b.z, b.w);
+          multiply(sum[tile][n], low[tile][1], b.z, b.w);
+          multiply(sum[tile][n], a[tile][k + 1], b.z, b.w);
         }
 #pragma unroll
         for (int tile = 0; tile < 2; tile++)
-          multiply(sum[CHAINS - 1][tile][n], a[tile][k], l.x, l.y);
+          multiply(sum[tile][n], a[tile][k], l.x, l.y);
 #pragma unroll
         for (int tile = 0; tile < 2; tile++)
-          multiply(sum[CHAINS - 1][tile][n], a[tile][k + 1], l.z, l.w);
+          multiply(sum[tile][n], a[tile][k + 1], l.z, l.w);
       }
     }
-    if (CHAINS == 2)
-#pragma unroll
-      for (int i = 0; i < 2 * NT * 4; i++) (&sum[0][0][0][0])[i] += (&sum[CHAINS - 1][0][0][0])[i];
     // the two warps with the same units add their halves: each finishes some of the streams
 #pragma unroll
     for (int j = 0; j < FINISHED; j++)
@@ -169,7 +149,7 @@ lstm_exact(const float* __restrict__ z, const u16* __restrict__ w, const float* 
         float v[4];  // of a tile that the other warp finishes
 #pragma unroll
         for (int i = 0; i < 4; i++)
-          v[i] = part ? sum[0][tile][j][i] : sum[0][tile][min(FINISHED + j, NT - 1)][i];
+          v[i] = part ? sum[tile][j][i] : sum[tile][min(FINISHED + j, NT - 1)][i];
         others[((warp * FINISHED + j) * 2 + tile) * 32 + lane] = make_float4(v[0], v[1], v[2], v[3]);
       }
     asm volatile("bar.sync %0, 64;" :: "r"(1 + octet) : "memory");
@@ -183,17 +163,17 @@ lstm_exact(const float* __restrict__ z, const u16* __restrict__ w, const float* 
 #pragma unroll
         for (int i = 0; i < 4; i++)
           pre[tile][i] = (&o.x)[i] +
-              (part ? sum[0][tile][min(FINISHED + j, NT - 1)][i] : sum[0][tile][j][i]);
+              (part ? sum[tile][min(FINISHED + j, NT - 1)][i] : sum[tile][j][i]);
       }
 #pragma unroll
       for (int e = 0; e < 2; e++) {
         const float4 in = input[j][e];
         const float i = sigmoid(fmaf(pre[0][e], recurrent, fmaf(in.x, outer, own.x)));
         const float f = sigmoid(fmaf(pre[0][2 + e], recurrent, fmaf(in.y, outer, own.y)));
-        const float g = hyperbolic(fmaf(pre[1][e], recurrent, fmaf(in.z, outer, own.z)));
+        const float g = tanhf(fmaf(pre[1][e], recurrent, fmaf(in.z, outer, own.z)));
         const float o = sigmoid(fmaf(pre[1][2 + e], recurrent, fmaf(in.w, outer, own.w)));
         c[j][e] = f * c[j][e] + i * g;
-        hidden[e] = o * hyperbolic(c[j][e]);
+        hidden[e] = o * tanhf(c[j][e]);
       }
       const u32 high = pack(hidden[0], hidden[1]);
 #pragma unroll
