@@ -60,8 +60,8 @@ def _memory(found: RunPlan) -> tuple[str, str, str]:
         "saving": memory.saving,
     }
     shown = ", ".join(f"{_size(size)} {part}" for part, size in parts.items() if size)
-    how = "of the GPU, computed" if memory.on_gpu else "at most, estimated by a formula"
-    return "memory", _size(memory.total), f"{how}: {shown}"
+    how = "of the GPU" if memory.on_gpu else "at most"
+    return "memory", _size(memory.total), f"{how}, estimated by a formula: {shown}"
 
 
 def _time(found: RunPlan) -> tuple[str, str, str]:
