@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.arguments import checked
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import Unknown
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.generation.distributions import Candidate, Ranks, ScoredChar, candidates
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import FEED, first_id
@@ -155,7 +155,10 @@ class Predictor:
         if form is not None:
             ids, ranges = form.apart(ids, ranges)
         ranges = ((0, len(ids)),) if ranges is None else ranges
-        return turned(ids, ranges) if self.reverse else (ids, ranges)
+        ids, ranges = turned(ids, ranges) if self.reverse else (ids, ranges)
+        if not any(stop > max(start, 1) for start, stop in ranges):
+            raise CorpusError(f"the text to score needs at least two {self.vocab.unit}s")
+        return ids, ranges
 
     def score_lines(
         self,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
+
+import numpy as np
 
 from charrnn.arguments import checked
 from charrnn.checkpoint.corpus import Paths
@@ -14,7 +18,8 @@ from charrnn.generation.sample_config import SampleConfig
 from charrnn.insight.novelty import Copies, compare
 from charrnn.insight.page import History, page
 from charrnn.insight.traces import Trace, longest, trace
-from charrnn.text.vocab import Ids
+from charrnn.text.automaton import LONGEST
+from charrnn.text.vocab import Ids, Vocab
 from charrnn.textmodel import TextModel
 from charrnn.training.rundir.metrics import METRICS, losses
 
@@ -56,7 +61,7 @@ def insight_page(
         The HTML document. It contains no scripts and refers to no other file.
 
     Raises:
-        CorpusError: ``text`` has fewer than two characters, or ``corpus`` cannot be read or is
+        CorpusError: ``text`` has fewer than two symbols, or ``corpus`` cannot be read or is
             another text.
         UnknownCharacterError: ``text`` has a character that the vocabulary lacks.
         CheckpointError: the network does not read from left to right, or its numbers overflow, or
@@ -88,7 +93,8 @@ def _written(model: TextModel, seed: int, length: int) -> Ids:
         text += piece + b"\n" if last and lines else piece
         if last and len(text) >= length:
             break
-    return model.encode(bytes(text))[:length]
+    ids = model.encode(bytes(text))
+    return ids[: np.searchsorted(np.cumsum(model.vocab.widths[ids]), length, side="right")]
 
 
 def _read(
@@ -101,14 +107,15 @@ def _read(
 ) -> Ids:
     """The ids of the first ``most`` characters of ``text``."""
     with naming(source):
+        text = model.vocab.whole(text)
         if len(text) > most:
             on_note(titled(source, f"reading the first {most:,} characters only"))
-            text = shortened(text, most) if model.records else text[:most]
+            text = shortened(text, most) if model.records else _begun(model.vocab, text, most)
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             on_note(titled(source, omissions))
         ids = model.encode(text, unknown)
         if len(ids) < 2:
-            raise CorpusError("the text to read needs at least two characters")
+            raise CorpusError(f"the text to read needs at least two {model.vocab.unit}s")
     return ids
 
 
@@ -116,6 +123,14 @@ def shortened(text: str | bytes, most: int) -> str | bytes:
     """The lines of ``text`` that end within ``most`` characters; if none does, half a line."""
     end = text.rfind(b"\n" if isinstance(text, bytes) else "\n", 0, most)  # type: ignore[arg-type]
     return text[: end + 1 or most]
+
+
+def _begun(vocab: Vocab, text: str | bytes, most: int) -> str | bytes:
+    """The first ``most`` characters of ``text``, or fewer so that no symbol is cut."""
+    if isinstance(text, bytes) or not vocab.expression:
+        return text[:most]
+    ends = list(accumulate(map(len, vocab.split(text[: most + LONGEST]))))
+    return text[: ends[max(bisect_right(ends, most) - 1, 0)]]
 
 
 def traced_by(model: TextModel, ids: Ids) -> Trace:
@@ -136,4 +151,4 @@ def _copied(model: TextModel, ids: Ids, corpus: Paths | None) -> dict[str, Copie
         if corpus is not None:
             raise
         return {}
-    return compare(ids, whole, parts)
+    return compare(ids, whole, parts, model.vocab)

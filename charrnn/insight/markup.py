@@ -8,14 +8,18 @@ from collections.abc import Sequence
 
 def escaped(text: str) -> str:
     """Untrusted ``text`` as HTML that shows it and does nothing else."""
-    return html.escape("".join(map(visible, text)))
+    return html.escape(visible(text))
 
 
-def visible(symbol: str) -> str:
-    """``symbol`` as a page can show it: line ends stay, other invisible ones are written out."""
-    if symbol == "\n" or symbol.isprintable():
-        return symbol
-    return symbol.encode("unicode_escape").decode("ascii")
+def visible(text: str) -> str:
+    """``text`` as a page can show it: line ends stay, other invisible ones are written out."""
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character == "\n" or character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -20,12 +20,14 @@ from charrnn.insight.traits import traits
 from charrnn.insight.watching import CLOSED, OPEN, Watched, saturation, watch
 
 SLOW = 4  # slow units whose course is drawn
-DRAWN = 400  # characters of it
+DRAWN = 400  # values of it
 
 
 def memory(checkpoint: Checkpoint, text: Sequence[str], trace: Trace) -> list[str]:
     """The sections that suit the cell; none for a cell without gates, context or modules, and
     none without the states in ``trace``.
+
+    ``text`` has the characters of each symbol (``traits.texts``).
 
     Raises:
         CheckpointError: the network's numbers overflow.
@@ -39,7 +41,7 @@ def memory(checkpoint: Checkpoint, text: Sequence[str], trace: Trace) -> list[st
     if cell.gates is not None and cell.after_head is None:
         return _gates(watch(checkpoint, trace))
     if cell.name == "scrn":
-        return _context(text, watch(checkpoint, trace))
+        return _context(text, watch(checkpoint, trace), checkpoint.vocab.widths[trace.ids])
     return []
 
 
@@ -68,15 +70,17 @@ def _gates(watched: Watched) -> list[str]:
     return [*parts, table(rows)]
 
 
-def _context(text: Sequence[str], watched: Watched) -> list[str]:
+def _context(text: Sequence[str], watched: Watched, widths: NDArray[np.int64]) -> list[str]:
     """The course of the slow units that vary most, and what they follow."""
+    places = (np.cumsum(widths) - widths[0]).tolist()  # 0 after the first symbol
     slow = watched.states["s"].astype(np.float32)  # (N, L, C)
     N, L, C = slow.shape
     units = slow.reshape(N, L * C)
     most = np.argsort(-units[:DRAWN].std(axis=0))[:SLOW]
     lines: dict[str, Points] = {
         f"layer {unit // C + 1}, unit {unit % C + 1}": [
-            (float(place), float(value)) for place, value in enumerate(units[:DRAWN, unit])
+            (float(place), float(value))
+            for place, value in zip(places, units[:DRAWN, unit], strict=False)
         ]
         for unit in most.tolist()
     }

@@ -6,6 +6,7 @@ the text that is searched.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from charrnn import interrupts
 from charrnn.text.ngrams import hashes
+from charrnn.text.spelling import Spelling
 from charrnn.text.splits import Parts, Range
-from charrnn.text.vocab import Ids
+from charrnn.text.vocab import Ids, Vocab
 
 LENGTHS = (20, 40, 80, 160)  # of the runs that are counted; shorter ones are common phrases
 BLOCK = 1 << 18  # characters that are hashed at a time
@@ -25,10 +27,23 @@ Marks = NDArray[np.bool_]
 
 
 class Original(NamedTuple):
-    """The text that may have been memorized: ``ranges`` of ``ids``."""
+    """The text that may have been memorized: ``ranges`` of ``ids``, which are spelled so."""
 
     ids: Ids
     ranges: tuple[Range, ...]
+    spelling: Spelling | None = None
+
+    def blocks(self, length: int) -> Iterator[Ids]:
+        """The characters of each range in blocks, in one of which each run of ``length`` is."""
+        spell, widest = self.spelling, self.spelling.most if self.spelling else 1
+        for first, last in self.ranges:
+            rest = self.ids[:0]
+            for start in range(first, last, max(1, BLOCK // widest)):
+                part = self.ids[start : min(start + max(1, BLOCK // widest), last)]
+                here = np.concatenate((rest, spell(part) if spell else part))
+                if len(here) >= length:
+                    yield here
+                rest = here[max(0, len(here) - length + 1) :]
 
 
 @dataclass(frozen=True)
@@ -48,22 +63,27 @@ class Copies:
     length: int
 
 
-def compare(ids: Ids, corpus: Ids, parts: Parts) -> dict[str, Copies]:
-    """What of ``ids (N,)`` occurs in the training part of ``corpus``.
+def compare(ids: Ids, corpus: Ids, parts: Parts, vocab: Vocab) -> dict[str, Copies]:
+    """What of ``ids (N,)`` occurs in the training part of ``corpus``, in characters.
 
-    For comparison also what of the first N characters of the validation part does, if there is
-    one: how much the author repeats themselves.
+    For comparison also what of as many characters of the validation part does, if there is one:
+    how much the author repeats themselves.
     """
-    original = Original(corpus, parts.train)
-    found = {"this text": copies(ids, original)}
+    spell = Spelling(vocab)
+    original, text = Original(corpus, parts.train, spell), spell(ids)
+    found = {"this text": copies(text, original)}
     if parts.val:
         start, stop = parts.val[0]
-        found["validation part"] = copies(corpus[start : min(stop, start + len(ids))], original)
+        beginning = spell(corpus[start : min(stop, start + len(text))])[: len(text)]
+        found["validation part"] = copies(beginning, original)
     return found
 
 
 def copies(ids: Ids, original: Original) -> Copies:
-    """What of ``ids (N,)`` occurs in ``original``, for N ≥ 1; takes some twenty passes over it."""
+    """What of the characters ``ids (N,)`` occurs in ``original``, for N ≥ 1.
+
+    Takes some twenty passes over it.
+    """
     shares = {
         length: float(covered(runs(ids, original, length), length, len(ids)).mean())
         for length in LENGTHS
@@ -82,7 +102,7 @@ def covered(starts: Marks, length: int, N: int) -> Marks:
 
 
 def runs(ids: Ids, original: Original, length: int) -> Marks:
-    """Where in ``ids (N,)`` a run of ``length`` starts that also occurs in ``original``.
+    """Where a run of ``length`` of the characters ``ids (N,)`` starts that ``original`` has, too.
 
     The result has shape ``(N - length + 1,)``, or ``(0,)`` if that is not positive.
     """
@@ -93,14 +113,12 @@ def runs(ids: Ids, original: Original, length: int) -> Marks:
     sieve = np.zeros(1 << _SIEVE_BITS, bool)
     sieve[known >> np.uint64(64 - _SIEVE_BITS)] = True
     found = np.zeros(len(known), bool)
-    for first, last in original.ranges:
-        for start in range(first, last - length + 1, BLOCK):
-            interrupts.check()
-            stop = min(start + BLOCK + length - 1, last)
-            here = hashes(original.ids[start:stop], length)
-            here = here[sieve[here >> np.uint64(64 - _SIEVE_BITS)]]
-            places = np.minimum(np.searchsorted(known, here), len(known) - 1)
-            found[places[known[places] == here]] = True
+    for block in original.blocks(length):
+        interrupts.check()
+        here = hashes(block, length)
+        here = here[sieve[here >> np.uint64(64 - _SIEVE_BITS)]]
+        places = np.minimum(np.searchsorted(known, here), len(known) - 1)
+        found[places[known[places] == here]] = True
     return found[np.searchsorted(known, wanted)]
 
 

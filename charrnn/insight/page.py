@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.errors import counted
+from charrnn.generation.numpy_engine import Array
 from charrnn.insight.findings import SHORTEST, Finding, find
 from charrnn.insight.markup import escaped, table, visible
 from charrnn.insight.memory import memory
 from charrnn.insight.novelty import LENGTHS, Copies
-from charrnn.insight.pictures import character_map, curves
+from charrnn.insight.passages import EXCERPT, Passages
+from charrnn.insight.pictures import curves, symbol_map
 from charrnn.insight.traces import Trace
-from charrnn.insight.traits import traits
+from charrnn.insight.traits import texts, traits
 from charrnn.text.vocab import Ids, Vocab
 from charrnn.training.events import bits
 from charrnn.training.rundir.metrics import MOST_NATS
 
-EXCERPT = 1200  # characters in an excerpt of the text
-STEP = 100  # excerpts of a text without lines start at multiples of it
-OFTEN = 5  # occurrences in the text that a character needs for a place on the map
+OFTEN = 5  # occurrences in the text that a symbol needs for a place on the map
+LABEL = 16  # characters of a symbol on the map, at most
 SURPRISES = (0.5, 1.5, 3.0, 5.0)  # nats at which the next shade starts
 LEVELS = 4  # shades for the values of a unit, in each direction
 
@@ -50,6 +48,7 @@ polyline { fill: none; stroke-width: 2; }
 svg circle { fill-opacity: .6; }
 svg .vowel { fill: #c2410c; font-weight: 600; } svg .letter { fill: #333; }
 svg .capital { fill: #0b6fb8; } svg .digit { fill: #6b21a8; } svg .other { fill: #15803d; }
+u { text-decoration: none; border-bottom: 1px solid #aaa; margin-right: 1px; }
 b { font-weight: 400; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 @media (max-width: 500px) { svg { font-size: 20px; } }
 .s1 { background: #fdf3d8; } .s2 { background: #fbdca0; } .s3 { background: #f5a96b; }
@@ -90,14 +89,14 @@ def page(
 
     """
     symbols = list(checkpoint.vocab.symbols())
-    kind = "symbol" if checkpoint.vocab.expression else "character"
-    text = [symbols[index] for index in trace.ids]
+    kind = checkpoint.vocab.unit
+    text, read = Passages.of(checkpoint.vocab, trace.ids), texts(checkpoint.vocab, trace.ids)
     parts = [f"<h1>{escaped(name)}</h1>", _about(checkpoint)]
     parts += _learning(history)
     parts += _surprises(checkpoint.vocab, text, trace, source)
-    parts += _copying(text, copied, kind)
-    parts += _units(text, trace, kind)
-    parts += memory(checkpoint, text, trace)
+    parts += _copying(checkpoint.vocab, text, copied)
+    parts += _units(text, traits(read), trace, kind)
+    parts += memory(checkpoint, read, trace)
     parts += _characters(checkpoint, symbols, trace.ids, kind)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -131,22 +130,23 @@ def _learning(history: History) -> list[str]:
     return ["<h2>How it learned</h2>", drawing] if drawing else []
 
 
-def _surprises(vocab: Vocab, text: Sequence[str], trace: Trace, source: str) -> list[str]:
-    start = excerpt(trace.nats, text)
+def _surprises(vocab: Vocab, text: Passages, trace: Trace, source: str) -> list[str]:
+    start = text.busiest(trace.nats)
     levels = np.digitize(np.nan_to_num(trace.nats), SURPRISES)
     marks = [f"s{level}" if level else "" for level in levels.tolist()]
     chars = vocab.widths[trace.ids[~np.isnan(trace.nats)]].sum()
     mean = float(np.nansum(trace.nats, dtype=np.float64) / chars)
-    darker = "symbol" if vocab.expression else "character"
+    several = "Symbols of several characters are underlined. " if vocab.long else ""
     return [
         "<h2>What surprised it</h2>",
-        f'<p class="about">{escaped(source)}: {mean:.3f} nats/char. The darker a {darker}, '
-        "the less the network expected it. This is the passage in which that varies most.</p>",
-        _colored(text, marks, start),
+        f'<p class="about">{escaped(source)}: {mean:.3f} nats/char. The darker a {vocab.unit}, '
+        f"the less the network expected it. {several}This is the passage in which that varies "
+        "most.</p>",
+        text.colored(marks, start),
     ]
 
 
-def _copying(text: Sequence[str], copied: Mapping[str, Copies], kind: str) -> list[str]:
+def _copying(vocab: Vocab, text: Passages, copied: Mapping[str, Copies]) -> list[str]:
     heading = "<h2>What it copied</h2>"
     if not copied:
         return [heading, "<p>The corpus it was trained on is not available to compare with.</p>"]
@@ -157,24 +157,27 @@ def _copying(text: Sequence[str], copied: Mapping[str, Copies], kind: str) -> li
     ]
     rows.append(("the longest", *(f"{each.length:,}" for each in copied.values())))
     own = next(iter(copied.values()))
+    characters = "".join(text.symbols) if vocab.long else text.symbols
+    longest = "".join(characters[own.start : own.start + min(own.length, EXCERPT)])
     return [
         heading,
-        f'<p class="about">How many of the {kind}s are in runs that occur word for word in the '
-        f"training part. As many {kind}s of the validation part show how much the author "
+        '<p class="about">How many of the characters are in runs that occur word for word in the '
+        "training part. As many characters of the validation part show how much the author "
         "repeats themselves. The longest such run in this text:</p>",
-        f"<pre>{escaped(''.join(text[own.start : own.start + min(own.length, EXCERPT)]))}</pre>",
+        f"<pre>{escaped(longest)}</pre>",
         table(rows),
     ]
 
 
-def _units(text: Sequence[str], trace: Trace, kind: str) -> list[str]:
-    known = traits(text)
+def _units(text: Passages, known: dict[str, Array], trace: Trace, kind: str) -> list[str]:
     found = find(trace.units, known, trace.width)
+    several = "A symbol just read counts as each kind of character that it has. "
     parts = [
         "<h2>What single units follow</h2>",
         '<p class="about">Each unit was chosen because it correlates with a trait in the first '
         "half of the text. Its correlation r is measured in the second half, shown here where the "
-        "trait varies most. Orange: the value of the unit is positive; blue: negative.</p>",
+        f"trait varies most. {several * (kind == 'symbol')}Orange: the value of the unit is "
+        "positive; blue: negative.</p>",
     ]
     if len(text) < 2 * SHORTEST:
         parts.append(f"<p>The text is too short: {2 * SHORTEST} {kind}s are needed.</p>")
@@ -183,11 +186,10 @@ def _units(text: Sequence[str], trace: Trace, kind: str) -> list[str]:
     return parts + [_unit(text, trace, finding, known[finding.trait]) for finding in found]
 
 
-def _unit(text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[Any]) -> str:
+def _unit(text: Passages, trace: Trace, finding: Finding, trait: Array) -> str:
     values = trace.units[:, finding.layer * trace.width + finding.unit].astype(np.float32)
-    half = len(text) // 2
-    start = half + excerpt(trait[half:], text[half:])
-    shown = values[start : start + EXCERPT]
+    start = text.busiest(trait, len(text) // 2)
+    shown = values[start : text.stop(start)]
     shades = np.rint(values / max(float(np.abs(shown).max()), 1e-6) * LEVELS)
     marks = [
         f"{'p' if level > 0 else 'n'}{min(abs(level), LEVELS)}" if level else ""
@@ -196,66 +198,43 @@ def _unit(text: Sequence[str], trace: Trace, finding: Finding, trait: NDArray[An
     title = (
         f"{finding.trait}: layer {finding.layer + 1}, unit {finding.unit + 1}, r = {finding.r:.2f}"
     )
-    return f"<h3>{escaped(title)}</h3>{_colored(text, marks, start)}"
+    return f"<h3>{escaped(title)}</h3>{text.colored(marks, start)}"
 
 
 def _characters(checkpoint: Checkpoint, symbols: Sequence[str], ids: Ids, kind: str) -> list[str]:
     # embeddings of rare characters are still close to their random initial values
-    known = np.flatnonzero(np.bincount(ids, minlength=len(symbols)) >= OFTEN)
+    counts = np.bincount(ids, minlength=len(symbols))
+    known = np.flatnonzero(counts >= OFTEN)
     vectors = checkpoint.weights["embedding.weight"][known].astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     shown = [symbols[index] for index in known.tolist()]
-    drawing = character_map(
-        f"{kind.capitalize()}s", vectors, [_label(symbol) for symbol in shown], [*map(_kind, shown)]
-    )
+    labels, kinds = [*map(_label, shown)], [*map(_kind, shown)]
+    drawing = symbol_map(f"{kind.capitalize()}s", vectors, labels, kinds, counts[known].tolist())
     if not drawing:
         return []
+    several = " Longer symbols have the color of their first character, or black for a vowel."
+    dots = f" A dot is a {kind} without room for its name."
     return [
         f"<h2>How it sees the {kind}s</h2>",
         f'<p class="about">The directions of the embeddings of {kind}s that occur at least '
         f"{OFTEN} times in the text, in the plane in which they are furthest apart. Vowels are "
-        "orange, other letters black, capitals blue, digits violet, all others green.</p>",
+        "orange, other letters black, capitals blue, digits violet, all others green."
+        f"{several * bool(checkpoint.vocab.long)}{dots * ('<circle' in drawing)}</p>",
         drawing,
     ]
 
 
 def _label(symbol: str) -> str:
-    return {"\n": "⏎", " ": "␣"}.get(symbol) or visible(symbol)
-
-
-def excerpt(values: NDArray[Any], text: Sequence[str]) -> int:
-    """Where the passage of ``EXCERPT`` characters starts in which ``values`` vary most.
-
-    If ``text`` has lines, it starts at the beginning of one.
-    """
-    last = max(len(text) - EXCERPT, 0)
-    starts: Sequence[int] = [
-        place for place in range(last + 1) if place == 0 or text[place - 1] == "\n"
-    ]
-    if len(starts) < last / EXCERPT:  # lines longer than the passage
-        starts = range(0, last + 1, STEP)
-    usable = np.nan_to_num(values.astype(np.float64))
-    return max(starts, key=lambda start: float(usable[start : start + EXCERPT].std()))
-
-
-def _colored(text: Sequence[str], marks: Sequence[str], start: int) -> str:
-    stop = start + EXCERPT
-    pairs = zip(text[start:stop], marks[start:stop], strict=True)
-    return f"<pre>{''.join(_runs(pairs))}</pre>"
-
-
-def _runs(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
-    for mark, run in groupby(pairs, key=lambda pair: pair[1]):
-        marked = ("⏎\n" if mark and symbol == "\n" else symbol for symbol, _ in run)
-        shown = escaped("".join(marked))
-        yield f'<b class="{mark}">{shown}</b>' if mark else shown
+    shown = visible(symbol.replace("\n", "⏎").replace(" ", "␣"))
+    return shown if len(shown) <= LABEL else f"{shown[: LABEL - 1]}…"
 
 
 def _kind(symbol: str) -> str:
-    if symbol.isupper():
+    first = symbol[0]
+    if first.isupper():
         return "capital"
     if symbol.lower() in tuple("aeiou"):
         return "vowel"
-    if symbol.isalpha():
+    if first.isalpha():
         return "letter"
-    return "digit" if symbol.isdigit() else "other"
+    return "digit" if first.isdigit() else "other"

@@ -1,10 +1,11 @@
-"""SVG drawings: learning curves and a map of the characters."""
+"""SVG drawings: learning curves, dots and a map of the symbols."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 36  # margins
 TICKS = 6
 COLORS = 4  # of groups of dots
+MANY = 100  # symbols; a map of more is as high as it is wide
+LETTER, LINE = 7, 12  # the room for a letter, about
 
 Points = Sequence[tuple[float, float]]
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def curves(name: str, lines: dict[str, Points], across: str, up: str) -> str:
@@ -58,16 +62,23 @@ def scatter(name: str, dots: dict[str, Points], across: str, up: str) -> str:
     return _svg(name, parts)
 
 
-def character_map(
-    name: str, vectors: NDArray[Any], labels: Sequence[str], kinds: Sequence[str]
+def symbol_map(
+    name: str,
+    vectors: NDArray[Any],
+    labels: Sequence[str],
+    kinds: Sequence[str],
+    counts: Sequence[int],
 ) -> str:
     """The two main principal components of ``vectors (V, E)`` as a map.
 
+    Where a label would cover that of a more frequent symbol, there is a dot instead.
+
     Args:
         name: the title of the picture.
-        vectors: one row for each character.
-        labels: the text for each character.
-        kinds: the CSS class of each character, which sets its color.
+        vectors: one row for each symbol.
+        labels: the text for each symbol.
+        kinds: the CSS class of each symbol, which sets its color.
+        counts: how often each symbol occurs.
 
     """
     if len(vectors) < 3:
@@ -77,27 +88,46 @@ def character_map(
     plane = left[:, :2] * scale[:2]
     if plane.shape[1] < 2:  # vectors of one number
         plane = np.column_stack([plane, np.zeros(len(plane))])
-    frame = _Frame([(float(x), float(y)) for x, y in plane], alike=True)
-    parts = [
-        f'<text class="{html.escape(kind)}" x="{frame.x(x):.1f}" y="{frame.y(y):.1f}" '
-        f'text-anchor="middle">{html.escape(label)}</text>'
-        for (x, y), label, kind in zip(plane, labels, kinds, strict=True)
-    ]
-    return _svg(name, parts)
+    height = HEIGHT if len(labels) <= MANY else WIDTH
+    frame = _Frame([(float(x), float(y)) for x, y in plane], height, alike=True)
+    parts, taken = list[str](), list[_Box]()
+    for row in np.argsort(-np.asarray(counts), kind="stable").tolist():
+        label, kind = html.escape(labels[row]), html.escape(kinds[row])
+        x, y = frame.x(plane[row, 0]), frame.y(plane[row, 1])
+        half = len(labels[row]) * LETTER / 2
+        middle = min(max(x, half), WIDTH - half)
+        box = (middle - half, y - LINE, middle + half, y)
+        if any(map(partial(_overlap, box), taken)):
+            parts.append(
+                f'<circle class="{kind}" cx="{x:.1f}" cy="{y - LINE / 3:.1f}" r="2">'
+                f"<title>{label}</title></circle>"
+            )
+            continue
+        taken.append(box)
+        parts.append(
+            f'<text class="{kind}" x="{middle:.1f}" y="{y:.1f}" text-anchor="middle">{label}</text>'
+        )
+    return _svg(name, parts, height)
 
 
-def _svg(name: str, parts: Sequence[str]) -> str:
-    about = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(name)}"'
+def _overlap(one: _Box, other: _Box) -> bool:
+    """Whether two boxes have some room in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _svg(name: str, parts: Sequence[str], height: int = HEIGHT) -> str:
+    about = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(name)}"'
     return f"<svg {about}>{''.join(parts)}</svg>"
 
 
 class _Frame:
     """Maps numbers to positions in the drawing; ``alike`` gives both axes the same scale."""
 
-    def __init__(self, points: Points, alike: bool = False) -> None:
+    def __init__(self, points: Points, height: int = HEIGHT, alike: bool = False) -> None:
+        self._height = height
         self._x, self._y = _range([x for x, _ in points]), _range([y for _, y in points])
         if alike:
-            width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+            width, height = WIDTH - LEFT - RIGHT, height - TOP - BOTTOM
             unit = max((self._x[1] - self._x[0]) / width, (self._y[1] - self._y[0]) / height)
             self._x, self._y = _widened(self._x, unit * width), _widened(self._y, unit * height)
 
@@ -107,7 +137,8 @@ class _Frame:
 
     def y(self, value: float) -> float:
         low, high = self._y
-        return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        room = self._height - TOP - BOTTOM
+        return self._height - BOTTOM - (value - low) / (high - low) * room
 
     def axes(self, across: str, up: str) -> str:
         """Lines at round numbers, and the names of the axes."""
@@ -118,14 +149,14 @@ class _Frame:
                 f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
                 f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
             )
-        below = f'y="{HEIGHT - BOTTOM + 16}" text-anchor="middle"'
+        below = f'y="{self._height - BOTTOM + 16}" text-anchor="middle"'
         parts += [
             f'<text x="{self.x(value):.1f}" {below}>{value:,.10g}</text>'
             for value in round_numbers(*self._x)
         ]
-        middle = (LEFT + WIDTH - RIGHT) / 2
+        middle, bottom = (LEFT + WIDTH - RIGHT) / 2, self._height - 4
         parts.append(
-            f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{html.escape(across)}</text>'
+            f'<text x="{middle}" y="{bottom}" text-anchor="middle">{html.escape(across)}</text>'
             f'<text x="{LEFT + 6}" y="{TOP + 4}">{html.escape(up)}</text>'
         )
         return "".join(parts)

@@ -1,4 +1,7 @@
-"""The values of all units of a network while it reads a text."""
+"""The values of all units of a network while it reads a text.
+
+Characters here are the symbols that the network reads, whatever they are.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
     read; the last one ends with the text. Needs memory for N · L · width float16.
 
     Raises:
-        CorpusError: there are fewer than two characters.
+        CorpusError: there are fewer than two symbols.
         CheckpointError: the network's numbers overflow.
 
     """
@@ -84,7 +87,7 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
                 values[targets[early]] = np.stack(layers, axis=1)[early]
 
     if len(ids) < 2:
-        raise CorpusError("the text to read needs at least two characters")
+        raise CorpusError(f"the text to read needs at least two {checkpoint.vocab.unit}s")
     with np.errstate(all="ignore"):  # untrusted weights may overflow, which is checked below
         # the last character is read to predict another one
         read, last = np.append(ids, ids[-1:]), (len(ids), len(ids) + 1)

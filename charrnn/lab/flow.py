@@ -40,6 +40,7 @@ class Flow:
         nats: the loss at the end of these runs, by the same names; empty if unknown.
         clipped: the network that both are about.
         clip: the largest norm, or with ``value`` the largest entry; None if unknown.
+        unit: what a step reads: a character, a byte, or a symbol of any length.
 
     """
 
@@ -48,6 +49,7 @@ class Flow:
     nats: dict[str, float] = field(default_factory=dict)
     clipped: str = ""
     clip: float | None = None
+    unit: str = "character"
 
     def to_dict(self) -> dict[str, Any]:
         """All figures as JSON values; what is not finite is None."""
@@ -88,7 +90,8 @@ def flow_of_cells(
         Interrupted: a signal arrived.
 
     """
-    text = passages(corpus.ids, parts.val, parts.train)
+    unit = corpus.vocab.unit
+    text = passages(corpus.ids, parts.val, parts.train, unit=unit)
     found, first = list[Curve](), next(iter(networks))
     for name, config in networks.items():
         fresh = CharNetwork(config, training.seed)
@@ -104,7 +107,7 @@ def flow_of_cells(
         run = short_run(large, clipped, corpus.ids, parts.train)
         on_run(f"{first}, {change}, {CLIPPED[kind]}", run)
         norms[kind], nats[kind] = run.norms, mean_loss(run)
-    return Flow(found, norms, nats, f"{first}, {change}", training.clip)
+    return Flow(found, norms, nats, f"{first}, {change}", training.clip, unit)
 
 
 def flow_of_run(model: TextModel, ids: Ids | None = None) -> Flow:
@@ -129,7 +132,8 @@ def flow_of_run(model: TextModel, ids: Ids | None = None) -> Flow:
     if model.reverse:
         parts = [turned(ids, ranges)[1] for ranges in parts]
         ids, _ = turned(ids, ())
-    text = passages(ids, *parts)
+    unit = model.vocab.unit
+    text = passages(ids, *parts, unit=unit)
     config = model.checkpoint.config
     training = model.checkpoint.about("training")
     seed = training.get("seed")
@@ -141,7 +145,7 @@ def flow_of_run(model: TextModel, ids: Ids | None = None) -> Flow:
     kind, clip = training.get("clip_by", "norm"), training.get("clip")
     reported = grad_norms(model.path.with_name(METRICS)) if model.path else []
     norms = {str(kind): np.array(reported)} if reported and kind in get_args(Clip) else {}
-    return Flow(curves, norms, {}, model.name, clip if type(clip) is float else None)
+    return Flow(curves, norms, {}, model.name, clip if type(clip) is float else None, unit)
 
 
 def mean_loss(run: ShortRun) -> float:

@@ -53,10 +53,13 @@ class Curve:
         return {"network": self.network, "stage": self.stage, "part": self.part, "norms": norms}
 
 
-def passages(ids: Ids, *parts: tuple[Range, ...], lags: int = LAGS) -> NDArray[np.int64]:
+def passages(
+    ids: Ids, *parts: tuple[Range, ...], lags: int = LAGS, unit: str = "character"
+) -> NDArray[np.int64]:
     """Passages ``(B, WARM + lags + 1)`` of a text, evenly spread over a range of it.
 
-    That is the longest range of the first of ``parts`` in which one is long enough.
+    That is the longest range of the first of ``parts`` in which one is long enough. ``unit`` is
+    what the symbols are called.
 
     Raises:
         CorpusError: none is.
@@ -70,7 +73,7 @@ def passages(ids: Ids, *parts: tuple[Range, ...], lags: int = LAGS) -> NDArray[n
             places = starts[:, None] + np.arange(least)
             return np.asarray(np.asarray(ids)[places], np.int64)
         longest = max(longest, stop - start)
-    raise CorpusError(f"a part of {counted(longest, 'character')} is too short: {least} are needed")
+    raise CorpusError(f"a part of {counted(longest, unit)} is too short: {least} are needed")
 
 
 def gradient_flow(

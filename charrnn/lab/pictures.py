@@ -92,6 +92,7 @@ def flow_picture(flow: Flow, kind: str = "svg") -> bytes:
             axes, ("before training", "after training"), (before, after), strict=False
         ):
             _flow_panel(ax, curves, colors)
+            ax.set_xlabel(f"lag k, in {flow.unit}s")
             ax.set_title(title)
         axes[1].sharey(axes[0])
         axes[0].set_ylabel("mean norm of ∂loss$_t$ / ∂state$_{t-k}$")
@@ -112,7 +113,6 @@ def _flow_panel(ax: Axes, curves: Sequence[Curve], colors: dict[str, str]) -> No
         label = f"{curve.network}, {curve.stage}" if changed else f"{curve.network}  {curve.part}"
         ax.plot(np.arange(len(norms)), norms, dashes, color=colors[curve.network], label=label)
     ax.set_yscale("log")
-    ax.set_xlabel("lag k, in characters")
 
 
 def compare_picture(runs: Sequence[Compared], kind: str = "svg") -> bytes:

@@ -68,3 +68,13 @@ def brief(code: int, is_byte: bool) -> str:
 
 def _quoted(code: int) -> str:
     return repr(chr(code)) if chr(code).isprintable() else ascii(chr(code))
+
+
+def omission(count: int, whole: str | bytes, done: str, first: str) -> str:
+    """What was ``done`` about unknown characters of ``whole``, the ``first`` of them named."""
+    be, was = ("is", "was") if count == 1 else ("are", "were")
+    kind = "bytes" if isinstance(whole, bytes) else "characters"
+    return (
+        f"{count:,} of {len(whole):,} {kind} {be} not in the vocabulary and {was} {done} "
+        f"(first: {first})"
+    )

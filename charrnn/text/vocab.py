@@ -23,7 +23,7 @@ from charrnn.settings import check, check_choice
 from charrnn.text.expressions import compiled
 from charrnn.text.places import place_in
 from charrnn.text.symbols import SymbolRule, SymbolTable, check_long, codes_of
-from charrnn.text.unknown import FirstUnknown, Places, brief
+from charrnn.text.unknown import FirstUnknown, Places, brief, omission
 
 Ids = NDArray[np.integer[Any]]
 
@@ -174,7 +174,7 @@ class Vocab:
 
         """
         check_choice("unknown", unknown, get_args(Unknown))
-        parts, whole = [np.empty(0, id_dtype(len(self)))], self._whole(text)
+        parts, whole = [np.empty(0, id_dtype(len(self)))], self.whole(text)
         for ids, places in self._read(whole):
             if first := FirstUnknown.among(whole, places, ids):
                 if unknown == "error":
@@ -196,8 +196,8 @@ class Vocab:
             yield self.lookup(codes), range(start, start + len(codes))
             start += len(codes)
 
-    def _whole(self, text: str | bytes) -> str | bytes:
-        """``text`` in the symbols of the vocabulary: bytes or characters."""
+    def whole(self, text: str | bytes) -> str | bytes:
+        """``text`` as bytes if symbols are bytes, or else as characters; raises as ``encode``."""
         if self.is_bytes:
             try:
                 return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
@@ -219,7 +219,7 @@ class Vocab:
             DecodingError: as for ``encode``.
 
         """
-        whole = self._whole(text)
+        whole = self.whole(text)
         for ids, places in self._read(whole):
             if first := FirstUnknown.among(whole, places, ids):
                 return first.message(self._named)
@@ -232,7 +232,7 @@ class Vocab:
 
         """
         count, named = 0, ""
-        whole = self._whole(text)
+        whole = self.whole(text)
         for ids, places in self._read(whole):
             if first := FirstUnknown.among(whole, places, ids):
                 if unknown == "error":
@@ -243,17 +243,17 @@ class Vocab:
             return ""
         by, single = self.substitute, len(self.codes)
         new = brief(self.codes[by], self.is_bytes) if by < single else repr(self.long[by - single])
-        be, was = ("is", "was") if count == 1 else ("are", "were")
-        kind = "bytes" if self.is_bytes else "characters"
-        return (
-            f"{count:,} of {len(whole):,} {kind} {be} not in the vocabulary and {was} "
-            f"{'skipped' if unknown == 'skip' else f'replaced by {new}'} (first: {named})"
-        )
+        done = "skipped" if unknown == "skip" else f"replaced by {new}"
+        return omission(count, whole, done, named)
+
+    @property
+    def unit(self) -> str:
+        """What a symbol is called: ``character``, ``byte``, or ``symbol`` if some are longer."""
+        return "symbol" if self.expression else "byte" if self.is_bytes else "character"
 
     @property
     def _named(self) -> str:
-        kind = "symbols" if self.expression else "bytes" if self.is_bytes else "characters"
-        return f"vocabulary of {len(self)} {kind}"
+        return f"vocabulary of {len(self)} {self.unit}s"
 
     @cached_property
     def substitute(self) -> int:

@@ -189,7 +189,7 @@ def test_what_follows_runs_is_found(trained: Original) -> None:
     for length, block in itertools.product((1, 2, 3, 8), (1, 7, 1000)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("charrnn.generation.constraints.BLOCK", block)
-            index = CopyIndex(*trained, length)
+            index = CopyIndex(trained.ids, trained.ranges, length)
         parts = [TRAINING[start:stop] for start, stop in trained.ranges]
         for run in {part[i : i + length] for part in parts for i in range(len(part) - length + 1)}:
             context = Context(VOCAB, VOCAB.encode(run), 1)

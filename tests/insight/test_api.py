@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from charrnn.insight import traces
 from charrnn.insight.api import shortened, traced_by
 from tests.support.checkpoints import tiny
 from tests.support.command_line import leave
+from tests.support.networks import letters
+from tests.support.texts import in_words
 
 RUN = Path("checkpoints/novel")
 
@@ -63,6 +66,9 @@ def test_what_is_wrong_with_a_text_names_it(model: charrnn.TextModel) -> None:
         charrnn.insight_page(model, "the §", source="text")
     with pytest.raises(CorpusError, match=r"^the text to read needs at least two characters"):
         charrnn.insight_page(model, "t")
+    words = charrnn.TextModel(tiny(in_words("the old prince")))
+    with pytest.raises(CorpusError, match=r"^the text to read needs at least two symbols"):
+        charrnn.insight_page(words, "prince")
     with pytest.raises(CorpusError, match="cannot read none"):
         charrnn.insight_page(model, "the old", corpus="none")
 
@@ -98,6 +104,33 @@ def test_records_are_read_each_by_itself(
     notes: list[str] = []
     charrnn.insight_page(own, "the old prince\n" * 200, on_note=notes.append)
     assert notes == ["reading the first 1,000 characters only"]
+
+
+def test_so_many_characters_are_read_whatever_the_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "LENGTH", 1000)
+    text = "the old prince and the young princess\n" * 60
+    model = charrnn.TextModel(tiny(in_words(text)))
+    read: list[str] = []
+
+    def kept(own: charrnn.TextModel, ids: Any) -> Any:
+        read.append(own.vocab.decode(ids))
+        return traced_by(own, ids)
+
+    monkeypatch.setattr("charrnn.insight.api.traced_by", kept)
+    charrnn.insight_page(model, text)
+    charrnn.insight_page(model, text.encode())
+    assert read[0] == read[1] == text[:1000].rpartition(" ")[0] + " "  # no word in part
+    charrnn.insight_page(model, seed=3)
+    assert 980 < len(read[2]) <= 1000
+
+
+def test_bytes_are_not_cut_within_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "LENGTH", 101)
+    model = charrnn.TextModel(tiny(letters("é ")))
+    notes: list[str] = []
+    made = charrnn.insight_page(model, ("é" * 200).encode(), on_note=notes.append)
+    assert made == charrnn.insight_page(model, "é" * 101)
+    assert notes == ["reading the first 101 characters only"]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from charrnn.insight.findings import correlations, find
-from charrnn.insight.traits import traits
+from charrnn.insight.traits import texts, traits
+from charrnn.text.vocab import Vocab
+from tests.support.texts import in_words
 
 
 def test_traits_are_those_of_the_text() -> None:
@@ -27,6 +31,39 @@ def test_what_is_open_is_closed_at_a_blank_line() -> None:
     assert not found["inside quotation marks"][-4:].any()
     assert not found["inside brackets"][-4:].any()
     assert found["inside quotation marks"][:14].all()
+
+
+def test_the_situation_after_a_symbol_is_that_after_its_characters() -> None:
+    text = 'Anna: "Well, (so "Prince" said) 12 ... yes!\r\n\r\nNo (I"m) [so' * 3
+    whole = traits(text)
+    for seed in range(20):
+        ends = np.unique(np.random.default_rng(seed).integers(1, len(text), 40)).tolist()
+        places = [0, *ends, len(text)]
+        spans = list(pairwise(places))
+        symbols = [text[a:b] for a, b in spans]
+        found = traits([*symbols, ""])  # one of no characters changes nothing
+        for name, values in whole.items():
+            if name.startswith("just read"):  # some character of the symbol is so
+                assert found[name].tolist() == [*(values[a:b].max() for a, b in spans), 0]
+            else:
+                assert np.array_equal(found[name], values[[*(e - 1 for e in places[1:]), -1]])
+
+
+def test_a_network_of_words_or_bytes_reads_the_same_characters() -> None:
+    text = "Élan “naïve” (Œuvre)\n" * 12
+    words = in_words(text)
+    assert "".join(texts(words, words.encode(text))) == text
+    assert "naïve" in texts(words, words.encode(text))
+    raw = text.encode()
+    vocab = Vocab.from_counts(np.bincount(np.frombuffer(raw, np.uint8)), is_bytes=True)
+    found = texts(vocab, vocab.encode(raw))
+    assert "".join(found) == text
+    assert len(found) == len(raw)
+    assert found[:3] == ["", "É", "l"]
+    last = [place for place, character in enumerate(found) if character]
+    for name, values in traits(found).items():
+        assert np.array_equal(values[last], traits(text)[name])
+    assert "".join(texts(vocab, vocab.encode(raw)[1:3])) == "\ufffdl"
 
 
 def test_correlations_are_pearsons() -> None:

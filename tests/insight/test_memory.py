@@ -22,6 +22,7 @@ from charrnn.model_config import ModelConfig
 from charrnn.textmodel import TextModel
 from tests.insight.test_traces import network
 from tests.support.networks import letters, random_weights
+from tests.support.texts import in_words
 
 TEXT = "abc def, ghi. " * 60
 
@@ -137,6 +138,22 @@ def test_the_slow_context_is_drawn_and_what_it_follows() -> None:
     assert made.count("<polyline") == 3
     assert ">layer 1, unit 2</text>" in made
     assert re.search(r"<td>how far into the word</td><td>layer 1, unit 2</td><td>r = 0.[5-9]", made)
+
+
+def test_the_course_of_a_slow_unit_is_drawn_over_characters() -> None:
+    vocab = in_words(TEXT)
+    sizes = {"vocab_size": len(vocab), "cell": "scrn", "context": 3, "layers": 1}
+    config = ModelConfig.from_dict(sizes | {"embedding": 8, "hidden": 16})
+    checkpoint = Checkpoint(config, vocab, random_weights(config))
+    read = ids(checkpoint)
+    text = [list(vocab.symbols())[index] for index in read.tolist()]
+    assert text[:4] == ["abc", " ", "def", ","]
+    [line, *_] = re.findall(r'points="([^"]*)"', "".join(
+        memory(checkpoint, text, trace(checkpoint, read))
+    ))  # fmt: skip
+    across = np.array([float(point.split(",")[0]) for point in line.split()])
+    steps = np.diff(across)[:6] / np.diff(across)[0]
+    assert steps == pytest.approx([1, 3, 1, 1, 3, 1], abs=0.2)  # after " ", "def", ",", " " …
 
 
 def test_a_module_changes_at_its_updates_alone() -> None:

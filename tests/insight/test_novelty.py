@@ -8,6 +8,8 @@ import pytest
 from charrnn.insight import novelty
 from charrnn.insight.novelty import Original, compare, copies, covered, runs
 from charrnn.text.splits import Parts
+from tests.support.networks import letters
+from tests.support.texts import in_words
 
 
 @pytest.mark.parametrize("block", [7, 64, 10**6])
@@ -37,14 +39,36 @@ def test_copies_are_compared_with_those_of_the_author() -> None:
     corpus[50:60] = corpus[:10]
     ids = corpus[5:30]
     parts = Parts(((0, 50),), ((50, 80),), ((80, 100),))
-    found = compare(ids, corpus, parts)
+    found = compare(ids, corpus, parts, letters())
     assert {name: (each.start, each.length) for name, each in found.items()} == {
         "this text": (0, 25), "validation part": (0, 10),
     }  # fmt: skip
     assert found["this text"].shares[20] == 1
-    short = compare(ids[:4], corpus, parts)
+    short = compare(ids[:4], corpus, parts, letters())
     assert short["validation part"].length == 4
-    assert list(compare(ids, corpus, Parts(((0, 50),), (), ()))) == ["this text"]
+    alone = compare(ids, corpus, Parts(((0, 50),), (), ()), letters())
+    assert list(alone) == ["this text"]
+
+
+@pytest.mark.parametrize("block", [7, 100, 10**6])
+def test_runs_are_of_characters_whatever_the_symbols(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(novelty, "BLOCK", block)
+    rng = np.random.default_rng(7)
+    corpus = " ".join(rng.choice(["war", "peace", "and", "x", "so", "it", "goes"], 400))
+    text = corpus[505:640] + "!! " + corpus[100:131] + corpus[900:933]
+    vocab, plain = in_words((corpus + text) * 10), letters(corpus + text)
+    found = []
+    for own in (vocab, plain):
+        ids, cuts = own.encode(corpus), []
+        for place in (0, 800, 1200):  # whole words
+            place = corpus.index(" ", place)
+            cuts.append(len(own.encode(corpus[:place])))
+        parts = Parts(((0, cuts[1]),), ((cuts[1], cuts[2]),), ((cuts[2], len(ids)),))
+        found.append(compare(own.encode(text), ids, parts, own))
+    assert found[0] == found[1]
+    assert found[0]["this text"].length >= 135
 
 
 def test_what_runs_cover() -> None:

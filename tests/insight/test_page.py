@@ -11,28 +11,14 @@ import pytest
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.insight.markup import visible
 from charrnn.insight.novelty import LENGTHS, Copies
-from charrnn.insight.page import EXCERPT, History, excerpt, page
+from charrnn.insight.page import History, page
+from charrnn.insight.passages import EXCERPT
 from charrnn.insight.traces import Trace, trace
 from tests.support.checkpoints import tiny
 from tests.support.networks import letters
+from tests.support.texts import in_words
 
 NASTY = "</pre><script>alert(1)</script>&\x1b]0;\x07\"'\u202e"
-
-
-def test_excerpts_begin_with_a_line_where_most_happens() -> None:
-    text = ["x"] * 5000
-    text[999::1000] = ["\n"] * 5
-    values = np.zeros(5000)
-    values[3100:4100:7] = 1
-    assert excerpt(values, text) == 3000
-    assert excerpt(values, ["x"] * 5000) % 100 == 0
-    assert excerpt(values[:10], text[:10]) == 0
-    values[:] = 0
-    values[100:900:7] = 1
-    assert excerpt(values, text) == 0
-    sparse = ["x"] * 5000
-    sparse[1500] = "\n"
-    assert excerpt(values, sparse) < 900
 
 
 class Tags(HTMLParser):
@@ -96,6 +82,34 @@ def test_the_map_is_of_the_characters_that_come_often() -> None:
         assert 0.5 < np.linalg.norm(at["a"] - at[label]) / apart < 0.75
     middle = (np.max(list(at.values()), axis=0) + np.min(list(at.values()), axis=0)) / 2
     assert middle == pytest.approx([(52 + 708) / 2, (14 + 324) / 2], abs=1)
+
+
+def test_symbols_of_several_characters_are_read_as_a_reader_expects() -> None:
+    text = '"Prince, the old prince," he said (to Anna).\nThe old\n' * 60
+    checkpoint = tiny(in_words(text))
+    ids = checkpoint.vocab.encode(text)
+    units = np.zeros((len(ids), 32), np.float16)
+    names = list(checkpoint.vocab.symbols())
+    units[:, 3] = [names[index][0].isupper() for index in ids.tolist()]
+    copied = {"this text": Copies(dict.fromkeys(LENGTHS, 0.5), 1, 11)}
+    nats = np.ones(len(ids), np.float32)
+    made = page("n", checkpoint, Trace(ids, nats, units, 16), History(), copied, "a text")
+    assert "a text: " + f"{len(ids) / len(text):.3f} nats/char. The darker a symbol" in made
+    assert "Symbols of several characters are underlined. " in made
+    assert "counts as each kind of character that it has. " in made
+    assert "<pre>Prince, the</pre>" in made  # so many characters
+    assert "<h3>just read: a capital: layer 1, unit 4, r = 1.00</h3>" in made
+    shown = made.split("just read: a capital")[1]
+    part = shown[shown.index("<pre>") + 5 : shown.index("</pre>")]
+    assert '<b class="p4"><u>Prince</u></b>, <u>the</u> <u>old</u> <u>prince</u>,' in part
+    passage = Tags(part).words.replace("⏎\n", "\n")
+    assert passage in text
+    assert EXCERPT - 10 < len(passage) <= EXCERPT
+    drawn = made.split("How it sees the symbols")[1]
+    colors = dict(map(reversed, re.findall(r'class="(\w+)"[^>]*>([^<]+)<', drawn)))
+    assert colors["Anna"] == "capital"
+    assert colors["old"] == colors["prince"] == "letter"
+    assert "Longer symbols have the color of their first character" in drawn
 
 
 def test_a_page_shows_the_text_and_nothing_of_it_is_markup() -> None:

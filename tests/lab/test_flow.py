@@ -14,16 +14,20 @@ from torch.nn import functional as F
 
 import charrnn
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import CorpusError
 from charrnn.lab import gradients
 from charrnn.lab.flow import flow_of_run
 from charrnn.lab.gradients import Curve, gradient_flow, passages, with_gain
 from charrnn.lab.networks import networks
+from charrnn.lab.pictures import flow_picture
 from charrnn.lab.short_runs import short_run
 from charrnn.model.network import CharNetwork
 from tests.support.checkpoints import charrnn as program
+from tests.support.checkpoints import tiny
 from tests.support.command_line import leave
 from tests.support.networks import CELLS, model
 from tests.support.runs import run
+from tests.support.texts import in_words
 
 V, H, LAGS = 7, 6, 12
 
@@ -183,6 +187,16 @@ def test_a_network_that_reads_backwards_is_given_what_it_reads(corpus: Path) -> 
     text = passages(ids[::-1], ((0, 300),))
     assert (found == gradient_flow(network, text, "run", "after")[0].norms).all()
     assert len(flow_of_run(model_).curves[0].norms) == gradients.LAGS
+
+
+def test_a_lag_is_counted_in_what_the_network_reads() -> None:
+    words = "the old prince and the young princess " * 40
+    model_ = charrnn.TextModel(tiny(in_words(words)))
+    found = flow_of_run(model_, model_.encode(words))
+    assert found.unit == "symbol"
+    assert ">lag k, in symbols<" in flow_picture(found).decode()
+    with pytest.raises(CorpusError, match="a part of 4 symbols is too short: 106 are needed"):
+        flow_of_run(model_, model_.encode("the old "))
 
 
 def test_a_network_without_a_direction_is_refused(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import charrnn
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, CorpusError
 from charrnn.text.symbols import NAMED
 from tests.support.command_line import leave
 from tests.support.runs import Notes, metrics, resumes_exactly, run
@@ -101,6 +101,18 @@ def test_every_view_of_a_text_has_the_same_nats(folder: Path) -> None:
     assert {one.symbol for one in model.next("CC", top=len(model.vocab))} == {
         *model.vocab.symbols()
     }
+
+
+def test_a_text_of_one_symbol_is_too_short(session_cache: Path, tmp_path: Path) -> None:
+    text = "Cl[nH]\n" * 40
+    (tmp_path / "t").write_text(text)
+    model = charrnn.load(run(tmp_path / "t", tmp_path / "run", symbols="smiles", steps=1).best)
+    saying = "^the text to score needs at least two symbols$"
+    for ask in (model.score, model.log_probs, model.score_lines):
+        with pytest.raises(CorpusError, match=saying):
+            ask("[nH]")
+    with pytest.raises(CorpusError, match=saying):
+        charrnn.score_adapting(model, model.encode("[nH]"))
 
 
 def test_resuming_is_exact(molecules: Path, tmp_path: Path) -> None:

@@ -52,6 +52,6 @@ def adopt(network: CharNetwork, origin: Checkpoint, corpus: Corpus) -> str:
     fresh = len(corpus.vocab) - len(new)
     return (
         f"weights from {origin.about('corpus').get('name', 'the checkpoint')}: "
-        f"{counted(len(new), 'symbol' if corpus.vocab.expression else 'character')} known, "
+        f"{counted(len(new), corpus.vocab.unit)} known, "
         f"{fresh} new, {len(origin.vocab) - len(new)} dropped"
     )

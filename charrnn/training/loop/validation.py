@@ -35,7 +35,7 @@ class Validator:
         if progress.validation_s or progress.validated_step:
             return
         progress.val_chars = sample_chars(budget, progress, whole)
-        kind = "symbols" if self.spec.corpus.vocab.expression else "characters"
+        kind = f"{self.spec.corpus.vocab.unit}s"
         if progress.val_chars:
             self.listener.on_note(
                 f"validations read {progress.val_chars:,} of {whole:,} {kind} to save time; "
