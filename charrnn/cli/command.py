@@ -17,7 +17,7 @@ from charrnn.settings import Option
 
 _COMMANDS = {"list_checkpoints": "ls"}  # functions whose command has another name
 _UNBROKEN = "\xa0"  # a space at which no line breaks; the page gets plain ones
-_NARROW, _NARROW_COLUMN, _COLUMN = 70, 20, 30
+_NARROW, _NARROW_COLUMN, _COLUMN = 70, 18, 30
 
 
 class Stopped(Exception):
