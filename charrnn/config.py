@@ -289,7 +289,7 @@ class FillConfig(Settings):
         "_",
         low=1,
         metavar="MARK",
-        help="What stands for an unknown character; as many in a row, as many characters.",
+        help="Mark of a gap; each mark stands for one character, so ____ is a gap of four.",
     )
     longest: int | None = setting(
         None,

@@ -65,8 +65,8 @@ class ModelConfig(Settings):
         False,
         absent=False,
         excludes=("reverse", "lines"),
-        help="Name each character from both its sides, by layers in each direction; such a network "
-        "fills gaps.",
+        help="Predict each character from both its sides, with layers in each direction; such a "
+        "network fills gaps.",
     )
 
     def __post_init__(self) -> None:

@@ -137,7 +137,7 @@ class Option:
         if self.kind is str:
             return ""
         if self.low is not None and high is not None:
-            return f"{self.low:,} to {high:,}"
+            return f"{_figure(self.low)} to {_figure(high)}"
         return _bounds(self.low, high, self.above, self.below)
 
     @property
@@ -298,5 +298,10 @@ def read_whole(text: str) -> int:
 
 def _bounds(low: float | None, high: float | None, above: float | None, below: float | None) -> str:
     words = ("at least", low), ("above", above), ("at most", high), ("below", below)
-    bounds = [f"{word} {bound:,}" for word, bound in words if bound is not None]
+    bounds = [f"{word} {_figure(bound)}" for word, bound in words if bound is not None]
     return " and ".join(bounds)
+
+
+def _figure(bound: float) -> str:
+    """``bound`` with commas, and without the decimals of a whole number: ``1,000,000``, ``0.5``."""
+    return f"{int(bound) if bound == int(bound) else bound:,}"

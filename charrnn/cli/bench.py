@@ -46,7 +46,7 @@ BESIDE = Option(
     kind=int,
     low=1,
     high=256,
-    help="Measure instead how efficient it is beside N busy programs.",
+    help="Measure instead the efficiency beside N busy programs.",
 )
 STEP_MS = Option(
     name="step_ms",
@@ -96,10 +96,10 @@ def bench_scale(
 ) -> None:
     """Predict the training speed of 1 to 256 processes over several links.
 
-    Each process trains on --batch streams of its own. A step and the bytes of its gradient are
-    those of this machine, or of a device whose time is given; the links are nominal ones, and on a
-    CPU also that between two processes here, which is measured. Efficiency is the speed of N
-    processes as a part of N times that of one; a sentence says where it falls below one half.
+    Each process trains on --batch streams of its own. The time of a step is measured here, or
+    given by --step-ms. The links have their nominal speeds; on a CPU, the link between two
+    processes of this machine is measured as well. Efficiency is the speed of N processes divided
+    by N times the speed of one; the last line says where it falls below one half.
     """
     from charrnn.bench.scaling import predict, scale_picture
 

@@ -50,7 +50,7 @@ GAIN = Option(
     default=4.0,
     above=0,
     high=1e6,
-    help="Also show the first cell with recurrent weights that are X times as large at first.",
+    help="Also show the first cell with its initial recurrent weights multiplied by X.",
 )
 
 

@@ -45,7 +45,7 @@ PICTURE = Option(
     aliases=("-o",),
     variable="CHARRNN_LAB_OUT",
     unset="no picture",
-    help="Picture to draw: an SVG, or what the name ends in (.png, .pdf). Needs matplotlib.",
+    help="Picture to write; its name ends in .svg, .png or .pdf. Needs matplotlib.",
 )
 
 

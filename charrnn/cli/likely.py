@@ -22,10 +22,12 @@ from charrnn.settings import declared
 
 @takes(
     TOP.replace(help="List the K most probable records."),
-    LINES.replace(help="Treat each line as a record, if the network did not learn so."),
+    LINES.replace(
+        help="Treat each line as a record, even if the network did not train with --lines."
+    ),
     PREFIX.replace(help="List only records that begin with this text.", excludes=()),
     LENGTH.replace(low=1, help="Characters of a record, at most."),
-    MAX_TRIES.replace(help="Give up after N beginnings of records.", unset="no bound"),
+    MAX_TRIES.replace(help="Give up after looking at N beginnings of records.", unset="no limit"),
     ESCAPE,
     JSON,
 )

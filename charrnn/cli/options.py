@@ -164,6 +164,7 @@ ESCAPE = Option(
     name="escape",
     kind=str,
     choices=get_args(Escape),
+    default="auto",
     help="Write control characters as escapes such as \\x1b; auto does so on a terminal.",
 )
 JSON = Option(name="json", kind=bool, help="Print JSON.")
@@ -183,7 +184,7 @@ MODEL = Option(
     metavar="CHECKPOINT",
     complete=runs,
     unset="as for sample",
-    help="Checkpoint to score with.",
+    help="Checkpoint to predict with.",
 )
 CORPUS = Option(
     name="corpus",
@@ -195,7 +196,7 @@ CORPUS = Option(
     "in which the files were named for train.",
 )
 TOP = Option(
-    name="top", kind=int, low=1, high=MAX_INT64, metavar="K", help="Show the K likeliest only."
+    name="top", kind=int, low=1, high=MAX_INT64, metavar="K", help="Show only the K likeliest."
 )
 [SEED] = declared(SampleConfig, "seed")
 [UNKNOWN] = declared(SampleConfig, "unknown")

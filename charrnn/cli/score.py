@@ -70,8 +70,8 @@ WORST = Option(
     name="worst",
     kind=bool,
     excludes=("json",),
-    help="With --lines: print first the nats of each line's most surprising character, the best "
-    "way to find odd lines. JSON always has them, and where that character is.",
+    help="With --lines: put the nats of each line's most surprising character first; sort by them "
+    "to find odd lines. --json always prints them, with the character's place.",
 )
 COLOR = Option(
     name="color",

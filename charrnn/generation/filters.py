@@ -54,7 +54,7 @@ def _allowed(characters: str, context: Context) -> Any:
 
 @sampling_filter(
     off="",
-    help="Write only these characters or symbols, and line ends where they end a text.",
+    help="Write only these characters or symbols; a line end may still end a text.",
     metavar="CHARACTERS",
     prepare=_allowed,
 )
@@ -90,8 +90,8 @@ def _word_ban(path: str, context: Context) -> Any:
 
 @sampling_filter(
     off="",
-    help="Write none of the words in a file, one a line, in upper or lower case. They may be parts "
-    "of longer words.",
+    help="Write none of the words in a file (one per line), in upper or lower case; longer words "
+    "may contain them.",
     metavar="FILE",
     prepare=_word_ban,
 )

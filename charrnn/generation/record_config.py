@@ -25,12 +25,12 @@ class RecordConfig(Settings):
         help="Begin each record with this text, which is printed, too.",
     )
     unique: bool = setting(False, help="Accept no record twice.")
-    novel: bool = setting(False, help="Accept no record of the text that the network learned.")
+    novel: bool = setting(False, help="Accept no record that is in the training text.")
     match: str | None = setting(
         None,
         low=1,
         metavar="REGEX",
-        help="Accept only records in which this regular expression finds something.",
+        help="Accept only records that contain a match of this regular expression.",
     )
     max_tries: int | None = setting(
         None,

@@ -50,13 +50,17 @@ class SampleConfig:
     stop: tuple[str, ...] = setting(
         (), low=1, help="End a sample before this text; may be given several times."
     )
-    keep_stop: bool = setting(False, help="Keep that text at the end of the sample.")
+    keep_stop: bool = setting(False, help="Keep the stop text at the end of the sample.")
     sentences: int = setting(
-        0, low=0, high=MAX_INT64, help="End a sample after N sentences; 0 does not count them."
+        0, low=0, high=MAX_INT64, help="End a sample after N sentences; 0 sets no limit."
     )
     count: int = setting(1, low=1, high=MAX_INT64, help="Number of samples.")
     seed: int = setting(
-        0, low=0, high=MAX_INT64, unset=RANDOM_SEED, help="Seed; sample i draws from (seed, i)."
+        0,
+        low=0,
+        high=MAX_INT64,
+        unset=RANDOM_SEED,
+        help="Random seed; sample i depends only on the seed and i.",
     )
     unknown: Unknown = setting(
         "error",

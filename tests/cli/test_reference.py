@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from charrnn.cli.reference import reference
 from tests.support.checkpoints import ROOT
 from tests.support.command_line import commands, variables
@@ -30,3 +32,15 @@ def test_a_bar_does_not_end_a_cell() -> None:
     rows = [line for line in reference().splitlines() if line.startswith("| `")]
     assert rows
     assert {row.replace("\\|", "").count("|") for row in rows} == {5}
+
+
+def test_the_reference_gives_whole_numbers_without_decimals() -> None:
+    assert not re.search(r"\d\.0\b", reference())
+
+
+def test_every_choice_of_what_to_do_has_a_default() -> None:
+    """Where one of several words always holds, the reference says which."""
+    rows = [row.split(" | ") for row in reference().splitlines() if row.startswith("| `--")]
+    blank = {row[0].split("`")[1] for row in rows if r"\|" in row[0] and not row[2].strip()}
+    # without these, a run is of no preset, and the whole text is scored
+    assert {name.split()[0] for name in blank} == {"--preset", "--split"}
