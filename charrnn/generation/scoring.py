@@ -21,8 +21,9 @@ from charrnn.errors import CheckpointError, CorpusError
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.numpy_engine import Array, Engine
 from charrnn.text import lanes
+from charrnn.text.ids import check_ids
 from charrnn.text.splits import Range, check_ranges, length
-from charrnn.text.vocab import Ids, Vocab, check_ids
+from charrnn.text.vocab import Ids, Vocab
 
 LANES = 32  # a processor is busy with so many, and few long pieces have the fewest joints
 # One pass through a text is exact, and takes a few seconds if characters · (weights + CALLS) are at

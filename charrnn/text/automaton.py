@@ -24,6 +24,11 @@ LONGEST = MAX_COUNT  # characters of a match; what is longer is cut there
 LINE_ENDS = "\n\r"  # are never part of a match
 MAX_STATES = 2000
 _DEAD, _START, _UNKNOWN = 0, 1, -1  # states; the last is one that is not worked out yet
+# If stretches of characters that something matches are no longer on average, the automaton does not
+# run from all of their characters at once, but first from where so many matches may begin in each.
+SHORT, ROUNDS = 16, 2
+STEPS = 4  # matches that touch each other are chosen side by side, so many; then one by one
+FEW = 1000  # characters, or matches, for which the simple way takes less time
 
 Codes = NDArray[np.unsignedinteger[Any]]
 Places = tuple[int, ...]  # steps of a program
@@ -31,6 +36,38 @@ Places = tuple[int, ...]  # steps of a program
 
 class _TooManyStates(Exception):
     """There is no room for another state."""
+
+
+def one_after_another(begins: NDArray[np.int32], ends: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which of the matches ``(N,)`` are found by reading on at the end of each that is found.
+
+    They are in the order of their ``begins``.
+    """
+    following = np.searchsorted(begins, ends)  # the first match that begins at the end of each
+    if len(begins) < FEW:
+        return _followed(following, np.zeros(1, np.intp), np.array([len(begins)]))
+    chosen = np.ones(len(begins), bool)
+    chosen[1:] = begins[1:] >= np.maximum.accumulate(ends)[:-1]  # none reaches into these
+    matches = np.flatnonzero(chosen)
+    limits = np.append(matches[1:], len(begins))
+    for _ in range(STEPS):
+        matches = following[matches]
+        on = matches < limits
+        matches, limits = matches[on], limits[on]
+        chosen[matches] = True
+    return chosen | _followed(following, matches, limits) if len(matches) else chosen
+
+
+def _followed(
+    following: NDArray[np.intp], firsts: NDArray[np.intp], limits: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """The matches ``(N,)`` that are found from each of ``firsts`` on, below its limit."""
+    chosen, after = np.zeros(len(following), bool), following.tolist()
+    for match, limit in zip(firsts.tolist(), limits.tolist(), strict=True):
+        while match < limit:
+            chosen[match] = True
+            match = after[match]
+    return chosen
 
 
 class Automaton:
@@ -70,29 +107,50 @@ class Automaton:
         """
         # class 0, which nothing matches, is also what follows the text
         classes = np.concatenate((self._classified(codes), np.zeros(LONGEST, np.int32)))
-        places = np.arange(stop, dtype=np.int32)
-        ends = np.zeros(stop, np.int32)
-        self._run(classes, places, ends)
-        found = ends > places + 1
-        begins, ends = places[found], ends[found]
-        before = np.concatenate(([0], np.cumsum(found)))  # how many begin before each place
-        after = before[np.minimum(ends, stop)].tolist()  # the match that follows each
-        chosen, match = [], 0
-        while match < len(after):
-            chosen.append(match)
-            match = after[match]
+        ends = self._ends(classes, stop)
+        begins = np.flatnonzero(ends > np.arange(1, stop + 1)).astype(np.int32)
+        ends = ends[begins]
+        chosen = one_after_another(begins, ends)
         return begins[chosen], ends[chosen]
+
+    def _ends(self, classes: NDArray[np.int32], stop: int) -> NDArray[np.int32]:
+        """The ends ``(stop,)`` of the matches that begin at each place, 0 where there is none.
+
+        It may also be 0 within a match that is found: between two characters of class 0, one match
+        begins where another ends, or a character further on.
+        """
+        ends = np.zeros(stop, np.int32)
+        if stop < FEW:
+            self._run(classes, np.arange(stop, dtype=np.int32), ends)
+            return ends
+        inside = classes[:stop] != 0
+        places = np.flatnonzero(inside).astype(np.int32)
+        firsts = places[~inside[places - 1] | (places == 0)]
+        if len(firsts) * SHORT < len(places):  # too few to be worth it
+            self._run(classes, places, ends)
+            return ends
+        for _ in range(ROUNDS):
+            self._run(classes, firsts, ends)
+            firsts = np.maximum(ends[firsts], firsts + 1)
+            firsts = firsts[(firsts < stop) & (classes[firsts] != 0)]
+        if len(firsts):
+            outside = np.append(np.flatnonzero(~inside), stop)
+            edges = np.zeros(stop + 1, np.int8)
+            edges[firsts] = 1
+            edges[outside[np.searchsorted(outside, firsts)]] -= 1
+            rest = np.flatnonzero(np.cumsum(edges[:stop], dtype=np.int8))
+            self._run(classes, rest.astype(np.int32), ends)
+        return ends
 
     def _run(
         self, classes: NDArray[np.int32], places: NDArray[np.int32], ends: NDArray[np.int32]
     ) -> None:
         """Set the ``ends`` of the matches that begin at ``places``."""
         try:
-            states = np.full(len(places), _START, np.int16)
-            running = places
+            states, running = np.full(1, _START, np.int16), places
             for done in range(LONGEST):
-                states = self._after(states, classes[running + done])
-                alive = states != _DEAD
+                states = self._after(states, np.take(classes, running + done if done else running))
+                alive = np.flatnonzero(states)  # those that are not dead
                 states, running = states[alive], running[alive]
                 if not len(running):
                     break
@@ -108,9 +166,8 @@ class Automaton:
         count = len(self._sets)
         pairs = states * np.int32(count) + classes
         found: NDArray[np.int16] = np.take(self._table, pairs)
-        unknown = found == _UNKNOWN
-        if unknown.any():
-            for pair in np.unique(pairs[unknown]).tolist():
+        if found.min(initial=0) == _UNKNOWN:
+            for pair in np.unique(pairs[found == _UNKNOWN]).tolist():
                 self._work_out(*divmod(pair, count))
             found = np.take(self._table, pairs)
         return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from charrnn.text.automaton import LINE_ENDS, LONGEST, Automaton, Codes
 from charrnn.text.expressions import compiled
 
 STRETCH = 1 << 18  # characters that are cut at a time
+FEW = 20  # matches that are cut out of a text one by one
 MAX_SYMBOLS = 15_000  # of several characters
 # characters in all of them together; those that the reader of checkpoints counts weigh more
 MAX_WEIGHT, HEAVY, MARKS = 1 << 17, 16, '",'
@@ -103,6 +104,13 @@ def codes_of(text: str) -> Codes:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
+def _as_text(codes: Codes) -> str:
+    """The text with these code points ``(N,)``."""
+    if codes.dtype == np.uint8:
+        return codes.tobytes().decode("latin-1")
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
 @dataclass(frozen=True)
 class Part:
     """Part of a text: its code points ``(N,)``, and where matches in it begin and end."""
@@ -114,11 +122,21 @@ class Part:
     @property
     def text(self) -> str:
         """The part as characters."""
-        return self.codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        return _as_text(self.codes)
 
-    def matches(self) -> Iterator[str]:
+    def matches(self) -> list[str]:
         """The matches, each of at least two characters."""
-        return map(self.text.__getitem__, map(slice, self.begins.tolist(), self.ends.tolist()))
+        if len(self.begins) < FEW:
+            text = self.text
+            return [*map(text.__getitem__, map(slice, self.begins.tolist(), self.ends.tolist()))]
+        # one after the other, each followed by a line end, which none of them has: Python splits a
+        # text much faster than it cuts pieces out of it
+        sizes = self.ends - self.begins + 1
+        stops = np.cumsum(sizes)
+        places = np.repeat(self.begins - stops + sizes, sizes) + np.arange(stops[-1])
+        joined = np.take(self.codes, places, mode="clip")
+        joined[stops - 1] = ord("\n")
+        return _as_text(joined[:-1]).split("\n")
 
 
 class Cutter:
@@ -207,8 +225,8 @@ class SymbolTable:
         """The ids of a part whose characters have the ``ids (N,)``, and where each begins."""
         if not len(part.begins):
             return ids, np.arange(len(ids))
-        get = self._ids.get
-        long = np.array([get(match, -1) for match in part.matches()], np.int32)
+        known = map(self._ids.get, part.matches(), repeat(-1))
+        long = np.fromiter(known, np.int32, len(part.begins))
         begins, ends = part.begins, part.ends
         if (long < 0).any():
             begins, ends, long = (values[long >= 0] for values in (begins, ends, long))

@@ -21,6 +21,7 @@ from charrnn.errors import ConfigError, DecodingError, UnknownCharacterError
 from charrnn.model_config import MAX_VOCABULARY
 from charrnn.settings import check, check_choice
 from charrnn.text.expressions import compiled
+from charrnn.text.ids import check_ids
 from charrnn.text.places import place_in
 from charrnn.text.symbols import SymbolRule, SymbolTable, check_long, codes_of
 from charrnn.text.unknown import FirstUnknown, Places, brief, omission
@@ -43,24 +44,6 @@ def _chunks(whole: str | bytes) -> Iterator[NDArray[Any]]:
 def id_dtype(size: int) -> np.dtype[Any]:
     """The smallest unsigned integer type for ``size`` different ids."""
     return np.dtype(np.uint8 if size <= 256 else np.uint16)
-
-
-def check_ids(ids: Ids, size: int) -> None:
-    """Check that ``ids (N,)`` are those of a vocabulary of ``size`` symbols.
-
-    Raises:
-        ConfigError: one is not, or there is another dimension.
-
-    """
-    if ids.ndim != 1:
-        raise ConfigError(f"have the shape {ids.shape}: they must be (N,)", setting="ids")
-    for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
-        least, most = int(part.min()), int(part.max())
-        if least < 0 or most >= size:
-            wrong = least if least < 0 else most
-            reason = f"have {wrong}: they must be at least 0 and below {size}"
-            raise ConfigError(reason, setting="ids")
 
 
 @checked
@@ -293,10 +276,12 @@ class Vocab:
         check_ids(ids, len(self))
         if self.long:
             return self.as_text(ids.tolist())
-        codes = np.asarray(self.codes, np.uint32)[ids]
-        if self.is_bytes:
-            return codes.astype(np.uint8).tobytes()
-        return codes.astype("<u4").tobytes().decode("utf-32-le").encode("utf-8")
+        whole = self._units[ids].tobytes()
+        return whole if self.is_bytes else whole.decode("utf-32-le").encode("utf-8")
+
+    @cached_property
+    def _units(self) -> NDArray[Any]:
+        return np.array(self.codes, np.uint8 if self.is_bytes else "<u4")
 
     def as_text(self, ids: Iterable[int]) -> bytes:
         """``decode_bytes`` of ids that are valid, as fast as for a few of them it can be."""
@@ -322,9 +307,14 @@ class Vocab:
 
     def symbols(self) -> Iterator[str]:
         r"""Each symbol for display: its characters, or ``\xNN`` for a byte above 0x7F."""
-        for code in self.codes:
-            yield f"\\x{code:02x}" if self.is_bytes and code > 0x7F else chr(code)
-        yield from self.long
+        return iter(self._shown)
+
+    @cached_property
+    def _shown(self) -> tuple[str, ...]:
+        singles = (
+            f"\\x{code:02x}" if self.is_bytes and code > 0x7F else chr(code) for code in self.codes
+        )
+        return *singles, *self.long
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from charrnn.model_config import MAX_VOCABULARY
 from charrnn.text import automaton, encoding, sources, symbols
 from charrnn.text.automaton import Automaton
 from charrnn.text.corpus import Corpus, cached_corpus
-from charrnn.text.symbols import NAMED, Cutter, SymbolRule, codes_of
+from charrnn.text.symbols import NAMED, Cutter, Part, SymbolRule, codes_of
 from charrnn.text.vocab import Vocab, id_dtype
 from tests.support.networks import random_weights
 from tests.support.texts import TEXT, encode, texts
@@ -146,6 +147,53 @@ def test_what_takes_a_backtracking_matcher_forever_takes_a_moment(
     monkeypatch.setattr(automaton, "MAX_STATES", 100)
     text = "ab" + "a" * 60
     assert found(expression, text) in ([], ["ab"])
+
+
+def one_by_one(expression: str, text: str) -> list[str]:
+    """What is found from place to place in a text without surrogates: the slow, obvious way."""
+    match, place, parts = re.compile(expression).match, 0, list[str]()
+    while place < len(text):
+        line = min(text.find(end, place) % (len(text) + 1) for end in "\n\r")
+        own = match(text, place, min(line, place + automaton.LONGEST))
+        end = own.end() if own else place
+        if end > place + 1:
+            parts.append(text[place:end])
+        place = max(end, place + 1)
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("few", "short", "rounds", "steps"),
+    [(10**9, 16, 2, 4), (0, 0, 2, 4), (0, 10**6, 0, 0), (0, 10**6, 1, 1), (0, 10**6, 3, 2)],
+)
+def test_many_matches_are_found_as_one_by_one(
+    few: int, short: int, rounds: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FEW": few, "SHORT": short, "ROUNDS": rounds, "STEPS": steps}.items():
+        monkeypatch.setattr(automaton, name, value)
+    monkeypatch.setattr(symbols, "FEW", max(few, 1))
+    expressions = [
+        *NAMED.values(),
+        "a+b",
+        "ab|b[ab]{3}|ba",
+        r"\w+ \w+",
+        "..",
+        "a..b|b.",
+        r"[^a ]+a?",
+    ]
+    for alphabet, size in (("ab", 300), ("ab \n", 900), ("aB[]lrnH%0c\r\n", 900), ("дa😀 |:", 900)):
+        text = "".join(random.Random(size).choices(alphabet, k=size)) + "a" * 150
+        codes = codes_of(text)
+        for expression in expressions:
+            for stop in (size // 2, len(text)):
+                begins, ends = Automaton(expression).find(codes, stop)
+                wanted = one_by_one(expression, text)
+                own = Part(codes, begins, ends).matches()
+                assert own == wanted[: len(own)]
+                assert sum(map(len, wanted[len(own) :])) <= len(text) - stop
+                assert len(own) == len(wanted) or stop < len(text)
+                if max(codes) < 256:
+                    assert Part(codes.astype(np.uint8), begins, ends).matches() == own
 
 
 # --- texts

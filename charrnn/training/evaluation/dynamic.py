@@ -21,8 +21,9 @@ from charrnn.errors import CorpusError
 from charrnn.generation.scoring import Score
 from charrnn.model.flat_parameters import FlatParameters
 from charrnn.model.network import CharNetwork, detached
+from charrnn.text.ids import check_ids
 from charrnn.text.splits import Range, check_ranges
-from charrnn.text.vocab import Ids, check_ids
+from charrnn.text.vocab import Ids
 from charrnn.textmodel import TextModel
 from charrnn.training.hardware.device import own_torch_settings
 
