@@ -149,6 +149,15 @@ class TrainConfig(Settings):
         help="How several processes exchange their gradients: bf16 sends two bytes for each weight "
         "instead of four. One process exchanges nothing.",
     )
+    sync_every: int = setting(
+        1,
+        low=1,
+        high=MAX_INT64,
+        absent=1,
+        metavar="H",
+        help="How many steps each of several processes takes alone before the weights of all are "
+        "averaged; with 1 they sum their gradients in every step.",
+    )
     weight_decay: float = setting(0.01, low=0, python_only=True, help="AdamW's weight decay.")
     beta1: float = setting(
         0.9, low=0, below=1, python_only=True, help="AdamW's decay of the mean gradient."

@@ -9,8 +9,9 @@ the matrices.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
+
+LINE = 16  # numbers, at least a cache line: each vector begins with one
 
 
 class FlatParameters:
@@ -18,19 +19,26 @@ class FlatParameters:
 
     ``decayed`` is the length of the first part, which weight decay applies to. ``to_reduce
     (P + 1,)`` is ``grads`` and behind them ``beside``, a number that is summed over processes with
-    them.
+    them. ``whole`` is what processes may average: ``values``, the vectors ``more (extra, P)``,
+    zeros at first, which belong to them, and the two numbers ``told``.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, extra: int = 0) -> None:
         named = list(network.named_parameters())
         ordered = [p for _, p in named if p.dim() > 1] + [p for _, p in named if p.dim() <= 1]
         self.decayed = sum(p.numel() for p in ordered if p.dim() > 1)
-        self.values = torch.cat([p.detach().flatten() for p in ordered])
-        self.to_reduce = self.values.new_zeros(len(self.values) + 1)
+        count = sum(p.numel() for p in ordered)
+        length = -(-count // LINE) * LINE
+        self.whole = ordered[0].detach().new_zeros((1 + extra) * length + 2)
+        self.told = self.whole[-2:]
+        vectors = self.whole[:-2].view(1 + extra, length)[:, :count]
+        self.values, self.more = vectors[0], vectors[1:]
+        self.to_reduce = self.values.new_zeros(count + 1)
         self.grads, self.beside = self.to_reduce[:-1], self.to_reduce[-1]
         start = 0
         for parameter in ordered:
             stop = start + parameter.numel()
+            self.values[start:stop].copy_(parameter.detach().flatten())
             parameter.data = self.values[start:stop].view(parameter.shape)
             parameter.grad = self.grads[start:stop].view(parameter.shape)
             start = stop

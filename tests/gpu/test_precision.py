@@ -57,12 +57,12 @@ def test_steps_that_overflow_are_counted_and_said(
     kind = CapturedStepper if ON_GPU else Stepper
     step, seen, notes = kind.step, list[bool](), Notes()
 
-    def overflowing(self: Any, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
+    def overflowing(self: Any, x: Tensor, y: Tensor, state: State, *rest: Any) -> StepResult:
         seen.append(len(seen) + 1 in (7, 8, 30))
         usual = self._loss_scale
         self._loss_scale = TOO_LARGE if seen[-1] else usual
         try:
-            return step(self, x, y, state, lr)
+            return step(self, x, y, state, *rest)
         finally:
             self._loss_scale = usual
 

@@ -95,6 +95,21 @@ def test_a_signal_to_one_process_saves_and_ends_all_and_resuming_is_exact(
     check_same(tmp_path, whole)
 
 
+def test_processes_that_meet_every_few_steps_stop_together_and_resume_exactly(
+    tmp_path: Path,
+) -> None:
+    apart = "--steps", "60", "--sync-every", "8", "--grad-compression", "bf16"
+    undisturbed = trained(2, tmp_path / "whole", *apart)
+    stopped = trained(2, tmp_path / "parts", *apart, patches={1: [["hold", STEP, 20]]})
+    assert codes(undisturbed) == [0, 0]
+    stopped[1].until_phase()
+    stopped[1].signal(signal.SIGTERM)
+    assert codes(stopped) == [143, 143]
+    assert f"stopped and saved at step 21 in {RUN}" in stopped[0].lines[-1]  # validated there
+    assert codes(trained(2, tmp_path / "parts", "--resume")) == [0, 0]
+    check_same(tmp_path / "parts", undisturbed)
+
+
 def killed_and_restarted(place: Path, rank: int, where: list[object]) -> list[Process]:
     """What was left of a run of which a process was killed, after it has been restarted."""
     first = trained(2, place, *STEPS, patches={rank: [where]})

@@ -14,7 +14,15 @@ from charrnn.errors import Interrupted
 from charrnn.training.distributed import World
 
 T = TypeVar("T")
+Train = Callable[..., list[Any]]  # ``run`` by several ranks (the fixture ``train``)
+HERE = threading.local()  # .world: that of the calling thread
 PATIENCE_S = 60.0  # a rank that waits so long waits for one that will not come
+
+
+def rank() -> int:
+    """Which rank the calling thread plays."""
+    world: World = HERE.world
+    return world.rank
 
 
 class ThreadWorld(World):

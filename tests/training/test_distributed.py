@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,37 +26,8 @@ from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir import directory
 from charrnn.training.rundir import metrics as log
 from charrnn.training.rundir.directory import occupied
-from tests.support.runs import metrics, run, same, tensors
-from tests.support.worlds import ThreadWorld, together
-
-HERE = threading.local()  # .world: that of the calling thread
-Train = Callable[..., list[Result | BaseException]]
-
-
-@pytest.fixture
-def train(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """``run`` by several ranks; ``listeners`` has one for each of them."""
-    monkeypatch.setattr(api, "join_world", lambda: HERE.world)
-
-    def trained(
-        out: Path | None, size: int = 2, listeners: list[Any] | None = None, **settings: Any
-    ) -> list[Result | BaseException]:
-        def one(world: World) -> Result:
-            HERE.world = world
-            listener = listeners[world.rank] if listeners else None
-            settings_here = {"precision": "float32"} | settings
-            result: Result = run(corpus, out, listener=listener, **settings_here)
-            return result
-
-        return together(size, one)
-
-    return trained
-
-
-def rank() -> int:
-    """Which rank the calling thread plays."""
-    world: World = HERE.world
-    return world.rank
+from tests.support.runs import metrics, tensors
+from tests.support.worlds import Train, rank, together
 
 
 class Told(Silence):
@@ -174,69 +144,6 @@ def test_the_first_gradient_is_that_of_the_whole_batch(size: int, tmp_path: Path
         assert isinstance(outcome, tuple)
         torch.testing.assert_close(outcome[0], alone[0], rtol=0, atol=1e-12)
         assert outcome[1] == pytest.approx(alone[1], abs=1e-12)
-
-
-# --- gradients as bfloat16
-
-
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_a_gradient_crosses_as_bfloat16_and_the_loss_beside_it_loses_nothing(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generator = torch.Generator().manual_seed(5)
-    parts = torch.randn(size, 1001, generator=generator) / size
-    crossed: set[tuple[torch.dtype, int]] = set()
-    reduce = ThreadWorld.all_reduce
-
-    def watched(self: ThreadWorld, tensor: torch.Tensor, op: Any = "sum") -> torch.Tensor:
-        crossed.add((tensor.dtype, len(tensor)))
-        return reduce(self, tensor, op)
-
-    monkeypatch.setattr(ThreadWorld, "all_reduce", watched)
-
-    def summed(world: World) -> torch.Tensor:
-        vector = parts[world.rank].clone()
-        world.sum_gradient(vector, "bf16")
-        return vector
-
-    whole = parts.double().sum(0)
-    for found in together(size, summed):
-        assert isinstance(found, torch.Tensor)
-        error = (found.double() - whole)[:-1].norm() / whole[:-1].norm()
-        assert 2.0**-12 < error < 2.0**-8  # bfloat16 has 8 bits
-        assert float(found[-1]) == pytest.approx(float(whole[-1]), rel=2.0**-22)
-    assert crossed == {(torch.bfloat16, 1000 + 3 * size)}
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_a_loss_that_is_not_finite_is_found_by_all_processes(bad: float) -> None:
-    def summed(world: World) -> bool:
-        vector = torch.tensor([1.0, bad if world.rank else 2.0])
-        world.sum_gradient(vector, "bf16")
-        return bool(vector[-1].isfinite())
-
-    assert together(3, summed) == [False] * 3
-
-
-def test_with_compressed_gradients_all_processes_still_take_the_same_steps(
-    train: Train, tmp_path: Path
-) -> None:
-    exact, rounded = (
-        train(tmp_path / name, 2, steps=30, grad_compression=name) for name in ("none", "bf16")
-    )
-    assert len({result.best_val for result in rounded if isinstance(result, Result)}) == 1
-    one, other = (tensors(tmp_path / name, "best.safetensors") for name in ("none", "bf16"))
-    assert not same(one, other)
-    assert isinstance(exact[0], Result)
-    assert isinstance(rounded[0], Result)
-    assert rounded[0].best_val == pytest.approx(exact[0].best_val, abs=0.02)
-
-
-def test_a_single_process_compresses_nothing(train: Train, tmp_path: Path) -> None:
-    for name in ("none", "bf16"):
-        train(tmp_path / name, 1, steps=10, grad_compression=name)
-    for file in ("best.safetensors", "last.safetensors"):
-        assert same(*(tensors(tmp_path / name, file) for name in ("none", "bf16")))
 
 
 @pytest.mark.parametrize("size", [2, 3])

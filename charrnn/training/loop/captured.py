@@ -24,6 +24,7 @@ from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.optimizer import Numbers, Stepper, StepResult
+from charrnn.training.loop.schedule import Exchange
 
 Work = Callable[[], None]
 # makes ``work`` repeatable; its random numbers come from the generator
@@ -85,23 +86,34 @@ class CapturedStepper(Stepper):
         self._told = torch.zeros(2, device=device)  # loss and norm
         self._stream = _side_stream(device)
 
-    def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
+    def step(
+        self, x: Tensor, y: Tensor, state: State, lr: float, exchange: Exchange = "gradient"
+    ) -> StepResult:
         """As ``Stepper.step``; the next step overwrites the state that it returns."""
-        self._read(None)
+        self._prepare(None, exchange)
         self._x.copy_(x)
         self._y.copy_(y)
-        return self._taken(state, lr)
+        return self._exchanged(self._taken(state, lr), exchange)
 
-    def step_at(self, windows: Windows, position: Position, state: State, lr: float) -> StepResult:
+    def step_at(
+        self,
+        windows: Windows,
+        position: Position,
+        state: State,
+        lr: float,
+        exchange: Exchange = "gradient",
+    ) -> StepResult:
         """As ``Stepper.step_at``; the next step overwrites the state that it returns."""
-        self._read(windows)
+        self._prepare(windows, exchange)
         self._start.fill_(windows.start(position))
-        return self._taken(state, lr)
+        return self._exchanged(self._taken(state, lr), exchange)
 
-    def _read(self, windows: Windows | None) -> None:
-        """Gather what ``_work`` trains on from ``windows``; None: it is given."""
-        if windows is not self._windows:
-            self._windows, self._run, self._warmed = windows, self._work, 0
+    def _prepare(self, windows: Windows | None, exchange: Exchange) -> None:
+        """Let ``_work`` gather from ``windows`` (None: it is given) and sum gradients, or not."""
+        now = windows, exchange == "gradient"
+        if now != (self._windows, self._sums_gradient):
+            self._run, self._warmed = self._work, 0
+            self._windows, self._sums_gradient = now
 
     def _taken(self, state: State, lr: float) -> StepResult:
         _copy(state, self._state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from charrnn.text.streams import Position
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
 from charrnn.training.loop.batches import Windows
+from charrnn.training.loop.schedule import Exchange
 
 # float16 loses gradients below 6e-8, so the loss is scaled up; a step whose gradients then overflow
 # is skipped
@@ -47,12 +48,15 @@ class Numbers:
 class StepResult:
     """``loss`` in mean nats a character, ``grad_norm`` before clipping, and the detached state.
 
-    Both numbers are 0-dim tensors on the device: reading them would wait for it.
+    Both numbers are 0-dim tensors on the device: reading them would wait for it. They are means of
+    ``steps`` steps: those since the processes last exchanged anything. Of a step in which they
+    exchange nothing they are the process's own, and ``steps`` is 0.
     """
 
     loss: Tensor
     grad_norm: Tensor
     state: State
+    steps: int = 1
 
 
 class Stepper:
@@ -61,6 +65,11 @@ class Stepper:
     Every process of ``world`` has the whole network and its own rows of the batch. Loss and
     gradient are those of the whole batch, summed over the processes, each of which contributes the
     mean of its rows times their share of the batch; so all processes take the same step.
+
+    In a step without an exchange, each process takes its own step instead, with the mean gradient
+    of its rows. When they then exchange weights, each contributes its share of everything: weights,
+    both moments, average, loss and norm. (Averages of averaged weights are what averaging the mean
+    weights in every step would give.)
 
     The average is ``average ← average + (1 − d)(weights − average)`` with decay ``d``:
     ``config.ema``, but lower at first so that the initial weights are forgotten. Without averaging,
@@ -78,10 +87,11 @@ class Stepper:
         self.config, self.hardware, self.world = config, hardware, world
         if hardware.device.type == "cpu":
             keep_memory()
-        self.flat = FlatParameters(self.network)
-        self.averaged = self.flat.values.clone() if config.ema else self.flat.values
-        self.exp_avg = torch.zeros_like(self.flat.values)
-        self.exp_avg_sq = torch.zeros_like(self.flat.values)
+        self.flat = FlatParameters(self.network, 3 if config.ema else 2)
+        self.exp_avg, self.exp_avg_sq = self.flat.more[0], self.flat.more[1]
+        self.averaged = (
+            self.flat.more[2].copy_(self.flat.values) if config.ema else self.flat.values
+        )
         rates = config.dropout, config.input_dropout, config.weight_dropout
         generator = torch.Generator(hardware.device)
         gaps = config.gap_rate if network.config.bidirectional else 0.0
@@ -91,9 +101,13 @@ class Stepper:
         self.dropout = Dropout(*rates, generator, gaps, *mine)
         self._loss_scale = LOSS_SCALE if hardware.dtype == torch.float16 else 1.0
         self._skipped = torch.zeros((), device=hardware.device)
+        self._sums_gradient = True  # in this step
+        self._alone, self._loss_alone = 0, torch.zeros((), device=hardware.device)
         self.done = 0
 
-    def step(self, x: Tensor, y: Tensor, state: State, lr: float) -> StepResult:
+    def step(
+        self, x: Tensor, y: Tensor, state: State, lr: float, exchange: Exchange = "gradient"
+    ) -> StepResult:
         """Train on ``x, y (B, T)``, this process's rows of a window, from a detached ``state``.
 
         A step whose loss or gradient is not finite changes neither weights nor optimizer, but
@@ -101,14 +115,23 @@ class Stepper:
         """
         self._seed()
         self.done += 1
+        self._sums_gradient = exchange == "gradient"
         # filled on the device: copying a number there would wait for it
         number = torch.full((), float(self.done), device=x.device)
-        return self._take(x, y, state, Numbers(number, lr, self._renewed(), self._loss_scale))
+        numbers = Numbers(number, lr, self._renewed(), self._loss_scale)
+        return self._exchanged(self._take(x, y, state, numbers), exchange)
 
-    def step_at(self, windows: Windows, position: Position, state: State, lr: float) -> StepResult:
+    def step_at(
+        self,
+        windows: Windows,
+        position: Position,
+        state: State,
+        lr: float,
+        exchange: Exchange = "gradient",
+    ) -> StepResult:
         """``step`` on the window at ``position``; a record in it begins with zeros."""
         x, y = windows.at(position)
-        return self.step(x, y, windows.begun(x, state), lr)
+        return self.step(x, y, windows.begun(x, state), lr, exchange)
 
     def _seed(self) -> None:
         """Masks depend on the seed and the step only, so a resumed run draws the same ones."""
@@ -120,7 +143,7 @@ class Stepper:
 
     def _take(self, x: Tensor, y: Tensor, state: State, numbers: Numbers) -> StepResult:
         loss, state = self.loss(x, y, state)
-        if self.world.size > 1:
+        if self.world.size > 1 and self._sums_gradient:
             loss = loss * self._share
         self.flat.grads.zero_()
         torch.autograd.backward(loss * numbers.scale)
@@ -131,11 +154,27 @@ class Stepper:
 
     def _reduce(self, loss: Tensor) -> Tensor:
         """Sum the gradient over all processes, and with it ``loss``; returns the sum of that."""
-        if self.world.size == 1:
+        if self.world.size == 1 or not self._sums_gradient:
             return loss
         self.flat.beside.copy_(loss)
         self.world.sum_gradient(self.flat.to_reduce, self.config.grad_compression)
         return self.flat.beside.clone()
+
+    def _exchanged(self, own: StepResult, exchange: Exchange) -> StepResult:
+        """Average all that processes keep if they ``exchange`` weights; ``own`` as all know it."""
+        if exchange == "gradient":
+            return own
+        self._alone += 1
+        self._loss_alone += own.loss
+        if exchange == "nothing":
+            return replace(own, steps=0)
+        steps, self._alone = self._alone, 0
+        self.flat.told[0] = self._loss_alone / steps
+        self.flat.told[1] = own.grad_norm
+        self._loss_alone.zero_()
+        self.world.all_reduce(self.flat.whole.mul_(self._share))
+        loss, norm = self.flat.told.clone()
+        return StepResult(loss, norm, own.state, steps)
 
     def loss(self, x: Tensor, y: Tensor, state: State) -> tuple[Tensor, State]:
         """Mean nats a character over the window, with dropout, and the state after it."""
@@ -178,7 +217,9 @@ class Stepper:
             self.flat.values.copy_(own)
 
     def take_skipped(self) -> int:
-        """Steps that were skipped since the last call; waits for the device."""
+        """Steps that were skipped since the last call, by any process; waits for the device."""
+        if self.config.sync_every > 1:  # otherwise all skip the same ones
+            self.world.all_reduce(self._skipped, "max")
         skipped = int(self._skipped)
         self._skipped.zero_()
         return skipped

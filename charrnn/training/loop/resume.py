@@ -21,7 +21,7 @@ from charrnn.training.texts import TextChoice, parts_of, reading
 
 # what may change when a run is resumed; everything else is part of the run
 BUDGETS = ("epochs", "steps", "seconds")
-MACHINES = ("device", "precision", "threads", "grad_compression")
+MACHINES = ("device", "precision", "threads", "grad_compression", "sync_every")
 CHANGEABLE = frozenset({*BUDGETS, *MACHINES, "patience", "lr"})
 
 

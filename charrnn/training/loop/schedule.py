@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from charrnn.config import TrainConfig
 from charrnn.training.state import TrainingState
@@ -14,6 +15,7 @@ VALIDATION_SHARE = 0.04  # of a time budget, at most
 # of a time budget, for one validation: if all of the validation part takes longer, a sample is read
 SAMPLE_SHARE = 0.005
 LEAST_SAMPLE = 4096  # characters
+Exchange = Literal["gradient", "weights", "nothing"]  # of the processes, in a step
 READING = 1.5  # times as fast as training: without gradients, but in float32
 
 
@@ -83,8 +85,27 @@ def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
     ``flat`` of the budget, and falls along half a cosine to 0 at the end. Ending at zero improves
     the loss here as much as a second layer does.
     """
-    warm = min(1.0, max((step + 1) / (config.warmup + 1), fraction / WARMUP_AT_MOST))
+    warm = _warm(config, step, fraction)
     if fraction <= config.flat:
         return config.lr * warm
     falling = (fraction - config.flat) / (1 - config.flat)
     return config.lr * warm * 0.5 * (1 + math.cos(math.pi * falling))
+
+
+def _warm(config: TrainConfig, step: int, fraction: float) -> float:
+    """How far the warm-up has come at step ``step`` (from 0); 1 after it."""
+    return min(1.0, max((step + 1) / (config.warmup + 1), fraction / WARMUP_AT_MOST))
+
+
+def exchange(config: TrainConfig, budget: Budget, step: int, fraction: float) -> Exchange:
+    """What several processes exchange in step ``step`` (from 0) at ``fraction`` of the budget.
+
+    Their gradients, or after the warm-up, if ``sync_every`` is above 1, their weights, but only
+    every so many steps (post-local SGD: Lin et al. 2018, "Don't use large mini-batches, use local
+    SGD"). Where a run of so many steps is validated or ends, all have the same weights. It depends
+    on the step alone, so that a resumed run repeats it.
+    """
+    if config.sync_every == 1 or _warm(config, step, fraction) < 1:
+        return "gradient"
+    stops = config.sync_every, config.eval_every or budget.validation_steps, budget.total_steps
+    return "weights" if any(n and (step + 1) % n == 0 for n in stops) else "nothing"

@@ -31,7 +31,13 @@ from charrnn.training.loop.checkpointing import best_checkpoint, cannot_resume, 
 from charrnn.training.loop.clock import Clock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
-from charrnn.training.loop.schedule import Budget, expected_validation_s, learning_rate
+from charrnn.training.loop.schedule import (
+    Budget,
+    Exchange,
+    exchange,
+    expected_validation_s,
+    learning_rate,
+)
 from charrnn.training.loop.stopping import TO_CONTINUE, not_finite, stopped, unsaved
 from charrnn.training.loop.validation import Validator
 from charrnn.training.rundir.directory import RunFolder
@@ -64,7 +70,8 @@ class Trainer:
         self.config = spec.training
         self.budget = Budget.of(self.config, streams.windows)
         self.state = self._zero_state()
-        self._losses: list[Tensor] = []  # of steps, not read from the device yet
+        # means of so many steps, not read from the device yet
+        self._losses: list[tuple[Tensor, int]] = []
         self._norm: Tensor | None = None
         self._clock = Clock()
         self._reported = self.progress.at
@@ -118,7 +125,7 @@ class Trainer:
                 if self._due():
                     self._validate()
                 else:
-                    self._step()
+                    self._steps()
             if self.progress.validated_step != self.progress.step or self.progress.step == 0:
                 self._validate()
             self._renew_best()
@@ -188,14 +195,29 @@ class Trainer:
         """How long a validation takes: as long as the last one; before the first, an estimate."""
         return expected_validation_s(self.budget, self.progress, length(self.spec.parts.val))
 
-    def _step(self) -> None:
+    def _steps(self) -> None:
+        """Take a step, or as many as until all processes have the same network again."""
+        before = self.progress.step
+        while self._step() == "nothing":
+            pass
+        # a validation at this step will report the same losses
+        is_reported = self.progress.step // REPORT_EVERY > before // REPORT_EVERY
+        if is_reported and not self._spent() and not self._due():
+            self._tell(self._report(None))
+
+    def _step(self) -> Exchange:
+        """Take a step; returns what the processes have exchanged in it."""
         progress = self.progress
         if progress.position.window == 0:
             self.state = self._zero_state()
         fraction = self.budget.fraction(progress.step, progress.elapsed_s, self._validation_s)
         progress.lr = learning_rate(self.config, progress.step, fraction)
-        result = self.stepper.step_at(self.windows, progress.position, self.state, progress.lr)
-        self._losses.append(result.loss)
+        alone = self.world.size == 1
+        how = "gradient" if alone else exchange(self.config, self.budget, progress.step, fraction)
+        at = self.windows, progress.position
+        result = self.stepper.step_at(*at, self.state, progress.lr, how)
+        if result.steps:
+            self._losses.append((result.loss, result.steps))
         self._norm = result.grad_norm
         # reading a number waits for a GPU, so there it is done only for a report
         if self.windows.device.type == "cpu" or len(self._losses) >= REPORT_EVERY:
@@ -203,9 +225,7 @@ class Trainer:
         self.state = result.state
         progress.advance(self.streams.after(progress.position), self.streams.chars)
         self.listener.on_step(fraction, self.spec.chars(progress.chars), progress.mean_loss)
-        # a validation at this step will report the same losses
-        if progress.step % REPORT_EVERY == 0 and not self._spent() and not self._due():
-            self._tell(self._report(None))
+        return how
 
     def _settle(self) -> None:
         """Read the losses that are still on the device.
@@ -214,11 +234,14 @@ class Trainer:
             NonFiniteLossError: one of them is not finite.
 
         """
-        for loss in torch.stack(self._losses).tolist() if self._losses else ():
+        if not self._losses:
+            return
+        losses, counts = zip(*self._losses, strict=True)
+        for loss, steps in zip(torch.stack(losses).tolist(), counts, strict=True):
             if not math.isfinite(loss):
                 raise self._not_finite(f"the loss is {loss} near step {self.progress.step + 1}")
-            self.progress.loss_sum += loss / self.spec.corpus.chars_per_symbol
-            self.progress.loss_steps += 1
+            self.progress.loss_sum += loss / self.spec.corpus.chars_per_symbol * steps
+            self.progress.loss_steps += steps
         self._losses.clear()
 
     def _not_finite(self, what: str) -> NonFiniteLossError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from charrnn.config import TrainConfig
-from charrnn.training.loop.schedule import Budget, learning_rate
+from charrnn.training.loop.schedule import Budget, exchange, learning_rate
 
 
 def test_the_schedule_warms_up_stays_and_falls_to_zero() -> None:
@@ -23,3 +23,17 @@ def test_a_short_budget_warms_up_in_a_tenth_of_it() -> None:
     long = Budget(100_000, 0)
     rates = [learning_rate(config, s, long.fraction(s, 0)) for s in range(120)]
     assert rates[99] < 1.0 == rates[100]
+
+
+def test_processes_exchange_gradients_until_they_are_warm_and_then_weights() -> None:
+    config, budget = TrainConfig(steps=200, warmup=3, sync_every=8), Budget(200, 0)
+    told = [exchange(config, budget, s, budget.fraction(s, 0)) for s in range(200)]
+    assert told[:3] == ["gradient"] * 3
+    assert set(told[3:]) == {"weights", "nothing"}
+    met = {step + 1 for step, what in enumerate(told) if what == "weights"}
+    assert met == {*range(8, 201, 8), *range(10, 201, 10)}  # a twentieth: validations
+    config, budget = TrainConfig(seconds=100, warmup=3, sync_every=8), Budget(0, 100)
+    told = [exchange(config, budget, s, 0.5) for s in range(20)]
+    assert told == [*["gradient"] * 3, *["nothing"] * 4, "weights", *["nothing"] * 7, "weights",
+                    *["nothing"] * 4]  # fmt: skip
+    assert exchange(TrainConfig(steps=200), budget, 150, 0.5) == "gradient"

@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
 def test_an_unread_loss_that_is_not_finite_does_not_hide_a_signal() -> None:
     """On a GPU it is read once in a while; then it is too late to keep anything."""
     trainer = object.__new__(loop.Trainer)
-    trainer._losses, trainer.progress = [torch.tensor(float("nan"))], TrainingState(step=7)
+    trainer._losses, trainer.progress = [(torch.tensor(float("nan")), 1)], TrainingState(step=7)
     trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
     trainer.world = ALONE
     trainer.folder = cast(RunFolder, SimpleNamespace(path=Path("run"), has=lambda name: True))
@@ -162,10 +162,10 @@ def test_a_window_that_begins_a_record_begins_with_the_zero_state(
     corpus, seen, step = tmp_path / "records.txt", [], Stepper.step
     corpus.write_text("ab\nabb\na\n" * 100)
 
-    def spy(self: Stepper, x: Tensor, y: Tensor, state: State, lr: float) -> Any:
+    def spy(self: Stepper, x: Tensor, y: Tensor, state: State, *rest: Any) -> Any:
         held = torch.cat([part for layer in state for part in layer], dim=1).abs().sum(dim=1)
         seen.append((x[:, 0] == 0, held == 0))  # 0 is the line end
-        return step(self, x, y, state, lr)
+        return step(self, x, y, state, *rest)
 
     monkeypatch.setattr(Stepper, "step", spy)
     run(corpus, tmp_path / "run", steps=15, lines=lines)
