@@ -1,8 +1,9 @@
 """What several processes would reach: a step here, the bytes of its gradient, and a link.
 
 Every process trains on as many streams as one does alone, and after each step all of them sum
-their gradients in a ring. So N processes read N times as many characters in the time of a step and
-of an exchange. Nothing overlaps. A prediction, and no measurement of N processes.
+their gradients in a ring, or every so many steps average their weights and moments. So N processes
+read N times as many characters in the time of a step and of an exchange. Nothing overlaps. A
+prediction, and no measurement of N processes.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from charrnn.bench.training import interleaved, own_step, random_text
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.generation.factory import cpus
 from charrnn.training.hardware.device import choose_hardware
+from charrnn.training.loop.clock import PULSE_S
 
 PROCESSES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PAYS = 0.5  # the efficiency at which an exchange takes as long as a step
@@ -33,11 +35,8 @@ NETWORKS = (
     Link("400 Gbit/s", _USED * 400 * GBIT, 5e-6),
 )
 LINKS = (*NETWORKS, Link("NVLink", _USED * 450e9, 3e-6))
-GRADIENT_BYTES = 4  # a weight's gradient is float32
-_LIMITS = {
-    "exchange": "the exchange of gradients",
-    "agreement": "the agreement before each step",
-}
+NUMBER_BYTES = {"none": 4, "bf16": 2}  # of a weight's gradient
+KEPT_BYTES = 3 * 4  # of a weight and its two moments, which are float32
 PULSE_BYTES, TCP_S = 16, 50e-6  # gloo uses TCP between GPUs, too
 
 
@@ -45,7 +44,7 @@ PULSE_BYTES, TCP_S = 16, 50e-6  # gloo uses TCP between GPUs, too
 class Point:
     """What so many processes reach: times in milliseconds, all characters together.
 
-    They exchange gradients after each step, and agree before it whether there is one.
+    The times of exchanges and of agreements on when to stop are those for each step, on average.
     ``efficiency`` is their speed as a part of that of as many single ones.
     """
 
@@ -58,23 +57,22 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a link; ``pays_until`` is the largest N with an efficiency of ``PAYS``.
-
-    ``limit`` is what costs the next N the most: ``exchange`` or ``agreement``, or empty if there
-    is no next one.
-    """
+    """The points of a link; ``pays_until`` is the largest N with an efficiency of ``PAYS``."""
 
     link: str
     gigabytes_per_second: float
     latency_us: float
     points: tuple[Point, ...]
     pays_until: int
-    limit: str
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A prediction; ``device`` is what was measured, or empty if ``step_ms`` was given."""
+    """A prediction; ``device`` is what was measured, or empty if ``step_ms`` was given.
+
+    Every ``sync_every`` steps each process sends ``exchanged_bytes``: of a gradient, or if it is
+    above 1, of weights and their moments.
+    """
 
     cell: str
     layers: int
@@ -83,12 +81,13 @@ class Scale:
     window: int
     device: str
     step_ms: float
-    gradient_bytes: int
+    exchanged_bytes: int
+    sync_every: int
     curves: tuple[Curve, ...]
 
     @property
     def sentence(self) -> str:
-        """From how many processes on the efficiency is below ``PAYS``, and why."""
+        """From how many processes on the efficiency is below ``PAYS``."""
         return in_a_sentence(self.curves)
 
     def to_dict(self) -> dict[str, object]:
@@ -114,7 +113,7 @@ def predict(
         TrainingError: two processes of this machine cannot talk to each other.
 
     """
-    size, device = GRADIENT_BYTES * config.parameters, ""
+    size, every, device = exchanged(config, settings), settings.sync_every, ""
     links: tuple[Link, ...] = LINKS
     ahead = True
     here: tuple[Curve, ...] = ()
@@ -137,7 +136,7 @@ def predict(
             if most > 1:
                 with beside(config, settings, min(most, PROCESSES[-1]) - 1):
                     busy_ms = measure()
-            here = (curve_of(own, step_ms, size, chars, most, busy_ms),)
+            here = (curve_of(own, step_ms, size, chars, most, busy_ms, every=every),)
     return Scale(
         config.cell,
         config.layers,
@@ -147,8 +146,16 @@ def predict(
         device,
         round(step_ms, 4),
         size,
-        here + tuple(curve_of(link, step_ms, size, chars, ahead=ahead) for link in links),
+        every,
+        here
+        + tuple(curve_of(link, step_ms, size, chars, ahead=ahead, every=every) for link in links),
     )
+
+
+def exchanged(config: ModelConfig, settings: TrainConfig) -> int:
+    """The bytes that each process contributes to an exchange; averaged weights are left aside."""
+    each = NUMBER_BYTES[settings.grad_compression] if settings.sync_every == 1 else KEPT_BYTES
+    return each * config.parameters
 
 
 def limited(link: Link, here: Link) -> Link:
@@ -167,43 +174,41 @@ def curve_of(
     busy_ms: float = 0.0,
     *,
     ahead: bool = False,
+    every: int = 1,
 ) -> Curve:
     """What up to ``most`` processes reach over ``link``.
 
-    Each takes ``step_ms`` for ``chars`` characters and exchanges ``size`` bytes; if they share a
-    machine, it takes ``busy_ms`` beside others. If they are GPUs (``ahead``), their hosts
-    agree meanwhile.
+    Each takes ``step_ms`` for ``chars`` characters and exchanges ``size`` bytes ``every`` so many
+    steps; if they share a machine, it takes ``busy_ms`` beside others. They agree on when to stop
+    every ``PULSE_S``, but only after an exchange; if they are GPUs (``ahead``), their hosts do so
+    meanwhile.
     """
     points: list[Point] = []
-    limit = ""
     for processes in PROCESSES[: 1 + sum(2 <= n <= most for n in PROCESSES)]:
-        exchange_ms = 1e3 * link.exchange_s(size, processes)
+        exchange_ms = 1e3 * link.exchange_s(size, processes) / every
         whole_ms = (busy_ms if busy_ms and processes > 1 else step_ms) + exchange_ms
         pulse = dataclasses.replace(link, latency_s=TCP_S) if ahead else link
-        pulse_ms = 1e3 * pulse.exchange_s(PULSE_BYTES, processes)
-        agrees = pulse_ms > (whole_ms if ahead else exchange_ms)
+        exchanges = max(1, int(1e3 * PULSE_S / (whole_ms * every)))  # between two agreements
+        pulse_ms = 1e3 * pulse.exchange_s(PULSE_BYTES, processes) / (exchanges * every)
         whole_ms = max(whole_ms, pulse_ms) if ahead else whole_ms + pulse_ms
         speed, efficiency = 1e3 * processes * chars / whole_ms, round(step_ms / whole_ms, 4)
-        if efficiency < PAYS and not limit:
-            limit = "agreement" if agrees else "exchange"
         times = round(exchange_ms, 4), round(pulse_ms, 4)
         points.append(Point(processes, *times, round(speed, 1), efficiency))
     pays = max(point.processes for point in points if point.efficiency >= PAYS)
     rate, latency = link.bytes_per_second / 1e9, 1e6 * link.latency_s
-    return Curve(link.name, round(rate, 4), round(latency, 2), tuple(points), pays, limit)
+    return Curve(link.name, round(rate, 4), round(latency, 2), tuple(points), pays)
 
 
 def in_a_sentence(curves: Sequence[Curve]) -> str:
     """From how many processes on the efficiency is below ``PAYS``: all links in one sentence."""
-    links: dict[tuple[int, str], list[str]] = {}
+    links: dict[int, list[str]] = {}
     for curve in curves:
         if len(curve.points) == len(PROCESSES):  # not the processes that fit into this machine
-            links.setdefault((curve.pays_until, curve.limit), []).append(curve.link)
-    still = links.pop((PROCESSES[-1], ""), [])
+            links.setdefault(curve.pays_until, []).append(curve.link)
+    still = links.pop(PROCESSES[-1], [])
     ends = [
-        f"over {_joined(names)} from {next(n for n in PROCESSES if n > most)} processes on, "
-        f"mostly because of {_LIMITS[limit]}"
-        for (most, limit), names in sorted(links.items())
+        f"over {_joined(names)} from {next(n for n in PROCESSES if n > most)} processes on"
+        for most, names in sorted(links.items())
     ]
     half, most_asked = f"{100 * PAYS:.0f} %", PROCESSES[-1]
     if not ends:

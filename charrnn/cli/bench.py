@@ -67,6 +67,7 @@ STEP = (  # what a training step is
     *declared(TrainConfig, "device", "precision"),
     THREADS,
 )
+EXCHANGE = declared(TrainConfig, "grad_compression", "sync_every")
 PLOT = PICTURE.replace(name="plot", flag="--plot", aliases=(), variable="CHARRNN_PLOT")
 
 
@@ -90,7 +91,7 @@ def bench_train(*, beside: int = 0, json: bool = False, **settings: Any) -> None
 
 
 @app.command("scale", cls=Command, short_help="Predict the speed of several processes.")
-@takes(*STEP, STEP_MS, PLOT, JSON)
+@takes(*STEP, *EXCHANGE, STEP_MS, PLOT, JSON)
 def bench_scale(
     *, step_ms: float = 0.0, plot: Path | None = None, json: bool = False, **settings: Any
 ) -> None:
@@ -136,9 +137,12 @@ def _print_scale(scale: Scale) -> None:
         rows.append((curve.link, *shown, *("-" for _ in heads[len(shown) :])))
     table(("char/s (efficiency)", *heads), rows)
     how = f"measured on {scale.device}" if scale.device else "as given"
+    size, every = _bytes(scale.exchanged_bytes), scale.sync_every
+    apart = f"every {every:,} steps, {size} of weights and moments are exchanged"
+    what = f"its gradient has {size}" if every == 1 else apart
     sys.stdout.write(
         f"\nA step of {scale.batch} streams of {scale.window} characters takes "
-        f"{_time(scale.step_ms)}, {how}; its gradient has {_bytes(scale.gradient_bytes)}.\n"
+        f"{_time(scale.step_ms)}, {how}; {what}.\n"
         f"{scale.sentence}\n"
     )
 

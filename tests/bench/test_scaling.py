@@ -6,7 +6,9 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,6 @@ from charrnn.bench.link import Link, measure_link
 from charrnn.bench.scaling import (
     LINKS,
     NETWORKS,
-    PAYS,
     PROCESSES,
     curve_of,
     in_a_sentence,
@@ -43,12 +44,12 @@ def test_an_exchange_sends_nearly_all_bytes_twice() -> None:
 
 def test_more_processes_are_faster_and_less_efficient() -> None:
     scale = predict(SMALL, RUN, step_ms=2.0)
-    assert scale.gradient_bytes == 4 * SMALL.parameters
+    assert (scale.exchanged_bytes, scale.sync_every) == (4 * SMALL.parameters, 1)
     assert [curve.link for curve in scale.curves] == [link.name for link in LINKS]
     for curve, link in zip(scale.curves, LINKS, strict=True):
         first, second = curve.points[:2]
         assert (first.chars_per_second, first.efficiency) == (20_000, 1.0)  # 40 in 2 ms
-        step_s = 2e-3 + link.exchange_s(scale.gradient_bytes, 2)
+        step_s = 2e-3 + link.exchange_s(scale.exchanged_bytes, 2)
         assert second.chars_per_second == pytest.approx(80 / step_s, rel=1e-4)
         efficiency = [point.efficiency for point in curve.points]
         assert efficiency == sorted(efficiency, reverse=True)
@@ -66,32 +67,25 @@ def test_a_sentence_says_where_efficiency_falls_below_one_half() -> None:
     assert in_a_sentence([always]) == "256 processes still reach an efficiency of 50 % over fast."
     assert in_a_sentence([never, late, always]) == (
         "Efficiency falls below 50 % "
-        "over slow from 2 processes on, mostly because of the exchange of gradients; "
-        "over slow from 8 processes on, mostly because of the exchange of gradients; "
+        "over slow from 2 processes on; over slow from 8 processes on; "
         "over fast, 256 processes still reach it."
     )
 
 
-@pytest.mark.parametrize(
-    ("size", "latency_s", "ahead", "limit"),
-    [
-        (10**6, 0.0, False, "exchange"),
-        (0, 1e-3, True, "exchange"),  # the hosts of GPUs agree through a network of their own
-        (0, 0.0, True, "agreement"),
-        (16, 1e-3, False, "exchange"),  # both take as long
-        (0, 1e-3, False, "agreement"),  # only what is agreed on has bytes
-    ],
-)
-def test_a_sentence_names_what_takes_longer(
-    size: int, latency_s: float, ahead: bool, limit: str
-) -> None:
-    curve = curve_of(Link("a link", 1e7, latency_s), 10.0, size, 1, ahead=ahead)
-    assert curve.pays_until < 256
-    assert curve.limit == limit
-    first = next(point for point in curve.points if point.efficiency < PAYS)
-    assert (first.agreement_ms > first.exchange_ms) == (limit == "agreement")
-    named = {"exchange": "the exchange of gradients.", "agreement": "agreement before each step."}
-    assert in_a_sentence([curve]).endswith(named[limit])
+def test_compressed_gradients_and_rare_averages_take_less_time() -> None:
+    plain, halved, rare = (
+        predict(SMALL, replace(RUN, **more), step_ms=2.0)
+        for more in list[dict[str, Any]]([{}, {"grad_compression": "bf16"}, {"sync_every": 32}])
+    )
+    assert halved.exchanged_bytes == plain.exchanged_bytes / 2
+    assert rare.exchanged_bytes == 3 * plain.exchanged_bytes  # weights and two moments
+    slow, fast = (scale.curves[0] for scale in (halved, rare))
+    for points in zip(plain.curves[0].points, slow.points, fast.points, strict=True):
+        if points[0].processes > 1:
+            efficiency = [point.efficiency for point in points]
+            assert efficiency == sorted(efficiency)
+    apart = LINKS[0].exchange_s(rare.exchanged_bytes, 2) / 32
+    assert fast.points[1].exchange_ms == pytest.approx(1e3 * apart, abs=1e-4)
 
 
 def test_on_a_processor_no_network_is_faster_than_the_machine(
@@ -119,13 +113,27 @@ def test_on_a_processor_no_network_is_faster_than_the_machine(
     assert min(curve.latency_us for curve in scale.curves) == 100
 
 
-def test_processors_wait_for_a_pulse_and_gpus_only_for_a_long_one() -> None:
+def test_processes_agree_every_fifth_of_a_second_but_only_where_they_exchange() -> None:
     link = Link("a link", 1e9, 1e-3)
-    for ahead, step_ms, whole_ms in ((False, 6.0, 10.0), (True, 6.0, 8.0), (True, 0.001, 2.001)):
-        second = curve_of(link, step_ms, 0, 100, ahead=ahead).points[1]
+    for step_ms, every, pulse_ms in (
+        (8.0, 1, 2.0 / 20),  # 10 ms with the exchange of 2 ms
+        (300.0, 1, 2.0),
+        (9.5, 4, 2.0 / 20),
+        (99.5, 4, 2.0 / 4),
+    ):
+        second = curve_of(link, step_ms, 0, 100, every=every).points[1]
+        assert second.exchange_ms == pytest.approx(2.0 / every)
+        assert second.agreement_ms == pytest.approx(pulse_ms, abs=1e-4)
+        whole_ms = step_ms + second.exchange_ms + second.agreement_ms
         assert second.efficiency == pytest.approx(step_ms / whole_ms, abs=1e-4)
+
+
+def test_gpus_do_not_wait_for_an_agreement_of_their_hosts() -> None:
+    link = Link("a link", 1e9, 1e-3)
+    assert curve_of(link, 6.0, 0, 100, ahead=True).points[1].efficiency == 0.75
     many = curve_of(Link("a link", 1e9, 0.0), 1.0, 0, 100, ahead=True).points[-1]
-    assert many.efficiency == pytest.approx(1 / (510 * 0.05), abs=1e-4)
+    assert many.agreement_ms == pytest.approx(510 * 0.05 / 200, abs=1e-4)
+    assert many.efficiency == 1.0
 
 
 def test_a_step_beside_others_takes_longer() -> None:
@@ -162,6 +170,8 @@ def test_a_prediction_is_a_table_json_or_a_picture(
     code, out, err = leave([*given[:2], "--step-ms", "1e9", "--size", "16"], capfd)
     assert "takes 1,000,000 s, as given; its gradient has " in out
     assert " kB.\n" in out
+    code, out, err = leave([*given, "--sync-every", "8"], capfd)
+    assert "; every 8 steps, 66.9 MB of weights and moments are exchanged.\n" in out
     code, out, err = leave([*given, "--json"], capfd)
     assert (code, err) == (0, "")
     found = json.loads(out)
@@ -195,4 +205,4 @@ def test_a_picture_of_another_kind_is_refused_before_any_work(
 
 def test_an_efficiency_that_rounds_to_one_half_is_one_half() -> None:
     curve = curve_of(Link("a link", 1e9, 0.0), 1.0 - 1e-6, 10**6, 1, 2)
-    assert (curve.points[1].efficiency, curve.pays_until, curve.limit) == (0.5, 2, "")
+    assert (curve.points[1].efficiency, curve.pays_until) == (0.5, 2)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,13 +22,14 @@ from charrnn.training import api
 from charrnn.training.distributed import ALONE, World, is_raised_by_all
 from charrnn.training.events import Plan, Report, Result, Silence
 from charrnn.training.hardware.device import choose_hardware
+from charrnn.training.loop import clock
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir import directory
 from charrnn.training.rundir import metrics as log
 from charrnn.training.rundir.directory import occupied
 from tests.support.runs import metrics, tensors
-from tests.support.worlds import Train, rank, together
+from tests.support.worlds import ThreadWorld, Train, rank, together
 
 
 class Told(Silence):
@@ -260,11 +262,86 @@ def test_a_signal_to_any_process_stops_all_at_the_same_step(
         return 15 if rank() == told and asked[told] > 20 else 0
 
     monkeypatch.setattr(interrupts, "received", received)
+    monkeypatch.setattr(clock, "PULSE_S", 0.0)  # they agree before every step
     stopped = train(tmp_path / "run", eval_every=1000)
     assert [type(outcome) for outcome in stopped] == [Terminated] * 2
     assert {outcome.signum for outcome in stopped if isinstance(outcome, Interrupted)} == {15}
     assert len({str(outcome) for outcome in stopped}) == 1
     assert load(tmp_path / "run/last.safetensors", extra=True).meta["progress"]["step"] == 20
+
+
+class Steady:
+    """A clock on which every step takes so long."""
+
+    def __init__(self, step_s: float) -> None:
+        self.steps, self.step_s = 0, step_s
+
+    def now(self) -> float:
+        return self.steps * self.step_s
+
+
+@pytest.mark.parametrize(
+    ("step_s", "budget_s", "every"),
+    [(0.01, 0.0, 20), (0.01, 600.0, 20), (0.01, 8.0, 4), (0.3, 0.0, 1), (1e-5, 0.0, 20_000)],
+)
+def test_processes_agree_on_the_time_every_fifth_of_a_second(
+    step_s: float, budget_s: float, every: int
+) -> None:
+    """All before the same steps, which the main one's clock decides."""
+    count = 3 * every + 40
+
+    def agreed(world: World) -> list[int]:
+        own = Steady(step_s * (1 if world.is_main else 1e6))
+        shared = clock.SharedClock(world, cast(Any, own), budget_s)
+        at: list[int] = []
+        for own.steps in range(count):
+            before = len(cast(ThreadWorld, world).calls)
+            seconds = shared.at(own.steps)
+            if len(cast(ThreadWorld, world).calls) > before:
+                at.append(own.steps)
+            assert seconds == pytest.approx(at[-1] * step_s)
+        return at
+
+    one, other = together(2, agreed)
+    assert isinstance(one, list)
+    assert one == other
+    pauses = [after - before for before, after in itertools.pairwise(one)]
+    assert all(after <= 2 * before for before, after in itertools.pairwise(pauses))
+    assert pauses[-1] in (every, every - 1)  # rounding
+    assert len([pause for pause in pauses if pause < every - 1]) <= 15
+
+
+def test_a_single_process_looks_at_its_clock_before_every_step() -> None:
+    own = Steady(1e-6)
+    shared = clock.SharedClock(ALONE, cast(Any, own))
+    for own.steps in range(9):
+        assert shared.at(own.steps) == own.steps * 1e-6
+
+
+def test_a_signal_is_seen_within_a_fifth_of_a_second(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of the main process's clock takes 10 ms; the other is told before its 101st."""
+    taken = [0, 0]
+    step = Stepper.step
+
+    def counted(self: Stepper, *args: Any) -> Any:
+        taken[rank()] += 1
+        return step(self, *args)
+
+    class Clock:
+        def __init__(self, seconds: float = 0.0) -> None:
+            pass
+
+        def now(self) -> float:
+            return taken[rank()] * 0.01
+
+    monkeypatch.setattr(loop, "Clock", Clock)
+    monkeypatch.setattr(Stepper, "step", counted)
+    monkeypatch.setattr(interrupts, "received", lambda: 15 * (rank() == 1 and taken[1] >= 100))
+    stopped = train(tmp_path / "run", steps=500, eval_every=1000)
+    assert [type(outcome) for outcome in stopped] == [Terminated] * 2
+    assert 100 <= load(tmp_path / "run/last.safetensors").meta["progress"]["step"] <= 120
 
 
 def test_a_budget_of_time_is_spent_by_the_main_process_s_clock(

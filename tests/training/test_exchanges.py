@@ -18,6 +18,7 @@ from charrnn.model.network import CharNetwork, State
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Result
 from charrnn.training.hardware.device import choose_hardware
+from charrnn.training.loop import clock
 from charrnn.training.loop.captured import CapturedStepper, repeated
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.schedule import Exchange
@@ -204,6 +205,7 @@ def test_a_run_stops_where_the_weights_meet_and_resumes_exactly(
         patch.setattr(Stepper, "step", counted)
         told = lambda: 15 if rank() == 1 and taken[1] >= 32 else 0  # noqa: E731
         patch.setattr(interrupts, "received", told)
+        patch.setattr(clock, "PULSE_S", 0.0)
         stopped = train(tmp_path / "parts", **APART)
     assert [type(outcome) for outcome in stopped] == [Terminated] * 2
     last = load(tmp_path / "parts/last.safetensors", extra=True)

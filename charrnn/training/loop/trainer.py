@@ -28,9 +28,10 @@ from charrnn.training.events import Listener, Report
 from charrnn.training.hardware.memory import out_of_memory
 from charrnn.training.loop.batches import Windows
 from charrnn.training.loop.checkpointing import best_checkpoint, cannot_resume, last_checkpoint
-from charrnn.training.loop.clock import Clock
+from charrnn.training.loop.clock import Clock, SharedClock
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.preview import preview
+from charrnn.training.loop.reporting import report_of
 from charrnn.training.loop.schedule import (
     Budget,
     Exchange,
@@ -73,7 +74,7 @@ class Trainer:
         # means of so many steps, not read from the device yet
         self._losses: list[tuple[Tensor, int]] = []
         self._norm: Tensor | None = None
-        self._clock = Clock()
+        self._clock = SharedClock(self.world, Clock(), self.config.seconds)
         self._reported = self.progress.at
         self.resumed = False
 
@@ -90,7 +91,7 @@ class Trainer:
         if progress.window >= self.streams.windows:
             raise cannot_resume("its position is beyond the end of the text")
         self.progress, self.state, self.resumed = progress, state, True
-        self._clock = Clock(progress.elapsed_s)
+        self._clock = SharedClock(self.world, Clock(progress.elapsed_s), self.config.seconds)
         self._reported = progress.at
 
     @property
@@ -183,10 +184,10 @@ class Trainer:
 
     def _now(self) -> float:
         """Seconds that the run has been training, by the main process's clock."""
-        return self.world.pulse(self._clock.now())
+        return self._clock.now(self.progress.step)
 
     def _spent(self) -> bool:
-        self.progress.elapsed_s = self._now()
+        self.progress.elapsed_s = self._clock.at(self.progress.step)
         # a time budget includes the last validation
         return self.budget.spent(self.progress.step, self.progress.elapsed_s + self._validation_s)
 
@@ -257,22 +258,9 @@ class Trainer:
             )
         progress = self.progress
         progress.elapsed_s = self._now()
-        chars = self.spec.chars(progress.chars) - self.spec.chars(self._reported[0])
-        seconds = (progress.elapsed_s if until is None else until) - self._reported[1]
+        self._grad_norm()
+        report = report_of(self.spec, progress, self._reported, val_nats, until)
         self._reported = progress.at
-        progress.train_nats = progress.mean_loss if progress.loss_steps else progress.train_nats
-        report = Report(
-            step=progress.step,
-            epoch=progress.epoch,
-            chars=self.spec.chars(progress.chars),
-            elapsed_s=round(progress.elapsed_s, 3),
-            lr=progress.lr,
-            train_nats=progress.mean_loss,
-            val_nats=val_nats,
-            grad_norm=self._grad_norm(),
-            chars_per_second=round(chars / seconds, 1) if chars and seconds > 0 else None,
-        )
-        progress.loss_sum, progress.loss_steps = 0.0, 0
         self.folder.append_metrics(report.to_dict())
         return report
 
@@ -280,12 +268,11 @@ class Trainer:
         # if the main process's listener fails, all processes stop
         self.world.decide(lambda: self.listener.on_report(report))
 
-    def _grad_norm(self) -> float | None:
-        """That of the last step, read from the device; None if not finite (JSON has no inf)."""
+    def _grad_norm(self) -> None:
+        """Read that of the last step from the device; None if not finite (JSON has no inf)."""
         if self._norm is not None:
             norm = float(self._norm)
             self.progress.grad_norm = norm if math.isfinite(norm) else None
-        return self.progress.grad_norm
 
     def _due(self) -> bool:
         """Whether to validate now: by steps, so that a resumed run repeats it, or by the clock.
