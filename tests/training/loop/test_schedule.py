@@ -33,7 +33,7 @@ def test_processes_exchange_gradients_until_they_are_warm_and_then_weights() -> 
     met = {step + 1 for step, what in enumerate(told) if what == "weights"}
     assert met == {*range(8, 201, 8), *range(10, 201, 10)}  # a twentieth: validations
     config, budget = TrainConfig(seconds=100, warmup=3, sync_every=8), Budget(0, 100)
-    told = [exchange(config, budget, s, 0.5) for s in range(20)]
+    told = [exchange(config, budget, s, 0.01) for s in range(20)]
     assert told == [*["gradient"] * 3, *["nothing"] * 4, "weights", *["nothing"] * 7, "weights",
                     *["nothing"] * 4]  # fmt: skip
     assert exchange(TrainConfig(steps=200), budget, 150, 0.5) == "gradient"
