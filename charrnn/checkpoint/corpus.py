@@ -40,7 +40,7 @@ def own_corpus(
     if source is None:
         limited = read_as(about)["max_bytes"] is not None
         key, run = (digest, title, encoding), path and path.parent
-        corpus = cached_corpus(*key, limited=limited, run=run, **how)
+        corpus = cached_corpus(*key, limited=limited, chars=about.get("chars"), run=run, **how)
     else:
         paths = [source] if isinstance(source, (str, os.PathLike)) else source
         corpus = encode_corpus(paths, encoding=encoding, **how, **read_as(about))

@@ -193,7 +193,7 @@ def _encode_plain(
     reading = reading.settled(vocab.long)
     stem = _stem(cache, digest, reading, cut)
     _write(sources, reading, vocab, digest, stem)
-    written = _from_cache(stem, digest, name, reading)
+    written = _from_cache(stem, digest, name, reading, cut)
     if written is None:
         message = f"the encoded corpus could not be read back from {cache}"
         raise CorpusError(message, "set CHARRNN_CACHE to a folder on another disk")
@@ -208,14 +208,16 @@ def cached_corpus(
     *,
     records: bool = False,
     limited: bool = False,
+    chars: object = None,
     symbols: SymbolRule | None = None,
     run: Path | None = None,
 ) -> Corpus | None:
     """The corpus whose source has the sha256 ``digest``, if it is in the cache.
 
     It is one that was read as ``records`` and cut into ``symbols``, or one that was not. If it was
-    ``limited``, it may have been cut in the middle of a character or record. Without ``cache`` it
-    may also be where the run in the folder ``run`` kept it (``charrnn.paths.cache_of_run``).
+    ``limited``, it may have been cut in the middle of a character or record. If ``chars`` is a
+    whole number, it has so many characters. Without ``cache`` it may also be where the run in the
+    folder ``run`` kept it (``charrnn.paths.cache_of_run``).
     """
     # the values may come from an untrusted checkpoint: they may form a path, or be no strings
     if not all(isinstance(value, str) for value in (digest, name, encoding)):
@@ -226,17 +228,33 @@ def cached_corpus(
     folders = caches(run) if cache is None else (cache,)
     cuts = (True, False) if limited else (False,)
     # a limit may have cut nothing, and earlier versions did not keep apart what it cut
-    found = (_found(folder, digest, name, reading, cut) for cut in cuts for folder in folders)
-    return next((corpus for corpus in found if corpus is not None), None)
+    found = (
+        _found(folder, digest, name, reading, cut, marked=False)
+        for cut in cuts
+        for folder in folders
+    )
+    right = (c for c in found if c is not None and (type(chars) is not int or c.chars == chars))
+    return next(right, None)
 
 
 def _found(
-    cache: Path, digest: str, name: str, reading: Reading, cut: bool = False
+    cache: Path,
+    digest: str,
+    name: str,
+    reading: Reading,
+    cut: bool = False,
+    *,
+    marked: bool = True,
 ) -> Corpus | None:
-    """The corpus in the cache; None if it is missing or incomplete."""
+    """The corpus in the cache; None if it is missing or incomplete.
+
+    If it must be ``marked``, also if it is not noted whether it was cut: what earlier versions cut
+    is where a file with just these bytes would be.
+    """
     known = reading.symbols.known if reading.symbols else ()
     for own in (reading.settled(()), reading) if known else (reading,):
-        corpus = _from_cache(_stem(cache, digest, own, cut), digest, name, own)
+        stem = _stem(cache, digest, own, cut)
+        corpus = _from_cache(stem, digest, name, own, cut if marked else None)
         if corpus is not None and (not known or corpus.vocab.long == known):
             return corpus
     return None
@@ -291,15 +309,18 @@ def _write(
         "ids_sha256": of_ids.hexdigest(),
         "encoding": reading.encoding,
         "length": length,
+        "cut": any(source.cut for source in sources),
         "vocab": vocab.to_dict(),
     }
     write_note(stem.with_suffix(".json"), metadata)
 
 
-def _from_cache(stem: Path, digest: str, name: str, reading: Reading) -> Corpus | None:
-    """The corpus in the cache; None if it is missing or incomplete."""
+def _from_cache(
+    stem: Path, digest: str, name: str, reading: Reading, cut: bool | None
+) -> Corpus | None:
+    """The corpus in the cache; None if it is missing or incomplete, or not noted to be ``cut``."""
     metadata = _read_metadata(stem.with_suffix(".json"), digest)
-    if metadata is None:
+    if metadata is None or cut not in (None, metadata.get("cut")):
         return None
     try:
         vocab = Vocab.from_dict(metadata["vocab"])

@@ -122,14 +122,15 @@ def _encoded(text: TextChoice, records: bool, world: World) -> Corpus:
     """The text as ids; the main process encodes it, and the others find it in the cache."""
     encoded: list[Corpus] = []  # too large to send to the other processes
 
-    def encode() -> tuple[str, str, str]:
+    def encode() -> tuple[str, str, str, int]:
         corpus = text.encode(records)
         encoded.append(corpus)
-        return corpus.sha256, corpus.name, corpus.encoding
+        return corpus.sha256, corpus.name, corpus.encoding, corpus.chars
 
     def found() -> Corpus:
-        (sha256, name, encoding), limited = key, text.max_bytes is not None
+        (sha256, name, encoding, chars), limited = key, text.max_bytes is not None
         how: dict[str, Any] = {"records": records, "limited": limited, "symbols": text.rule}
+        how |= {"chars": chars}
         known = encoded[0] if encoded else None
         known = known or cached_corpus(sha256, name, encoding, text.cache, **how)
         return known or text.encode(records)

@@ -17,6 +17,7 @@ import pytest
 from charrnn.errors import CorpusError, DecodingError
 from charrnn.text import sources
 from charrnn.text.corpus import cached_corpus, encode_corpus
+from charrnn.text.notes import read_note, write_note
 from tests.support.texts import TEXT, encode
 
 
@@ -144,6 +145,60 @@ def test_a_record_that_was_cut_short_is_not_that_of_a_file_that_ends_there(tmp_p
         found = cached_corpus(*key, records=True, limited=limited)
         assert found is not None
         assert np.array_equal(found.ids, corpus.ids)
+
+
+def unmarked(cache: Path) -> None:
+    """Keep what was cut in ``cache`` as earlier versions did: as if it were whole."""
+    for note in cache.glob("*-cut.json"):
+        values = read_note(note)
+        assert values is not None
+        assert values.pop("cut")
+        write_note(note.with_name(note.name.replace("-cut", "")), values)
+        note.unlink()
+        ids = note.with_suffix(".ids")
+        ids.rename(ids.with_name(ids.name.replace("-cut", "")))
+
+
+@pytest.mark.parametrize(("raw", "most", "records"), [
+    ("naïve".encode(), 3, False), (b"AB\nCDEF\n", 5, True),
+])  # fmt: skip
+def test_what_earlier_versions_cut_is_no_whole_text(
+    raw: bytes, most: int, records: bool, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"records": records, "cache": tmp_path}
+    cut = encode(raw, max_bytes=most, **how)
+    key = cut.sha256, "x", "utf-8", tmp_path
+    asked: dict[str, Any] = {"records": records, "chars": len(cut)}
+    unmarked(tmp_path)
+    # a run that it was cut for finds it still
+    for limited in (True, False):
+        found = cached_corpus(*key, limited=limited, **asked)
+        assert found is not None
+        assert np.array_equal(found.ids, cut.ids)
+    assert cached_corpus(*key, **asked | {"chars": len(cut) + 1}) is None
+    if not records:
+        with pytest.raises(DecodingError, match="not utf-8 at byte 2"):
+            encode(raw[:most], **how)
+        return
+    whole = encode(raw[:most], **how)
+    assert whole.vocab.decode(whole.ids) == "AB\nCD\n"
+    again = cached_corpus(*key, records=True, chars=len(whole))
+    assert again is not None
+    assert np.array_equal(again.ids, whole.ids)
+    assert cached_corpus(*key, limited=True, **asked) is None  # which is another text now
+    assert np.array_equal(encode(raw, max_bytes=most, **how).ids, cut.ids)
+
+
+def test_of_two_texts_of_the_same_bytes_the_one_of_this_length_is_found(tmp_path: Path) -> None:
+    raw = b"AB\nCDEF\n"
+    cut = encode(raw, records=True, max_bytes=5, cache=tmp_path)
+    whole = encode(raw[:5], records=True, max_bytes=9, cache=tmp_path)  # a limit that cut nothing
+    for corpus in (cut, whole):
+        key = corpus.sha256, "x", "utf-8", tmp_path
+        found = cached_corpus(*key, records=True, limited=True, chars=len(corpus))
+        assert found is not None
+        assert np.array_equal(found.ids, corpus.ids)
+    assert cached_corpus(*key, records=True, chars="no number") is not None
 
 
 def test_a_limit_that_cut_nothing_finds_the_whole_text(tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def _corpus(last: Checkpoint, was: _Recorded, text: TextChoice) -> Corpus:
     else:
         of, limited = (was.sha256, was.name, was.encoding), was.read["max_bytes"] is not None
         how = {"records": was.records, "symbols": last.vocab.rule}
-        corpus = cached_corpus(*of, limited=limited, run=text.out, **how)
+        how |= {"limited": limited, "chars": last.about("corpus").get("chars")}
+        corpus = cached_corpus(*of, run=text.out, **how)
     if corpus is None:
         raise CorpusError(f"the encoded {was.name} is no longer in the cache: name the text again")
     if corpus.sha256 != was.sha256:
