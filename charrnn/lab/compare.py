@@ -5,7 +5,6 @@ from __future__ import annotations
 import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import cells
-from charrnn.checkpoint.file import load
-from charrnn.config import model_options
+from charrnn.checkpoint.file import Checkpoint, load
+from charrnn.config import ModelConfig, draw_seed, model_options
 from charrnn.errors import CheckpointError, ConfigError, CorpusError, NonFiniteLossError
+from charrnn.lab.kept import MACHINE, check_kept, is_finished, kept_run
 from charrnn.lab.networks import networks
 from charrnn.model_config import MAX_WIDTH
-from charrnn.paths import BEST, LAST
+from charrnn.paths import BEST
+from charrnn.text.corpus import Corpus
 from charrnn.training.api import train
 from charrnn.training.events import Listener
+from charrnn.training.rundir.discovery import check_vacant
 from charrnn.training.rundir.metrics import METRICS, validations
 from charrnn.training.texts import TextChoice
 
@@ -133,28 +135,62 @@ def compare(
     shape = {name: value for name, value in values.items() if name in of_model}
     training = {name: value for name, value in values.items() if name not in of_model}
     networks(names, 1, shape)  # before the text is read
-    V = len(TextChoice.of(tuple(corpus), {}).encode().vocab)
-    own = {name: _own(name, shape) for name in names}
-    for name in names:
-        own[name]["hidden"] = hidden_for(name, parameters, V, own[name])
+    text = TextChoice.of(tuple(corpus), {}).encode()
+    models = {name: _model(name, parameters, len(text.vocab), shape) for name in names}
+    kept = _kept(models, text, values, out, resume)
+    if "seed" not in training:
+        training["seed"] = _seed_of(kept)
+        if listener is not None and len(kept) < len(names):
+            listener.on_note(f"seed {training['seed']}")
     found: list[Compared] = []
-    for name in names:
+    for name, model in models.items():
         folder = out / name
+        how = training | _own(name, shape) | {"cell": name, "hidden": model.hidden}
+        if name in kept:
+            how = {option: how[option] for option in MACHINE & how.keys()} | {"resume": True}
         try:
-            if not (resume and is_finished(folder)):
-                if resume and (folder / LAST).exists():
-                    train(*corpus, out=folder, resume=True, listener=listener)
-                else:
-                    shaped = own[name] | {"cell": name}
-                    train(*corpus, out=folder, listener=listener, **shaped, **training)
+            if name not in kept or not is_finished(folder):
+                train(*corpus, out=folder, listener=listener, **how)
             found.append(read_run(folder, name))
         except NonFiniteLossError as error:
             if len(names) == 1:
                 raise
-            size = own[name]["hidden"], networks((name,), V, own[name])[name].parameters
+            size = model.hidden, model.parameters
             found.append(_failed(folder, Compared(name, *size, folder, None, [], error.message)))
         on_run(found[-1])
     return sorted(found, key=lambda run: math.inf if run.best is None else run.best)
+
+
+def _model(name: str, parameters: int, V: int, shape: Mapping[str, Any]) -> ModelConfig:
+    """The largest network of the cell ``name`` with at most ``parameters`` weights."""
+    own = _own(name, shape)
+    own["hidden"] = hidden_for(name, parameters, V, own)
+    return networks((name,), V, own)[name]
+
+
+def _kept(
+    models: Mapping[str, ModelConfig],
+    text: Corpus,
+    settings: Mapping[str, Any],
+    out: Path,
+    resume: bool,
+) -> dict[str, Checkpoint]:
+    """The runs in ``out`` that are kept or continued; all others can begin in their folders."""
+    kept = {}
+    for name, model in models.items():
+        run = kept_run(out / name, name) if resume else None
+        if run is None:
+            check_vacant(out / name)
+        else:
+            check_kept(out / name, run, model, text, settings)
+            kept[name] = run
+    return kept
+
+
+def _seed_of(kept: Mapping[str, Checkpoint]) -> int:
+    """The seed of the first run that is kept, or a random one."""
+    seeds = [run.about("training").get("seed") for run in kept.values()]
+    return next((seed for seed in seeds if isinstance(seed, int)), draw_seed())
 
 
 def _failed(folder: Path, run: Compared) -> Compared:
@@ -168,15 +204,6 @@ def _own(name: str, shape: Mapping[str, Any]) -> dict[str, Any]:
     """``shape`` without the settings that only other cells have."""
     of_others = {o.name for o in cells.options()} - {o.name for o in cells.get(name).options}
     return {name: value for name, value in shape.items() if name not in of_others}
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in ``folder`` has ended: its metrics have a result."""
-    try:
-        last = (folder / METRICS).read_bytes().splitlines()[-1]
-        return json.loads(last).get("final") is True
-    except (OSError, ValueError, IndexError, AttributeError):
-        return False
 
 
 def read_run(folder: Path, name: str) -> Compared:

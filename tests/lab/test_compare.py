@@ -76,6 +76,45 @@ def test_a_run_of_another_cell_is_no_result(corpus: Path) -> None:
     assert read_run(Path("runs/elman"), "rnn-tanh").cell == "rnn-tanh"
 
 
+OTHER_SETTINGS: list[tuple[dict[str, Any], str]] = [
+    ({"steps": 21}, "set steps=20, or choose another out"),
+    ({"steps": 0, "seconds": 3.0}, "set steps=20, or choose another out"),
+    ({"window": 11}, "set window=10, or"),
+    ({"lr": 0.1, "seed": 2}, "set lr=0.004 and seed=1, or"),
+    ({"parameters": 1200}, r"set parameters=8\d\d, or"),
+]
+
+
+def test_a_kept_run_with_another_text_or_other_settings_is_no_result(corpus: Path) -> None:
+    out, turned = Path("runs"), Path("turned.txt")
+    compare([corpus], ("gru",), parameters=900, out=out, **SMALL)
+    for other, said in OTHER_SETTINGS:
+        settings = {"parameters": 900, **SMALL, **other}
+        with pytest.raises(ConfigError, match=f"runs/gru holds a run with other settings; {said}"):
+            compare([corpus], ("elman", "gru"), out=out, resume=True, **settings)
+    turned.write_bytes(corpus.read_bytes()[::-1])
+    with pytest.raises(ConfigError, match=f"runs/gru holds a run on another text, {corpus.name}"):
+        compare([turned], ("elman", "gru"), parameters=900, out=out, resume=True, **SMALL)
+    with pytest.raises(ConfigError, match="runs/gru holds a run"):  # although it is not the first
+        compare([corpus], ("elman", "gru"), parameters=900, out=out, **SMALL)
+    assert not (out / "elman").exists()
+
+
+def test_all_runs_have_one_seed_which_is_told(
+    corpus: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    corpus.rename("novel.txt")
+    args = [arg for arg in ARGS if arg not in ("--seed", "1")]
+    code, _, err = leave([*args, "--out", "runs"], capfd)
+    assert code == 0, err
+    more = [*args, "--out", "runs", "--resume", "--cells", "elman,irnn"]
+    code, _, later = leave(more, capfd)
+    assert code == 0, later
+    seeds = {load(path).meta["training"]["seed"] for path in Path("runs").glob("*/best.*")}
+    assert len(seeds) == 1
+    assert f"charrnn: seed {seeds.pop()}\n" in err
+
+
 def test_a_text_that_can_be_read_once_only_is_refused() -> None:
     with pytest.raises(CorpusError, match="name a file, not standard input"):
         compare(["-"], ("elman",), parameters=900, out=Path("runs"))
