@@ -257,7 +257,7 @@ class Predictor:
 
         """
         check_int("top", top, 1)
-        begun = prefix if self.records is None else self.records.begun(prefix)
+        begun = prefix if self.records is None else self._begun(prefix, self.records, unknown)
         ids = self.vocab.encode(begun, unknown)
         if not len(ids):
             ids = np.array([first_id(self.vocab)], ids.dtype)
@@ -270,6 +270,18 @@ class Predictor:
         if np.isnan(log_p).any():
             raise CheckpointError(OVERFLOW)
         return candidates(log_p, top, list(self.vocab.symbols()))
+
+    def _begun(self, prime: str | bytes, form: RecordForm, unknown: Unknown) -> str | bytes:
+        """What is read before a record that begins with the last line of ``prime``.
+
+        Raises:
+            UnknownCharacterError: names the place in ``prime``.
+
+        """
+        begun = form.begun(prime)
+        if unknown == "error" and self.vocab.missing(begun):
+            self.vocab.encode(prime)
+        return begun
 
     def _nats(
         self,

@@ -13,7 +13,7 @@ from charrnn.arguments import checked
 from charrnn.checkpoint.corpus import Paths, own_corpus
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import StateDtype, WeightDtype, draw_seed
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError
 from charrnn.generation.accepting import Records
 from charrnn.generation.factory import AnyEngine, open_engine
 from charrnn.generation.generator import Generator, Texts
@@ -184,7 +184,7 @@ class Writer(Predictor):
         self.checkpoint.config.check_causal("write from left to right")
         form, only = self.record_form(lines=True), wanted or RecordConfig()
         assert form is not None
-        prime, tries = form.begun(only.prefix), only.max_tries
+        prime, tries = self._begun(only.prefix, form, config.unknown), only.max_tries
         if tries is None:
             tries = config.count * (1 if wanted is None else TRIES)
         drawn = replace(config, count=min(tries, MAX_INT64))
@@ -230,8 +230,10 @@ class Writer(Predictor):
         self.checkpoint.config.check_causal("list records")
         form = self.record_form(lines)
         if form is None:
-            reason = "needs records of one line each"
-            raise ConfigError(reason, "set {lines}", setting="top")
+            reason = "the network did not learn lines as records"
+            raise ConfigError(reason, "set {lines} to list its likeliest lines")
+        if missing := self.vocab.missing(wanted.prefix):
+            raise UnknownCharacterError(missing)
         begun = self.vocab.encode(form.begun(wanted.prefix))
         own = self.checkpoint
         with np.errstate(all="ignore"):  # weights of an untrusted file may overflow
@@ -267,7 +269,7 @@ class Writer(Predictor):
         self.check_lines(lines)
         lines = self.lines if lines is None else lines
         if lines and prime and self.records is not None:
-            prime = self.records.begun(prime)
+            prime = self._begun(prime, self.records, config.unknown)
         engine = self._line_engine if lines else self._engine
         return Generator(
             self.vocab,

@@ -113,7 +113,7 @@ def test_the_corpus_can_be_named(call: Call, run: str, monkeypatch: pytest.Monke
         (("--lines", "--tsv", "--json"), "--tsv cannot be combined with --json"),
         (("--lines", "--match", "["), "--match is not a regular expression: unterminated"),
         (("--lines", "--prefix", "a\nb"), "--prefix has a line end, with which a record ends"),
-        (("--lines", "--prefix", "É"), "character 'É' (U+00C9) at position 1"),
+        (("--lines", "--prefix", "É"), "character 'É' (U+00C9) at position 0 is not"),
     ],
 )
 def test_what_cannot_be_wanted_is_refused(call: Call, args: tuple[str, ...], said: str) -> None:
@@ -166,6 +166,10 @@ def test_the_list_may_take_too_long(call: Call, run: str) -> None:
     assert said.endswith("; raise --max-tries\n")
     tiny().save("text")
     assert call("likely", "text")[2] == (
-        "charrnn: --top needs records of one line each; set --lines\n"
+        "charrnn: the network did not learn lines as records; "
+        "set --lines to list its likeliest lines\n"
+    )
+    assert call("likely", "text", "--lines", "--prefix", "aÉ")[2].startswith(
+        "charrnn: character 'É' (U+00C9) at position 1 is not in the vocabulary of "
     )
     assert call("likely", "text", "--lines", "--top", "2")[1].count("\n") == 2

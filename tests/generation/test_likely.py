@@ -13,7 +13,13 @@ import pytest
 from charrnn import cells
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
-from charrnn.errors import CharRNNError, CheckpointError, ConfigError, UserError
+from charrnn.errors import (
+    CharRNNError,
+    CheckpointError,
+    ConfigError,
+    UnknownCharacterError,
+    UserError,
+)
 from charrnn.generation import likely
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Vocab
@@ -170,8 +176,10 @@ def test_what_cannot_be_listed_is_refused() -> None:
         own_model().likely(length=0)
     with pytest.raises(ConfigError, match="prefix has a line end"):
         own_model().likely(prefix="a\nb")
-    with pytest.raises(ConfigError, match="needs records of one line each; set lines"):
+    with pytest.raises(ConfigError, match="did not learn lines as records; set lines"):
         TextModel(tiny()).likely()
+    with pytest.raises(UnknownCharacterError, match=r"position 1 is not in the .* characters$"):
+        own_model().likely(prefix="aé")  # there is no unknown that could be set
     with pytest.raises(ConfigError, match="needs a line end in the vocabulary"):
         TextModel(tiny(letters("abc"))).likely(lines=True)
     own = own_model()

@@ -15,8 +15,9 @@ import pytest
 from charrnn import cells
 from charrnn.checkpoint.file import Checkpoint
 from charrnn.config import ModelConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.generation.numpy_engine import Engine
+from charrnn.generation.record_config import RecordConfig
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.text.vocab import Vocab
 from charrnn.textmodel import TextModel
@@ -215,3 +216,21 @@ def test_samples_that_are_cut_are_counted() -> None:
     pieces = own.stream("", SampleConfig(length=2, count=500, seed=1))
     assert sum(last for _, last in pieces) == 500
     assert pieces.cut == texts.cut
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda own: own.sample("aé", length=3),
+        lambda own: own.next("aé"),
+        lambda own: own.sample_records(SampleConfig(), RecordConfig(prefix="aé")),
+        lambda own: own.likely(prefix="aé"),
+    ],
+    ids=["prime", "next", "prefix", "likely"],
+)
+def test_an_unknown_character_has_its_place_in_what_was_given(
+    read: Callable[[TextModel], object],
+) -> None:
+    """Not in what a network of records reads, which begins with a line end."""
+    with pytest.raises(UnknownCharacterError, match=r"character 'é' \(U\+00E9\) at position 1 is"):
+        read(model())
