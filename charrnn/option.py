@@ -80,6 +80,8 @@ class Option:
         choices: the allowed values, or a function that returns them.
         excludes: settings that cannot be given together with this one; it is enough if one of the
             two excludes the other. A flag then wins over the other's environment variable.
+        needs: settings without one of which it does nothing. A command then refuses its flag, but
+            not its environment variable.
         repeated: whether it may be given several times; the value is a tuple.
         notation: how values are written, if not simply as numbers or texts.
         complete: returns values that start with a given text, for shell completion.
@@ -105,6 +107,7 @@ class Option:
     absent: Any = NOTHING
     choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
     excludes: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     repeated: bool = False
     notation: Notation | None = None
     complete: Callable[[str], list[str]] | None = None

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from charrnn.errors import CharRNNError, Interrupted, UserError
+from charrnn.errors import CharRNNError, ConfigError, Interrupted, UserError
 from charrnn.settings import Option
 
 _COMMANDS = {"list_checkpoints": "ls"}  # functions whose command has another name
@@ -61,6 +61,7 @@ class Command(TyperCommand):
         """
         overruled = self._prefer_flags(ctx)
         try:
+            self._check_needs(ctx)
             return super().invoke(ctx)
         except Interrupted as signal:
             signal.style = OptionStyle(self.options)
@@ -83,6 +84,19 @@ class Command(TyperCommand):
         }
         ctx.params.update(dict.fromkeys(overruled))  # as if they were not given
         return overruled
+
+    def _check_needs(self, ctx: typer.Context) -> None:
+        """Check that no typed option does nothing because another is missing.
+
+        Raises:
+            ConfigError: one does.
+
+        """
+        for param in self.params:
+            needs = self.options[str(param.name)].needs if param.name in self.options else ()
+            if needs and _is_typed(ctx, param) and not any(map(ctx.params.get, needs)):
+                needed = " or ".join(self.options[other].flag for other in needs)
+                raise ConfigError(f"needs {needed}", setting=str(param.name))
 
     def _rivals(self, name: str) -> set[str]:
         """The options that exclude ``name`` or are excluded by it."""

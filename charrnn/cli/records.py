@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONDITIONS = declared(RecordConfig)
 NOVEL_CORPUS = CORPUS.replace(
+    needs=("novel", "max_copy"),
     help="With --novel or --max-copy: corpus the network was trained on; may be repeated, in the "
     "order in which the files were named for train.",
 )

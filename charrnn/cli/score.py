@@ -59,7 +59,9 @@ PER_CHAR = Option(
     excludes=("adapt", "per_line", "color", "lines"),
     help="Print nats, rank (1: the likeliest) and symbol for each character.",
 )
-BESIDE = TOP.replace(help="With --per-char: add the K likeliest characters there.")
+BESIDE = TOP.replace(
+    needs=("per_char",), help="With --per-char: add the K likeliest characters there."
+)
 LINES = Option(
     name="lines",
     kind=bool,
@@ -69,6 +71,7 @@ LINES = Option(
 WORST = Option(
     name="worst",
     kind=bool,
+    needs=("lines",),
     excludes=("json",),
     help="With --lines: put the nats of each line's most surprising character first; sort by them "
     "to find odd lines. --json always prints them, with the character's place.",
@@ -188,8 +191,6 @@ def _check(files: list[str] | None, split: str | None, given: dict[str, Any]) ->
     if split is None and len(files or ()) > 1:
         raise ConfigError("score reads one FILE; only a corpus, with --split, may have several")
     check_rivals(OPTIONS, given)
-    if given.get("worst") and not given.get("lines"):
-        raise ConfigError("ranks lines", "set {lines}", setting="worst")
     return files[0] if files else ""
 
 

@@ -50,7 +50,9 @@ class SampleConfig:
     stop: tuple[str, ...] = setting(
         (), low=1, help="End a sample before this text; may be given several times."
     )
-    keep_stop: bool = setting(False, help="Keep the stop text at the end of the sample.")
+    keep_stop: bool = setting(
+        False, needs=("stop",), help="With --stop: keep the stop text at the end of the sample."
+    )
     sentences: int = setting(
         0, low=0, high=MAX_INT64, help="End a sample after N sentences; 0 sets no limit."
     )

@@ -481,6 +481,31 @@ def test_a_flag_wins_over_a_rival_s_variable(
     assert code == 0, err
 
 
+@pytest.mark.parametrize(
+    ("args", "option", "needed"),
+    [
+        (["score", "text.txt", "--model", "model"], "--top 2", "--per-char"),
+        (["score", "text.txt", "--model", "model"], "--worst", "--lines"),
+        (SAMPLE, "--corpus text.txt", "--novel or --max-copy"),
+        (SAMPLE, "--keep-stop", "--stop"),
+    ],
+)
+def test_an_option_that_does_nothing_without_another_is_refused(
+    args: list[str],
+    option: str,
+    needed: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its variable is for other calls of the command, too: it does nothing then."""
+    flag, *value = option.split()
+    assert leave([*args, *option.split()], capfd)[2] == f"charrnn: {flag} needs {needed}\n"
+    found = leave(args, capfd)
+    monkeypatch.setenv("CHARRNN_" + flag[2:].upper().replace("-", "_"), "".join(value) or "1")
+    assert leave(args, capfd) == found
+    assert found[0] == 0
+
+
 def test_a_variable_that_a_flag_overrules_is_not_blamed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
