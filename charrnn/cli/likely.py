@@ -62,4 +62,5 @@ def likely(
     except Interrupted as error:  # what was found is written
         raise typer.Exit(error.exit_code) from None
     if records.listed < top:
-        note(f"there are only {records.listed:,} records of at most {counted(length, 'character')}")
+        most = counted(length, model.vocab.unit)
+        note(f"there are only {records.listed:,} records of at most {most}")

@@ -54,6 +54,7 @@ class Streams:
         line_end: the id of the line end, to shuffle the lines (records) in each epoch; None: keep
             them in order.
         rows: the streams that this process reads. Default: all.
+        unit: what a symbol of the text is called.
 
     Raises:
         CorpusError: the training part is too short for one window of B × T.
@@ -71,6 +72,7 @@ class Streams:
         shuffle_offset: bool = True,
         line_end: int | None = None,
         rows: slice | None = None,
+        unit: str = "character",
     ) -> None:
         if line_end is not None:
             ranges = whole_lines(ids, ranges, line_end)
@@ -83,8 +85,8 @@ class Streams:
         if self.windows < 1:
             least = batch * window + (not shuffle_offset)
             raise CorpusError(
-                f"training {counted(batch, 'stream')} of {counted(window, 'character')} takes at "
-                f"least {least:,} characters, but there are {self._map.length:,}",
+                f"training {counted(batch, 'stream')} of {counted(window, unit)} takes at least "
+                f"{least:,} {unit}s, but there are {self._map.length:,}",
                 "make {batch} or {window} smaller" if batch > 1 else "make {window} smaller",
             )
         self._rows = np.arange(batch, dtype=np.int64)[rows or slice(None)]

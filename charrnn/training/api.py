@@ -186,6 +186,7 @@ def _streams(spec: RunSpec, world: World) -> Streams:
         shuffle_offset=config.shuffle_offset,
         line_end=spec.line_end,
         rows=world.rows(config.batch),
+        unit=spec.corpus.vocab.unit,
     )
 
 

@@ -157,7 +157,7 @@ def parts_of(corpus: Corpus, split_spec: SplitSpec, line_end: int | None = None)
         parts = whole if corpus.records else dataclasses.replace(whole, train=parts.train)
     if length(parts.train) < 2:
         raise CorpusError(
-            f"{corpus.name} has {counted(len(corpus), 'character')}, "
+            f"{corpus.name} has {counted(len(corpus), corpus.vocab.unit)}, "
             f"{length(parts.train)} of them for training: at least 2 are needed"
         )
     return parts

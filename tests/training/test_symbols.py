@@ -199,6 +199,26 @@ def test_what_does_not_fit_is_refused(
     assert not (tmp_path / "no").exists()
 
 
+def test_what_is_too_short_is_counted_in_symbols(tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    short.write_text("Cl" * 10)
+    saying = r"^training 4 streams of 5 symbols takes at least 20 symbols, but there are 10; "
+    with pytest.raises(CorpusError, match=saying):
+        run(short, tmp_path / "run", symbols="smiles", val_frac=0, batch=4, window=5)
+    saying = "^short has 10 symbols, 1 of them for training: at least 2 are needed$"
+    with pytest.raises(CorpusError, match=saying):
+        run(short, tmp_path / "run", symbols="smiles", val_frac=0.9)
+
+
+def test_the_length_of_the_likeliest_records_is_one_of_symbols(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = leave(["likely", str(folder), "--length", "1", "--top", "99"], capfd)
+    assert code == 0
+    assert any(line.endswith("\t[nH]") for line in out.splitlines())
+    assert err.endswith(f"there are only {out.count(chr(10))} records of at most 1 symbol\n")
+
+
 def test_gaps_are_not_filled(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="run has symbols of several characters: gaps"):
         charrnn.fill(charrnn.load(folder), "C_C")
