@@ -69,7 +69,8 @@ class Result:
 
     ``reference`` is the loop over ``nn.LSTM``, ``best_eager`` the one over ``nn.LSTMCell``, each
     for one stream, one character at a time; ratios are relative to them. ``reference_alone`` is the
-    first in a process of its own. ``first_character_s`` is the time of a cold ``charrnn sample``,
+    first in a process of its own. ``products`` says what multiplies in the layers: ``amx`` tiles,
+    ``vnni`` or other ``vectors``. ``first_character_s`` is the time of a cold ``charrnn sample``,
     ``import_torch_s`` that of a cold ``import torch``; ``peak_memory_mb`` is that of the former.
     """
 
@@ -80,6 +81,7 @@ class Result:
     machine: str
     torch: str
     engine: str
+    products: str
     threads: int
     reference_chars_per_second: float
     reference_alone_chars_per_second: float
@@ -159,6 +161,7 @@ def _result(
         machine=machine_name(),
         torch=str(torch.__version__),
         engine=type(engine).__name__,
+        products=getattr(engine, "products", "vectors"),
         threads=getattr(engine, "threads", torch.get_num_threads()),
         reference_chars_per_second=rates["reference"],
         reference_alone_chars_per_second=rates["alone"],

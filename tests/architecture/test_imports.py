@@ -19,8 +19,9 @@ PACKAGE = ROOT / "charrnn"
 # the rooms in the order in which text flows through them; each imports from those before it
 ROOMS = [
     "hints", "errors", "option", "arguments", "settings", "cells", "model_config", "config",
-    "paths", "atomic_io", "interrupts", "outlet", "text", "checkpoint", "generation", "textmodel",
-    "filling", "model", "training", "insight", "lab", "bench", "console", "cli", "__main__",
+    "paths", "atomic_io", "interrupts", "outlet", "amx", "text", "checkpoint", "generation",
+    "textmodel", "filling", "model", "training", "insight", "lab", "bench", "console", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn import amx
 from charrnn.config import ModelConfig, StateDtype
 from charrnn.generation.compiled import machine_code
 from charrnn.generation.compiled.layout import (
@@ -25,8 +26,11 @@ from charrnn.generation.compiled.layout import (
     LEFT,
     LINE,
     MAX_THREADS,
+    TILE_LANES,
+    Variant,
     aligned,
     slot_bytes,
+    tile_bytes,
 )
 from charrnn.generation.compiled.packing import Packed
 from charrnn.generation.draw import inverse_temperature, write
@@ -72,8 +76,9 @@ class CompiledEngine:
         if not isinstance(weights, Packed):
             weights = Packed.prepare(config, weights, weight_dtype, state_dtype)
         self.config, self.packed, self.streams = config, weights, streams
-        variant = weights.variant
-        self._run, assist = machine_code.load(replace(variant, many=streams >= variant.block))
+        variant = _variant(weights, streams)
+        self.products = variant.products
+        self._run, assist = machine_code.load(variant)
         self._wanted_threads = threads
         work = weights.bytes_per_step * min(streams, 8)
         self.threads = min(threads, MAX_THREADS) if work >= THREAD_BYTES else 1
@@ -253,6 +258,17 @@ class CompiledEngine:
         self._helpers.call()
         self._run(plan.ctypes.data, 0)
         self._parity ^= steps & 1
+
+
+def _variant(packed: Packed, streams: int) -> Variant:
+    """What the kernel for ``streams`` texts is compiled for.
+
+    Linux is asked for tiles only where they would be used.
+    """
+    variant, here = packed.variant, machine_code.processor()
+    wanted = variant.bytes and variant.lanes == TILE_LANES and streams >= amx.ROWS
+    tiles = tile_bytes(packed.hidden) if wanted and here.byte_tiles and amx.permitted() else 0
+    return replace(variant, many=streams >= variant.block, tile_bytes=tiles)
 
 
 class _Helpers:

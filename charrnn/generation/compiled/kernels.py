@@ -7,7 +7,8 @@ the last bit whether it is stepped alone or in a block, by one thread or by two.
 
 Where states are rounded to integers (``Variant.integer``), a vector holds the int8 weights of two
 inputs for each unit, and sums are exact. Where they are bytes (``Variant.bytes``), it holds those
-of four. A byte is a state plus ``BYTE_ZERO``, so sums start at minus that times all weights.
+of four. A byte is a state plus ``BYTE_ZERO``, so sums start at minus that times all weights. Where
+the processor has tiles for bytes, ``tiles`` writes the layers of many streams.
 
 ``run(plan)`` advances all streams. It works in stages, a layer, the head or the draws of some
 streams, which other threads share (``teamwork``). ``plan`` is an int64 array of ``FIELDS``,
@@ -17,13 +18,14 @@ followed by ``LAYER_FIELDS`` for every layer. Sizes are padded with zeros to who
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from llvmlite import ir
 
 from charrnn.generation.compiled import draw as drawing
-from charrnn.generation.compiled import teamwork
+from charrnn.generation.compiled import teamwork, tiles
 from charrnn.generation.compiled.codegen import (
     DOUBLE,
     FLOAT,
@@ -65,7 +67,10 @@ class _Kernel:
         self.state_type = rounded if variant.integer else FLOAT  # of what products read
         # streams that read a panel together, and the panels that they read side by side
         sizes = {1: PAIR} | ({variant.block: 1} if variant.many else {})
-        self.panels = {n: self._panel(n, m) for n, m in sizes.items()}
+        if variant.tile_bytes:
+            self.tiles = tiles.Panels(self.module, variant, self._start, self._state)
+        else:
+            self.panels = {n: self._panel(n, m) for n, m in sizes.items()}
         self.heads = {n: self._head(n) for n in sizes}
         self.draw = drawing.build(self.module, variant.lanes)
         self.team = teamwork.Team(self.module, variant, self._work())
@@ -198,8 +203,13 @@ class _Kernel:
         logits, ids = teamwork.outputs(w, plan, first, private)
         with w.b.if_then(w.b.icmp_signed("==", kind, w.i64(LAYER))):
             pairs = teamwork.units(w, self.variant, plan, LAYER, streams)
-            with teamwork.share(w, plan, pairs, *shares) as pair:
-                self._layer(w, plan, (index, pair), streams, (below, old, new))
+            tiled = bool(self.variant.tile_bytes)
+            with (
+                tiles.configured(w, self.variant) if tiled else nullcontext(),
+                teamwork.share(w, plan, pairs, *shares) as pair,
+            ):
+                layer = self._tile_layer if tiled else self._layer
+                layer(w, plan, (index, pair), streams, (below, old, new))
         with w.b.if_then(w.b.icmp_signed("==", kind, w.i64(HEAD))):
             panels, features = (
                 teamwork.units(w, self.variant, plan, HEAD, streams),
@@ -230,6 +240,19 @@ class _Kernel:
                 w.loop(low, high, n) as row,
             ):
                 w.b.call(self.panels[n], [plan, index, panel, row, *slots])
+
+    def _tile_layer(
+        self, w: Writer, plan: Value, where: Sequence[Value], streams: Sequence[Value],
+        slots: Sequence[Value],
+    ) -> None:  # fmt: skip
+        """``_layer`` on tiles."""
+        (index, pair), (first, end) = where, streams
+        start = w.b.mul(pair, w.i64(PAIR))
+        with (
+            w.loop(start, w.b.add(start, w.i64(PAIR))) as panel,
+            w.loop(first, end, tiles.BLOCK) as row,
+        ):
+            w.b.call(self.tiles.panel, [plan, index, panel, row, end, *slots])
 
     def _blocks(self, w: Writer, first: Value, end: Value) -> list[tuple[int, Value, Value]]:
         """Streams split into ranges: ``(block size, first stream, end stream)`` of each."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.amx import ROW_BYTES
 from charrnn.config import StateDtype
 from charrnn.generation.compiled.cells import CELLS, CompiledCell
 from charrnn.generation.quantization import quantizes_states, state_scale
@@ -46,9 +47,19 @@ MOST_STREAMS, INTEGER_STREAMS = 256, 96
 
 CACHE_LINE = 64
 
+# floats per vector where a vector of weights is a row of a tile
+TILE_LANES = 16
 
 # States rounded to eight bits are stored as they are multiplied, from 0 to 255, with 0 as this.
 BYTE_ZERO = 128
+
+
+def tile_bytes(hidden: int) -> int:
+    """Inputs that a tile holds: the most of which ``hidden``, a multiple of 32, is a multiple.
+
+    They are stored as bytes, and multiplied by fours.
+    """
+    return max(size for size in range(4, ROW_BYTES + 1, 4) if hidden % size == 0)
 
 
 def slot_bytes(streams: int, hidden: int) -> int:
@@ -75,6 +86,7 @@ class Variant:
 
     ``byte_products``: whether the processor multiplies unsigned bytes by int8 and adds up four
     products at once (x86's VNNI). Without that, states rounded to int8 are multiplied as int16.
+    ``tile_bytes``: how many of a stream's bytes a tile holds, if layers run on tiles (``tiles``).
     """
 
     cell: str
@@ -85,6 +97,7 @@ class Variant:
     many: bool = False
     state_dtype: StateDtype = "int16"
     byte_products: bool = False
+    tile_bytes: int = 0
 
     @property
     def compiled_cell(self) -> CompiledCell:
@@ -111,6 +124,11 @@ class Variant:
     def bytes(self) -> bool:
         """Whether rounded states are stored and multiplied as bytes."""
         return self.integer and self.state_dtype == "int8" and self.byte_products
+
+    @property
+    def products(self) -> str:
+        """What multiplies in the layers: ``amx`` tiles, ``vnni`` or other ``vectors``."""
+        return "amx" if self.tile_bytes else "vnni" if self.bytes else "vectors"
 
     @property
     def together(self) -> int:

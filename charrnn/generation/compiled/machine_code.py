@@ -26,7 +26,7 @@ from charrnn.paths import cache_folder
 # the sources that determine the code, which also depends on the processor
 SOURCES = (
     "cells.py", "codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py", "plan.py",
-    "teamwork.py",
+    "teamwork.py", "tiles.py",
 )  # fmt: skip
 
 Run = Callable[[int, int], None]
@@ -36,7 +36,8 @@ Run = Callable[[int, int], None]
 class Processor:
     """A compilation target: LLVM's names, floats per vector register, and what it can do.
 
-    ``half``: it has float16; ``byte_products``: as for ``Variant``.
+    ``half``: it has float16; ``byte_products``: as for ``Variant``; ``byte_tiles``: it has AMX
+    tiles of bytes, which a process must be permitted to use.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Processor:
     x86: bool
     half: bool = True
     byte_products: bool = False
+    byte_tiles: bool = False
 
 
 @cache
@@ -57,8 +59,9 @@ def processor() -> Processor:
     x86 = platform.machine().lower() in {"x86_64", "amd64", "i686"}
     half = not x86 or bool(features.get("f16c"))
     byte_products = bool(features.get({16: "avx512vnni", 8: "avxvnni"}.get(lanes, "")))
+    byte_tiles = all(features.get(name) for name in ("amx-tile", "amx-int8"))
     name = llvm.get_host_cpu_name()
-    return Processor(name, features.flatten(), lanes, x86, half, byte_products)
+    return Processor(name, features.flatten(), lanes, x86, half, byte_products, byte_tiles)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Intel AMX tiles for numba functions: permission, configuration, instructions, products.
+"""Intel AMX tiles for numba functions: configuration, instructions, products.
 
 A tile is 16 rows of 64 bytes. ``C += A @ B`` takes A as 16 rows of 32 bfloat16, B as 16 rows of 16
 pairs (rows 2p and 2p + 1 of the matrix side by side), and C as 16 x 16 float32. Tiles must start at
@@ -7,9 +7,7 @@ multiples of 64 bytes: misaligned loads cost two thirds of the speed.
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import platform
 from typing import Any
 
 import torch
@@ -17,36 +15,25 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from charrnn.amx import palette, permitted
 from charrnn.model.kernels.simd import HOST_FEATURES, I8, I64, PTR, extern, pointer
 
 # if W_hh has more bytes, it does not fit in a core's second-level cache, and splitting the units
 # (one barrier per step) beats splitting the rows (no barrier, but each core reads all weights)
 SPLIT_ABOVE = 1 << 20
-_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _VOID = ir.VoidType()
 
 
 @functools.cache
 def amx_available() -> bool:
     """Whether this process may use AMX bfloat16 tiles; the first call asks Linux for permission."""
-    if not (HOST_FEATURES.get("amx-tile") and HOST_FEATURES.get("amx-bf16")):
-        return False
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return False
-    syscall = ctypes.CDLL(None).syscall
-    syscall.restype = ctypes.c_long
-    # the permission is for all threads of the process
-    return syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0
+    return all(HOST_FEATURES.get(name) for name in ("amx-tile", "amx-bf16")) and permitted()
 
 
 @functools.cache
 def tile_config() -> torch.Tensor:
     """The 64-byte palette: all eight tiles 16 rows x 64 bytes."""
-    table = torch.zeros(64, dtype=torch.uint8)
-    table[0] = 1
-    table[16:32:2] = 64
-    table[48:56] = 16
-    return table
+    return torch.tensor(list(palette()), dtype=torch.uint8)
 
 
 def _void_call(context: Any, builder: Any, name: str, args: list[Any], kinds: list[Any]) -> Any:
