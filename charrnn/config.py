@@ -19,7 +19,7 @@ from charrnn.model_config import ModelConfig as ModelConfig
 from charrnn.model_config import model_options as model_options
 from charrnn.settings import MAX_INT64, Notation, Option, Settings, setting
 
-Split = Literal["contiguous", "interleaved"]
+Split = Literal["contiguous", "spread", "interleaved"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Clip = Literal["norm", "value", "none"]
@@ -270,9 +270,10 @@ class TextConfig(Settings):
     )
     split: Split | None = setting(
         None,
-        unset="contiguous",
-        help="How to split the corpus: contiguous takes the parts one after the other, "
-        "interleaved cuts windows out of the whole text, as Karpathy et al. did in 2015.",
+        unset="contiguous, or spread with --lines",
+        help="How to split the corpus: contiguous takes the parts one after the other; spread "
+        "takes pieces from all over the text; interleaved cuts windows out of it, as Karpathy "
+        "et al. did in 2015.",
     )
     val_frac: float | None = setting(
         None,

@@ -1,6 +1,10 @@
 """The training, validation and test parts of a corpus, as ranges of positions.
 
 ``contiguous``: one training part, then one validation part, then one test part.
+``spread``: the text is cut into rows of equal length, and each of them in this way. So the parts
+are alike, also where the text is sorted, as lists of names or molecules often are. The smallest
+part is taken from k rows if it has about 2 k² characters: a longer one from more rows and in
+longer pieces.
 ``interleaved``: as in char-rnn and the 2015 paper: the text is reshaped into 100 rows of whole
 windows of 100 characters, and each row is cut in this way. Characters that do not fill the rows are
 not used. The training part gets its fraction of the windows, rounded down, the validation part its
@@ -16,6 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +29,7 @@ from charrnn.config import Split, TextConfig
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.settings import NOTHING, check, declared
 
+PIECE = 2  # characters, times the number of rows, that the smallest part of ``spread`` has in each
 ROWS = 100
 ROW_WINDOW = 100
 RULE = 2  # by which new runs are interleaved
@@ -123,7 +129,7 @@ def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
 def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RULE) -> Parts:
     """Split ``n`` positions into training, validation and test parts.
 
-    ``rule`` is 1 for runs of version 0.1.0; it makes no difference to ``contiguous``.
+    ``rule`` is 1 for runs of version 0.1.0; only to ``interleaved`` it makes a difference.
 
     Raises:
         ConfigError: as for ``check_split``; or this version does not know the rule.
@@ -134,8 +140,10 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RU
     if rule not in (1, RULE):
         raise ConfigError(f"the split follows rule {rule}, which this version does not know")
     if kind == "contiguous":
-        a, b = _cuts(n, val_frac, test_frac)
-        return Parts(_ranges((0, a)), _ranges((a, b)), _ranges((b, n)))
+        return _in_rows(n, 1, val_frac, test_frac)
+    if kind == "spread":
+        least = min((frac for frac in (val_frac, test_frac) if frac), default=0.0)
+        return _in_rows(n, max(1, math.isqrt(int(n * least) // PIECE)), val_frac, test_frac)
     windows = n // (ROWS * ROW_WINDOW)
     cuts = _cuts if rule == 1 else _cuts_of_char_rnn
     a, b = (cut * ROW_WINDOW for cut in cuts(windows, val_frac, test_frac))
@@ -154,6 +162,17 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RU
         _ranges(*((s + a, s + b) for s in starts)),
         _ranges(*((s + b, s + row) for s in starts)),
     )
+
+
+def _in_rows(n: int, rows: int, val_frac: float, test_frac: float) -> Parts:
+    """The parts of each of so many rows, which fill the text."""
+    train, val, test = [], [], []
+    for start, stop in pairwise(n * row // rows for row in range(rows + 1)):
+        a, b = (start + cut for cut in _cuts(stop - start, val_frac, test_frac))
+        train.append((start, a))
+        val.append((a, b))
+        test.append((b, stop))
+    return Parts(_ranges(*train), _ranges(*val), _ranges(*test))
 
 
 def _ranges(*ranges: Range) -> tuple[Range, ...]:

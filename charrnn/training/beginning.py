@@ -173,7 +173,7 @@ def _new_spec(
     flops: float,
 ) -> RunSpec:
     """The specification of a new run; what ``settings`` omit is chosen for corpus and hardware."""
-    split_spec = text.split_spec(len(corpus))
+    split_spec = text.split_spec(len(corpus), corpus.records)
     line_end = corpus.line_end if corpus.records else None
     parts = parts_of(corpus, split_spec, line_end)
     model, config = choose(

@@ -75,8 +75,11 @@ class TextChoice(TextConfig):
             how["symbols"] = expression_of(symbols)
         return cls(**how, paths=paths, out=out)
 
-    def split_spec(self, size: int = 0) -> SplitSpec:
-        """How a text of ``size`` characters is split.
+    def split_spec(self, size: int = 0, records: bool = False) -> SplitSpec:
+        """How a text of ``size`` characters is split, which may hold records.
+
+        The parts of records are taken from all over the text, because their order means nothing,
+        and is often an alphabet's.
 
         By default 0.1 of it is for validation; of a long text ``VALIDATED`` characters, which are
         enough to tell networks apart. An interleaved split, which exists for comparisons with the
@@ -85,7 +88,7 @@ class TextChoice(TextConfig):
         interleaved = self.split == "interleaved"
         val_frac = 0.1 if interleaved else min(0.1, VALIDATED / max(size, 1))
         return SplitSpec(
-            "contiguous" if self.split is None else self.split,
+            self.split or ("spread" if records else "contiguous"),
             val_frac if self.val_frac is None else self.val_frac,
             (0.1 if interleaved else 0.0) if self.test_frac is None else self.test_frac,
             RULE if interleaved else 1,

@@ -25,6 +25,28 @@ def test_contiguous_parts_tile_the_text_in_order(n: int, val: float, test: float
     assert [i for start, stop in whole for i in range(start, stop)] == list(range(n))
 
 
+@given(st.integers(1, 50_000), FRACTIONS, FRACTIONS)
+def test_spread_parts_tile_the_text_too(n: int, val: float, test: float) -> None:
+    parts = split(n, "spread", val, test)
+    ranges = sorted([*parts.train, *parts.val, *parts.test])
+    assert [ranges[0][0], *(stop for _, stop in ranges)] == [*(start for start, _ in ranges), n]
+    assert length(parts.val) == pytest.approx(n * val, abs=2 * len(ranges))
+    assert length(parts.test) == pytest.approx(n * test, abs=2 * len(ranges))
+
+
+@pytest.mark.parametrize(
+    ("n", "rows", "piece"), [(900, 6, 15), (16_000, 28, 57), (10**7, 707, 1414)]
+)
+def test_spread_parts_come_from_more_places_the_longer_they_are(
+    n: int, rows: int, piece: int
+) -> None:
+    parts = split(n, "spread", 0.1, 0.0)
+    assert len(parts.val) == rows
+    assert {stop - start for start, stop in parts.val} <= {piece - 1, piece, piece + 1}
+    gaps = {b[0] - a[1] for a, b in pairwise(parts.val)}
+    assert max(gaps) - min(gaps) <= 3  # at equal distances
+
+
 @given(st.integers(10_000, 400_000), FRACTIONS, FRACTIONS)
 def test_interleaved_parts_never_overlap(n: int, val: float, test: float) -> None:
     try:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
 import charrnn
+from charrnn.checkpoint.corpus import own_corpus
+from charrnn.checkpoint.file import load
 from charrnn.errors import CorpusError, TrainingError
 from charrnn.text import shuffle
+from charrnn.text.records import aligned_parts
 from charrnn.training.texts import TextChoice
 from tests.support.runs import run
 
@@ -31,6 +35,25 @@ def test_a_long_text_validates_on_a_smaller_fraction() -> None:
     assert TextChoice().split_spec(10**8).val_frac == 0.005
     assert TextChoice(val_frac=0.3).split_spec(10**8).val_frac == 0.3
     assert TextChoice(split="interleaved").split_spec(10**8).val_frac == 0.1
+
+
+def test_parts_of_records_come_from_all_over_a_sorted_list(tmp_path: Path) -> None:
+    names = [f"{a}{b}{c}" for a in ascii_lowercase for b in "aeiou" for c in ("na", "ro", "tek")]
+    (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in names))
+    result = run(tmp_path / "names.txt", tmp_path / "run", steps=2, lines=True, test_frac=0.1)
+    checkpoint = load(result.folder / "last.safetensors")
+    corpus, parts = own_corpus(checkpoint, "it", tmp_path / "names.txt")
+    assert corpus.line_end is not None
+    whole = aligned_parts(corpus.ids, parts, corpus.line_end)
+    assert checkpoint.about("corpus")["split"]["kind"] == "spread"
+    read = {
+        part: "".join(corpus.vocab.decode(corpus.ids[a:b]) for a, b in whole.named(part)).split()
+        for part in ("train", "val", "test")
+    }
+    assert sorted(sum(read.values(), [])) == names
+    assert {name[0] for name in read["train"]} == set(ascii_lowercase)
+    assert len({name[0] for name in read["val"]}) > 8
+    assert len({name[0] for name in read["test"]}) > 8
 
 
 def test_no_room_for_shuffled_lines_names_the_cache(
