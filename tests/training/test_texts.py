@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import chain
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -50,7 +51,7 @@ def test_parts_of_records_come_from_all_over_a_sorted_list(tmp_path: Path) -> No
         part: "".join(corpus.vocab.decode(corpus.ids[a:b]) for a, b in whole.named(part)).split()
         for part in ("train", "val", "test")
     }
-    assert sorted(sum(read.values(), [])) == names
+    assert sorted(chain.from_iterable(read.values())) == names
     assert {name[0] for name in read["train"]} == set(ascii_lowercase)
     assert len({name[0] for name in read["val"]}) > 8
     assert len({name[0] for name in read["test"]}) > 8
