@@ -54,6 +54,11 @@ class World:
         """Replace ``tensor`` by its sum or maximum over all ranks, in place."""
         return tensor
 
+    def begin_sum(self, tensor: Tensor) -> Callable[[], object]:
+        """Begin to replace ``tensor`` by its sum over all ranks; what this returns waits for it."""
+        self.all_reduce(tensor)
+        return lambda: None
+
     def sum_gradient(self, vector: Tensor, compression: GradCompression = "none") -> None:
         """Replace ``vector (P + 1,)``, a gradient and a loss, by its sum over all ranks, in place.
 

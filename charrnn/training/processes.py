@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -66,6 +66,17 @@ class ProcessWorld(World):
             how = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}[op]
             dist.all_reduce(tensor, how, self._group)
         return tensor
+
+    def begin_sum(self, tensor: Tensor) -> Callable[[], object]:
+        """Begin to replace ``tensor`` by its sum over all ranks; what this returns waits for it."""
+        with self._answered():
+            work: Any = dist.all_reduce(tensor, dist.ReduceOp.SUM, self._group, async_op=True)
+
+        def wait() -> None:
+            with self._answered():
+                work.wait()
+
+        return wait
 
     def gather(self, value: T) -> list[T]:
         """The ``value`` of every rank."""

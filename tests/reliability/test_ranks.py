@@ -110,6 +110,20 @@ def test_processes_that_meet_every_few_steps_stop_together_and_resume_exactly(
     check_same(tmp_path / "parts", undisturbed)
 
 
+def test_processes_of_two_machines_sum_in_buckets_what_those_of_one_sum_at_once(
+    tmp_path: Path,
+) -> None:
+    large = "--size", "256", "--layers", "2", "--steps", "6"  # three mebibytes of gradients
+    runs = [
+        trained(2, tmp_path / name, *large, LOCAL_WORLD_SIZE=size)
+        for name, size in (("one", "2"), ("two", "1"), ("again", "1"))
+    ]
+    assert [codes(processes) for processes in runs] == [[0, 0]] * 3
+    one, two, again = (tensors(tmp_path / name / RUN) for name in ("one", "two", "again"))
+    assert same(one, two)  # there is one order in which to add two numbers
+    assert same(two, again)
+
+
 def killed_and_restarted(place: Path, rank: int, where: list[object]) -> list[Process]:
     """What was left of a run of which a process was killed, after it has been restarted."""
     first = trained(2, place, *STEPS, patches={rank: [where]})

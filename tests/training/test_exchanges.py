@@ -12,13 +12,13 @@ from torch import Tensor
 
 from charrnn import interrupts
 from charrnn.checkpoint.file import load
-from charrnn.config import ModelConfig, TrainConfig
+from charrnn.config import GradCompression, ModelConfig, TrainConfig
 from charrnn.errors import NonFiniteLossError, Terminated
 from charrnn.model.network import CharNetwork, State
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.events import Result
 from charrnn.training.hardware.device import choose_hardware
-from charrnn.training.loop import clock
+from charrnn.training.loop import clock, overlap
 from charrnn.training.loop.captured import CapturedStepper, repeated
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.loop.schedule import Exchange
@@ -97,6 +97,58 @@ def test_a_single_process_compresses_nothing(train: Train, tmp_path: Path) -> No
         train(tmp_path / name, 1, steps=10, grad_compression=name)
     for file in FILES:
         assert same(*(tensors(tmp_path / name, file) for name in ("none", "bf16")))
+
+
+# --- while the rest is still computed
+
+
+@pytest.mark.parametrize("cell", ["lstm", "jordan"])
+@pytest.mark.parametrize("compression", ["none", "bf16"])
+def test_a_gradient_is_summed_in_buckets_while_backward_goes_on(
+    cell: str, compression: GradCompression, monkeypatch: pytest.MonkeyPatch,
+    crossed: list[tuple[torch.dtype, int]],
+) -> None:  # fmt: skip
+    """Between several machines; Jordan's network completes all its weights at once."""
+    monkeypatch.setattr(overlap, "BUCKET", 100)
+    config = TrainConfig(steps=2, batch=4, window=6, threads=1, clip_by="none",
+                         grad_compression=compression)  # fmt: skip
+    shape = ModelConfig(7, cell=cell, hidden=8, embedding=5, layers=2)
+    x = torch.randint(0, 7, (4, 7), generator=torch.Generator().manual_seed(3))
+    begun: list[int] = []
+    whole = overlap.Overlap.finish
+
+    def finish(self: overlap.Overlap) -> None:
+        begun.append(len(self._begun))
+        whole(self)
+
+    monkeypatch.setattr(overlap.Overlap, "finish", finish)
+
+    def stepped(world: World, local: int) -> tuple[Tensor, float]:
+        world.local_size = local
+        hardware = choose_hardware(replace(config, device="cpu", precision="float32"))
+        stepper = Stepper(CharNetwork(shape, seed=2), config, hardware, world)
+        mine = x[world.rows(4)]
+        for _ in range(2):
+            state = stepper.network.zero_state(len(mine))
+            result = stepper.step(mine[:, :-1], mine[:, 1:], state, 1e-3)
+        return stepper.flat.grads.clone(), float(result.loss)
+
+    [one, *_] = together(3, lambda world: stepped(world, 3))
+    assert not begun
+    crossed.clear()
+    found = together(3, lambda world: stepped(world, 1))
+    assert all(number > 1 for number in begun)  # all buckets, before backward ended
+    assert len(begun) == 6
+    assert len(crossed) == 2 * (begun[0] + 1)
+    assert {dtype for dtype, _ in crossed} == {
+        torch.float32 if compression == "none" else torch.bfloat16
+    }
+    tolerance = 1e-6 if compression == "none" else 1e-3
+    for outcome in found:
+        assert isinstance(one, tuple)
+        assert isinstance(outcome, tuple)
+        torch.testing.assert_close(outcome[0], one[0], rtol=0, atol=tolerance)
+        assert outcome[1] == pytest.approx(one[1], abs=tolerance)
 
 
 # --- weights every few steps

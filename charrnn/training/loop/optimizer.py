@@ -23,6 +23,7 @@ from charrnn.text.streams import Position
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.hardware.device import Hardware
 from charrnn.training.loop.batches import Windows
+from charrnn.training.loop.overlap import Overlap, pays
 from charrnn.training.loop.schedule import Exchange
 
 # float16 loses gradients below 6e-8, so the loss is scaled up; a step whose gradients then overflow
@@ -88,6 +89,9 @@ class Stepper:
         if hardware.device.type == "cpu":
             keep_memory()
         self.flat = FlatParameters(self.network, 3 if config.ema else 2)
+        self._overlap: Overlap | None = None
+        if pays(self.flat, world):
+            self._overlap = Overlap(self.network, self.flat, world, config.grad_compression)
         self.exp_avg, self.exp_avg_sq = self.flat.more[0], self.flat.more[1]
         self.averaged = (
             self.flat.more[2].copy_(self.flat.values) if config.ema else self.flat.values
@@ -146,6 +150,8 @@ class Stepper:
         if self.world.size > 1 and self._sums_gradient:
             loss = loss * self._share
         self.flat.grads.zero_()
+        if self._overlap is not None and self._sums_gradient:
+            self._overlap.begin()
         torch.autograd.backward(loss * numbers.scale)
         loss = self._reduce(loss.detach())
         norm = self._clip(numbers.scale)
@@ -157,7 +163,10 @@ class Stepper:
         if self.world.size == 1 or not self._sums_gradient:
             return loss
         self.flat.beside.copy_(loss)
-        self.world.sum_gradient(self.flat.to_reduce, self.config.grad_compression)
+        if self._overlap is not None:
+            self._overlap.finish()
+        else:
+            self.world.sum_gradient(self.flat.to_reduce, self.config.grad_compression)
         return self.flat.beside.clone()
 
     def _exchanged(self, own: StepResult, exchange: Exchange) -> StepResult:
