@@ -54,6 +54,10 @@ class TextModel(Writer):
         super().__init__(checkpoint, path, weight_dtype, threads, state_dtype)
         self.meta = checkpoint.meta
 
+    def __repr__(self) -> str:
+        model, of = self.checkpoint.config, f"a vocabulary of {len(self.vocab):,}"
+        return f"<TextModel {self.name!r}: {model.cell} {model.layers} x {model.hidden}, {of}>"
+
     @property
     def name(self) -> str:
         """The name of the model's run, or of its file if that has a name of its own."""

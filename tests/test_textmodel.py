@@ -118,3 +118,10 @@ def test_a_checkpoint_travels() -> None:
     assert {n: w.tobytes() for n, w in arrived.weights.items()} == {
         n: w.tobytes() for n, w in checkpoint.weights.items()
     }
+
+
+def test_a_model_says_what_it_is() -> None:
+    own = tiny()
+    network = f"{own.config.cell} {own.config.layers} x {own.config.hidden}"
+    vocabulary = f"a vocabulary of {len(own.vocab)}"
+    assert repr(charrnn.TextModel(own)) == f"<TextModel 'model': {network}, {vocabulary}>"

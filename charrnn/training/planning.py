@@ -15,6 +15,7 @@ import torch
 from charrnn import interrupts
 from charrnn.arguments import checked
 from charrnn.config import ModelConfig, TrainConfig
+from charrnn.errors import ConfigError
 from charrnn.model.kernels.memory import returning_memory
 from charrnn.model.layers import OUR_KERNELS, must_compile
 from charrnn.paths import CHECKPOINTS
@@ -28,6 +29,7 @@ from charrnn.training.hardware.memory import memory_of
 from charrnn.training.machinery import flops_of
 from charrnn.training.processes import join_world
 from charrnn.training.rundir.directory import room_needed
+from charrnn.training.rundir.discovery import vacant
 from charrnn.training.state import RunSpec
 from charrnn.training.texts import stem_of
 from charrnn.training.trial import step_seconds
@@ -124,13 +126,15 @@ def plan(
         Interrupted: a signal arrived.
 
     """
+    if "resume" in settings:
+        raise ConfigError("continues a run: only new ones are planned", setting="resume")
     text, out, settings = requested(corpus, out, False, start_from, preset, settings)
     with interrupts.graceful(), returning_memory(), own_torch_settings():
         world = join_world()
         listener = listener if listener is not None and world.is_main else Silence()
         spec, hardware, _ = specified(text, out, start_from, preset, settings, listener, world)
         flops = flops_of(hardware, {"cell": spec.model.cell}, world)
-        folder = CHECKPOINTS / stem_of(spec.corpus.name) if out is None else out
+        folder = vacant(CHECKPOINTS / stem_of(spec.corpus.name)) if out is None else out
         memory, there = _memory(spec, hardware, world), _memory_there(hardware, world)
         step_s = estimated_seconds(spec.model, spec.training, hardware, flops)
         fits = not there or memory.total < SHARE * there

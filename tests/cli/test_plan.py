@@ -181,3 +181,7 @@ def test_a_plan_refuses_what_a_run_would_refuse(call: Call) -> None:
     assert (code, out) == (2, ""), err
     with pytest.raises(ConfigError, match="unknown setting"):
         charrnn.plan("text.txt", nonsense=1)
+    with pytest.raises(ConfigError, match="resume continues a run: only new ones are planned"):
+        charrnn.plan("text.txt", resume=True)
+    tiny().save(Path("checkpoints/text/best.safetensors"))
+    assert charrnn.plan("text.txt", steps=1).plan.folder == Path("checkpoints/text-2")

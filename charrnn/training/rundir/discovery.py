@@ -30,6 +30,11 @@ def numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.name}-{number}")
 
 
+def vacant(path: Path) -> Path:
+    """The first of ``numbered(path)`` that holds no run, where a new one will be kept."""
+    return next(itertools.filterfalse(holds_run, numbered(path)))
+
+
 def check_free(folder: Path) -> None:
     """Check that a new run in ``folder`` would overwrite no other.
 
