@@ -17,6 +17,8 @@ TICKS = 6
 COLORS = 4  # of groups of dots
 MANY = 100  # symbols; a map of more is as high as it is wide
 LETTER, LINE = 7, 12  # the room for a letter, about
+# how a label on a map may be moved to the right and down, so that it covers no other one
+MOVES = ((0, 0), (LETTER, 0), (-LETTER, 0), (0, LINE), (0, -LINE))
 
 Points = Sequence[tuple[float, float]]
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -71,7 +73,8 @@ def symbol_map(
 ) -> str:
     """The two main principal components of ``vectors (V, E)`` as a map.
 
-    Where a label would cover that of a more frequent symbol, there is a dot instead.
+    A label that would cover that of a more frequent symbol is moved a little. If that does not
+    help, there is a dot instead.
 
     Args:
         name: the title of the picture.
@@ -95,17 +98,19 @@ def symbol_map(
         label, kind = html.escape(labels[row]), html.escape(kinds[row])
         x, y = frame.x(plane[row, 0]), frame.y(plane[row, 1])
         half = len(labels[row]) * LETTER / 2
-        middle = min(max(x, half), WIDTH - half)
-        box = (middle - half, y - LINE, middle + half, y)
-        if any(map(partial(_overlap, box), taken)):
+        places = [(min(max(x + right, half), WIDTH - half), y + down) for right, down in MOVES]
+        boxes = [(at - half, low - LINE, at + half, low) for at, low in places]
+        free = [box for box in boxes if not any(map(partial(_overlap, box), taken))]
+        if not free:
             parts.append(
                 f'<circle class="{kind}" cx="{x:.1f}" cy="{y - LINE / 3:.1f}" r="2">'
                 f"<title>{label}</title></circle>"
             )
             continue
-        taken.append(box)
+        taken.append(free[0])
+        at, low = places[boxes.index(free[0])]
         parts.append(
-            f'<text class="{kind}" x="{middle:.1f}" y="{y:.1f}" text-anchor="middle">{label}</text>'
+            f'<text class="{kind}" x="{at:.1f}" y="{low:.1f}" text-anchor="middle">{label}</text>'
         )
     return _svg(name, parts, height)
 

@@ -54,7 +54,8 @@ def test_no_name_on_a_map_covers_another(several: int) -> None:
     for n, (x, y, half) in enumerate(halves):
         assert x - half > -0.1
         assert x + half < WIDTH + 0.1
-        assert 0 < y <= height
+        assert y + 0.1 >= LINE
+        assert y <= height
         assert all(
             abs(x - other) > half + theirs - 0.2 or abs(y - level) > LINE - 0.2
             for other, level, theirs in halves[:n]
