@@ -57,6 +57,9 @@ class CompiledEngine:
         state_dtype: that of the rounded states that int8 weights are multiplied with.
         threads: at least 1; results do not depend on it.
 
+    Attributes:
+        products: what multiplies in the layers; see ``Variant.products``.
+
     Raises:
         UnsupportedCell: the cell is not one of ``compiled.cells``.
         OSError, RuntimeError: no code can be compiled for this machine.
