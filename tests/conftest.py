@@ -32,10 +32,27 @@ _LOUD = {
 }
 
 
+MOST_WORKERS, WORKER_BYTES = 4, 2 << 30  # each worker loads torch, and its children train
+
+
+@pytest.hookimpl(optionalhook=True)  # of the plugin xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes ``-n auto`` starts: one for each core, as far as memory goes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(cores or 1, MOST_WORKERS, memory // WORKER_BYTES))
+
+
 @pytest.fixture(scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Encoded corpora of the whole session."""
-    return tmp_path_factory.mktemp("cache")
+    """Encoded corpora of the whole session; compiled code is shared by all its processes."""
+    cache = tmp_path_factory.mktemp("cache")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for kind in ("training", "kernels"):
+            code = tmp_path_factory.getbasetemp().parent / f"code-{kind}"
+            code.mkdir(mode=0o700, exist_ok=True)
+            (cache / kind).symlink_to(code)
+    return cache
 
 
 @pytest.fixture(scope="session")
