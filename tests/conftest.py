@@ -44,10 +44,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="session")
-def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_cache(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Encoded corpora of the whole session; compiled code is shared by all its processes."""
     cache = tmp_path_factory.mktemp("cache")
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if hasattr(pytestconfig, "workerinput"):  # one of several
         for kind in ("training", "kernels"):
             code = tmp_path_factory.getbasetemp().parent / f"code-{kind}"
             code.mkdir(mode=0o700, exist_ok=True)
