@@ -58,6 +58,7 @@ def score_stream(
 
     model.record_form(lines=True)
     source, done = "standard input" if file == "-" else file, 0
+    said = unknown == "error"  # which is an error of its own
     marked = not model.vocab.is_bytes and model.vocab.id_of("\ufeff") is not None
     try:
         with _opened(file) as stream, naming(source), interrupts.graceful():
@@ -67,6 +68,7 @@ def score_stream(
             with progress(size, quiet or not size) as tell:
                 for lines in arriving_lines(stream, source, encoding, **how):
                     _score(model, lines, unknown, form, done)
+                    said = said or _said(model, lines, unknown, source, done)
                     done += len(lines)
                     if size:
                         tell(min(stream.tell(), size), counted(done, "line"))
@@ -102,12 +104,34 @@ def _score(model: TextModel, lines: list[Any], unknown: Unknown, form: Form, don
         _print(model, lines, unknown, form)
     except UnknownCharacterError:
         for index, line in enumerate(lines):
-            if missing := model.vocab.missing(line):
+            if missing := model.vocab.missing(_without_return(line)):
                 _print(model, lines[:index], unknown, form)
                 hint = "set {unknown} to 'skip' or 'replace'"
                 where = f"line {done + index + 1:,}: {missing}"
                 raise UnknownCharacterError(where, hint) from None
         raise
+
+
+def _said(model: TextModel, lines: list[Any], unknown: Unknown, source: str, done: int) -> bool:
+    """Note the first of ``lines`` with unknown characters; False if there is none.
+
+    One note is enough for a stream that may never end.
+    """
+    from charrnn.console import note
+
+    lines = list(map(_without_return, lines))
+    if not model.vocab.missing(lines[0][:0].join(lines)):  # all at once, as that is fast
+        return False
+    for index, line in enumerate(lines):
+        if omissions := model.vocab.omissions(line, unknown):
+            note(f"{source}: line {done + index + 1:,}: {omissions}; later lines are not reported")
+            return True
+    return False
+
+
+def _without_return(line: Any) -> Any:
+    """A line, or its bytes, without the return that its line end had: no symbol of a record."""
+    return line.removesuffix(b"\r" if isinstance(line, bytes) else "\r")
 
 
 def _print(model: TextModel, lines: list[Any], unknown: Unknown, form: Form) -> None:

@@ -156,8 +156,12 @@ def test_an_unknown_character_is_named_with_its_line(call: Call) -> None:
     wanted = "charrnn: text.txt: line 2: character '€' (U+20AC) at position 4 is not in the "
     assert said.startswith(wanted)
     assert said.endswith("; set --unknown to 'skip' or 'replace'\n")
-    out = call("score", "text.txt", *NOVEL, "--lines", "--unknown", "replace")[1]
-    assert [line.split("\t")[2] for line in out.splitlines()] == ["the old", "the €", "the new"]
+    Path("text.txt").write_bytes("the old\r\nthe €\r\n€ new\r\n".encode())  # returns are known
+    assert call("score", "text.txt", *NOVEL, "--lines")[1:] == (out, said)
+    _, out, said = call("score", "text.txt", *NOVEL, "--lines", "--unknown", "replace")
+    assert [line.split("\t")[2] for line in out.splitlines()] == ["the old", "the €", "€ new"]
+    assert said.startswith("charrnn: text.txt: line 2: 1 of 5 characters is not in the vocabulary")
+    assert said.endswith("(first: '€' U+20AC); later lines are not reported\n")
 
 
 def test_a_model_without_a_line_end_has_no_lines(call: Call) -> None:
