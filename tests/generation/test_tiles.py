@@ -36,6 +36,11 @@ from tests.support.networks import letters, model, random_weights
 Tiled = Callable[[], AbstractContextManager[None]]
 
 
+@pytest.fixture(autouse=True)
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_AMX", "1")
+
+
 @pytest.fixture
 def tiled() -> Iterator[Tiled]:
     """A context in which engines run on tiles; then no instruction was at fault."""
@@ -182,6 +187,8 @@ def test_linux_is_asked_for_tiles_only_where_they_are_used(
         variant = accelerated._variant(packed, streams)
         assert variant.products == (products if answer or products != "amx" else "vnni")
         assert ask.called == (products == "amx")
+    monkeypatch.delenv("CHARRNN_AMX")
+    assert accelerated._variant(packed, streams).products == products.replace("amx", "vnni")
 
 
 @pytest.mark.parametrize("gates", [1, 3, 4])

@@ -269,8 +269,9 @@ def _variant(packed: Packed, streams: int) -> Variant:
     Linux is asked for tiles only where they would be used.
     """
     variant, here = packed.variant, machine_code.processor()
-    wanted = variant.bytes and variant.lanes == TILE_LANES and streams >= amx.ROWS
-    tiles = tile_bytes(packed.hidden) if wanted and here.byte_tiles and amx.permitted() else 0
+    fits = variant.bytes and variant.lanes == TILE_LANES and streams >= amx.ROWS
+    wanted = fits and here.byte_tiles and amx.asked_for()
+    tiles = tile_bytes(packed.hidden) if wanted and amx.permitted() else 0
     return replace(variant, many=streams >= variant.block, tile_bytes=tiles)
 
 
