@@ -56,7 +56,8 @@ class ProcessWorld(World):
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            late = "timed out" in str(error).lower()
+            # of several exchanges at once, the first times out, and ends the others
+            late = any(word in str(error).lower() for word in ("timed out", "timeout"))
             what = f"has not answered for {self._timeout_s:g} s" if late else "has ended"
             raise LostProcessError(f"another process of the run {what}") from error
 

@@ -159,10 +159,19 @@ def test_a_process_that_is_killed_anywhere_costs_what_followed_the_last_save(
     check_same(tmp_path, whole)
 
 
-def test_a_process_that_hangs_is_noticed_in_the_time_that_was_set(tmp_path: Path) -> None:
-    processes = trained(
-        2, tmp_path, *STEPS, patches={1: [["stay", STEP, 7]]}, CHARRNN_RANK_TIMEOUT="1s"
-    )
+@pytest.mark.parametrize(
+    ("machines", "size"),
+    [
+        (1, ()),
+        pytest.param(2, ("--size", "256", "--layers", "2"), marks=pytest.mark.long),  # in buckets
+    ],
+)
+def test_a_process_that_hangs_is_noticed_in_the_time_that_was_set(
+    machines: int, size: tuple[str, ...], tmp_path: Path
+) -> None:
+    local = {"CHARRNN_RANK_TIMEOUT": "1s", "LOCAL_WORLD_SIZE": str(2 // machines)}
+    hangs = [["stay", STEP, 7]]
+    processes = trained(2, tmp_path, *size, *STEPS, patches={1: hangs}, **local)
     assert processes[0].wait() == 1
     told = processes[0].lines[-1]
     assert "another process of the run has not answered for 1 s; what followed the last" in told

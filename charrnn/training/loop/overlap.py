@@ -48,13 +48,13 @@ class Overlap:
         self._begun.clear()
 
     def finish(self) -> None:
-        """Sum what backward has left, the biases and the number beside, and wait for all."""
+        """Sum what backward has left, wait for all, and sum the biases and the number beside."""
         self._is_open = False
         while len(self._begun) < len(self._buckets):
             self._begin_next()
-        self._world.sum_gradient(self._flat.to_reduce[self._flat.decayed :], self._compression)
-        for wait in self._begun:
+        for wait in self._begun:  # the first to be begun knows best why it failed
             wait()
+        self._world.sum_gradient(self._flat.to_reduce[self._flat.decayed :], self._compression)
 
     def _count(self, number: int) -> None:
         """A parameter of a bucket is complete; all processes begin buckets in the same order."""
