@@ -14,7 +14,14 @@ from typing import Any
 from charrnn import cells
 from charrnn.checkpoint.file import Checkpoint, load
 from charrnn.config import ModelConfig, draw_seed, model_options
-from charrnn.errors import CheckpointError, ConfigError, CorpusError, NonFiniteLossError
+from charrnn.errors import (
+    CheckpointError,
+    ConfigError,
+    CorpusError,
+    Interrupted,
+    NonFiniteLossError,
+)
+from charrnn.hints import Hint
 from charrnn.lab.kept import MACHINE, check_kept, is_finished, kept_run
 from charrnn.lab.networks import networks
 from charrnn.model_config import MAX_WIDTH
@@ -87,7 +94,7 @@ def hidden_for(cell: str, parameters: int, vocab_size: int, settings: Mapping[st
     least = networks((cell,), vocab_size, settings)[cell].definition.least_hidden
     if weights(least) > parameters:
         reason = f"is {parameters:,}: the smallest {cell} network has {weights(least):,}"
-        raise ConfigError(reason, setting="parameters")
+        raise ConfigError(reason, "raise it, or lower {embedding}", setting="parameters")
     low, high = least, MAX_WIDTH + 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -152,6 +159,9 @@ def compare(
             if name not in kept or not is_finished(folder):
                 train(*corpus, out=folder, listener=listener, **how)
             found.append(read_run(folder, name))
+        except Interrupted as stop:
+            stop.hint = Hint("to continue, repeat the comparison with {resume}")  # not the run
+            raise
         except NonFiniteLossError as error:
             if len(names) == 1:
                 raise

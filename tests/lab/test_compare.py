@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charrnn.checkpoint.file import load
-from charrnn.errors import CheckpointError, ConfigError, CorpusError
+from charrnn.errors import Cancelled, CheckpointError, ConfigError, CorpusError, Interrupted
 from charrnn.lab.compare import Compared, compare, hidden_for, read_run
 from charrnn.lab.networks import networks
 from tests.support.command_line import leave
@@ -100,12 +101,23 @@ def test_a_kept_run_with_another_text_or_other_settings_is_no_result(corpus: Pat
     assert not (out / "elman").exists()
 
 
+def test_a_comparison_that_is_stopped_says_how_it_continues(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise Interrupted.by(signal.SIGINT, "saved", "to continue: {train(resume)}", resume=True)
+
+    monkeypatch.setattr("charrnn.lab.compare.train", stopped)
+    with pytest.raises(Cancelled, match=r"^saved; to continue, repeat the comparison with resume$"):
+        compare([corpus], ("elman", "gru"), parameters=900, out=Path("runs"), **SMALL)
+
+
 def test_all_runs_have_one_seed_which_is_told(
     corpus: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     corpus.rename("novel.txt")
     args = [arg for arg in ARGS if arg not in ("--seed", "1")]
-    code, _, err = leave([*args, "--out", "runs"], capfd)
+    code, _, err = leave([*args, "--out", "runs", "--cells", "elman"], capfd)
     assert code == 0, err
     more = [*args, "--out", "runs", "--resume", "--cells", "elman,irnn"]
     code, _, later = leave(more, capfd)
