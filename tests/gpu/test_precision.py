@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import charrnn
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.model.network import CharNetwork, State
+from charrnn.model.network import CharNetwork
 from charrnn.training.hardware.device import choose_hardware, own_torch_settings
 from charrnn.training.loop.captured import CapturedStepper, stepper_for
 from charrnn.training.loop.optimizer import Stepper, StepResult
@@ -55,18 +54,18 @@ def test_steps_that_overflow_are_counted_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = CapturedStepper if ON_GPU else Stepper
-    step, seen, notes = kind.step, list[bool](), Notes()
+    step_at, seen, notes = kind.step_at, list[bool](), Notes()
 
-    def overflowing(self: Any, x: Tensor, y: Tensor, state: State, *rest: Any) -> StepResult:
+    def overflowing(self: Any, *given: Any) -> StepResult:
         seen.append(len(seen) + 1 in (7, 8, 30))
         usual = self._loss_scale
         self._loss_scale = TOO_LARGE if seen[-1] else usual
         try:
-            return step(self, x, y, state, *rest)
+            return step_at(self, *given)
         finally:
             self._loss_scale = usual
 
-    monkeypatch.setattr(kind, "step", overflowing)
+    monkeypatch.setattr(kind, "step_at", overflowing)
     result = run(
         corpus_in(tmp_path), tmp_path / "run", listener=notes, eval_every=20, hidden=128,
         embedding=128, batch=16, device=DEVICE.type, precision=PRECISIONS[-1],
