@@ -20,6 +20,7 @@ from charrnn.generation.numpy_engine import Array
 from charrnn.generation.scoring import OVERFLOW, Distributions, Score, log_softmax, position_nats
 from charrnn.generation.scoring import score as score_ids
 from charrnn.settings import check_int
+from charrnn.text.ids import check_ids
 from charrnn.text.records import RecordForm, form_of
 from charrnn.text.reversal import turned
 from charrnn.text.splits import Range
@@ -157,6 +158,7 @@ class Predictor:
         ranges = ((0, len(ids)),) if ranges is None else ranges
         ids, ranges = turned(ids, ranges) if self.reverse else (ids, ranges)
         if not any(stop > max(start, 1) for start, stop in ranges):
+            check_ids(ids, len(self.vocab))  # a table is no short text
             raise CorpusError(f"the text to score needs at least two {self.vocab.unit}s")
         return ids, ranges
 
