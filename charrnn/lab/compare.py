@@ -29,6 +29,7 @@ from charrnn.paths import BEST
 from charrnn.text.corpus import Corpus
 from charrnn.training.api import train
 from charrnn.training.events import Listener
+from charrnn.training.recipes import apply_preset
 from charrnn.training.rundir.discovery import check_vacant
 from charrnn.training.rundir.metrics import METRICS, validations
 from charrnn.training.texts import TextChoice
@@ -142,6 +143,7 @@ def compare(
     shape = {name: value for name, value in values.items() if name in of_model}
     training = {name: value for name, value in values.items() if name not in of_model}
     networks(names, 1, shape)  # before the text is read
+    apply_preset(training, None)
     text = TextChoice.of(tuple(corpus), {}).encode()
     models = {name: _model(name, parameters, len(text.vocab), shape) for name in names}
     kept = _kept(models, text, values, out, resume)

@@ -3,7 +3,7 @@
 ``contiguous``: one training part, then one validation part, then one test part.
 ``spread``: the text is cut into rows of equal length, and each of them in this way. So the parts
 are alike, also where the text is sorted, as lists of names or molecules often are. The smallest
-part is taken from k rows if it has about 2 k² characters: a longer one from more rows and in
+part is taken from k rows if it has about 5 k² characters: a longer one from more rows and in
 longer pieces.
 ``interleaved``: as in char-rnn and the 2015 paper: the text is reshaped into 100 rows of whole
 windows of 100 characters, and each row is cut in this way. Characters that do not fill the rows are
@@ -29,7 +29,7 @@ from charrnn.config import Split, TextConfig
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.settings import NOTHING, check, declared
 
-PIECE = 2  # characters, times the number of rows, that the smallest part of ``spread`` has in each
+PIECE = 5  # characters, times the number of rows, that the smallest part of ``spread`` has in each
 ROWS = 100
 ROW_WINDOW = 100
 RULE = 2  # by which new runs are interleaved

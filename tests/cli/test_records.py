@@ -84,7 +84,7 @@ def test_all_records_have_nats_too(call: Call, run: str) -> None:
 
 def test_spent_tries_exit_with_one(call: Call, run: str) -> None:
     args = "sample", run, "--count", "50", "--seed", "1", "--max-tries", "60"
-    code, out, said = call(*args, "--unique", "--temp", "0.1")
+    code, out, said = call(*args, "--unique", "--temp", "0.5")
     assert code == 1
     reached = out.count("\n")
     assert 0 < reached < 50

@@ -35,7 +35,7 @@ def test_spread_parts_tile_the_text_too(n: int, val: float, test: float) -> None
 
 
 @pytest.mark.parametrize(
-    ("n", "rows", "piece"), [(900, 6, 15), (16_000, 28, 57), (10**7, 707, 1414)]
+    ("n", "rows", "piece"), [(900, 4, 22), (16_000, 17, 94), (10**7, 447, 2237)]
 )
 def test_spread_parts_come_from_more_places_the_longer_they_are(
     n: int, rows: int, piece: int
