@@ -54,10 +54,14 @@ def is_plain(stream: TextIO) -> bool:
 
 
 def columns_of(stream: TextIO) -> int:
-    """The width of ``stream``: of the terminal, unless ``COLUMNS`` says otherwise."""
+    """The width of ``stream``: of the terminal, unless ``COLUMNS`` says otherwise.
+
+    Terminals that nobody has given a size (in containers, or behind ``script``) say 0.
+    """
     try:
         asked = int(os.environ.get("COLUMNS", "0"))
-        return asked if asked > 0 else os.get_terminal_size(stream.fileno()).columns
+        told = asked if asked > 0 else os.get_terminal_size(stream.fileno()).columns
+        return told or DEFAULT_COLUMNS
     except (OSError, ValueError):  # it is no terminal
         return DEFAULT_COLUMNS
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from unittest.mock import Mock
 
 import pytest
 
@@ -40,6 +42,14 @@ def test_whoever_asks_for_a_width_gets_it(monkeypatch: pytest.MonkeyPatch) -> No
     for asked, wanted in (("61", 61), ("0", 80), ("x", 80)):
         monkeypatch.setenv("COLUMNS", asked)
         assert columns_of(sys.stdin) == wanted
+
+
+def test_a_terminal_without_a_size_is_80_columns_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for told, wanted in ((0, 80), (33, 33)):
+        size = os.terminal_size((told, told))
+        monkeypatch.setattr(os, "get_terminal_size", lambda _, size=size: size)
+        assert columns_of(Mock(fileno=lambda: 2)) == wanted
 
 
 def test_small_networks_have_weights_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,11 @@ def compare(
     characters read.
     """
     from charrnn import interrupts
-    from charrnn.cli.progress import TrainConsole
-    from charrnn.console import note
+    from charrnn.cli.compare_console import CompareConsole
     from charrnn.lab.compare import compare as run_all
 
-    with interrupts.abrupt():
+    console = CompareConsole(OptionStyle(options_of(compare)))
+    with interrupts.abrupt(), closing(console):
         check_stdout()
         kind = checked_picture(plot, "plot", made=out)
         if not {"seconds", "steps", "epochs"} & settings.keys():
@@ -98,8 +99,8 @@ def compare(
             parameters=parameters,
             out=out,
             resume=resume,
-            listener=TrainConsole(quiet=True, style=OptionStyle(options_of(compare))),
-            on_run=lambda run: note(_told(run)),
+            listener=console,
+            on_run=console.on_run,
             **settings,
         )
         if json:
@@ -110,14 +111,6 @@ def compare(
             from charrnn.lab.pictures import compare_picture
 
             save_file(plot, compare_picture(found, kind), "plot")
-
-
-def _told(run: Compared) -> str:
-    best = "not validated" if run.best is None else f"{run.best:.4f} nats/char"
-    reached = f"{best} after {run.seconds:.0f} s, {run.chars:,} characters"
-    if run.failure is not None:
-        reached = f"{run.failure}; {reached if run.validations else best}"
-    return f"{run.cell}: {reached}"
 
 
 def _print_compared(runs: list[Compared]) -> None:

@@ -65,6 +65,10 @@ class TrainConsole:
         self._shown = time.monotonic()
         for line in describe(plan):
             note(line)
+        self.open()
+
+    def open(self) -> None:
+        """Show an empty bar on a terminal."""
         if not is_plain(sys.stderr):
             with suppress(OSError):
                 self._bar = new_bar(BAR, 100, unit="")

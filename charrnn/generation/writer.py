@@ -184,6 +184,13 @@ class Writer(Predictor):
         self.checkpoint.config.check_causal("write from left to right")
         form, only = self.record_form(lines=True), wanted or RecordConfig()
         assert form is not None
+        if (
+            only.unique
+            and config.count > 1
+            and not (config.temperature or config.final_temperature)
+        ):
+            reason = "accepts one record, because all are the same"
+            raise ConfigError(reason, "set {temperature} above 0", setting="unique")
         prime, tries = self._begun(only.prefix, form, config.unknown), only.max_tries
         if tries is None:
             tries = config.count * (1 if wanted is None else TRIES)

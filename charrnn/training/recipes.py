@@ -115,6 +115,8 @@ def _check_together(model: ModelConfig, training: dict[str, Any]) -> None:
         if lines and model.value(name):
             reason = "reads a text as a whole, not as records"
             raise ConfigError(reason, "omit {lines}", setting=name)
+    if "clip" in training and training.get("clip_by") == "none":
+        raise ConfigError("limits no gradient", "omit it or {clip_by}", setting="clip")
     if "gap_rate" in training and not model.bidirectional:
         reason = "is for networks that read in both directions"
         raise ConfigError(reason, "set {bidirectional} or omit it", setting="gap_rate")

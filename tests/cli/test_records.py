@@ -92,6 +92,15 @@ def test_spent_tries_exit_with_one(call: Call, run: str) -> None:
     assert said.endswith("; raise --max-tries\n")
 
 
+def test_different_records_of_no_chance_at_all_are_refused(call: Call, run: str) -> None:
+    args = "sample", run, "--seed", "1", "--unique", "--temp", "0"
+    code, out, said = call(*args, "--count", "2")
+    assert (code, out) == (2, "")
+    assert said == "charrnn: --unique accepts one record, because all are the same; " + (
+        "set --temp above 0\n"
+    )
+
+
 def test_the_corpus_can_be_named(call: Call, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("empty-cache").mkdir()
     monkeypatch.setenv("CHARRNN_CACHE", str(Path("empty-cache").resolve()))

@@ -11,7 +11,7 @@ import pytest
 import charrnn
 from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import ConfigError
-from charrnn.training.recipes import PRESETS, choose
+from charrnn.training.recipes import PRESETS, apply_preset, choose
 from tests.support.checkpoints import ROOT
 
 
@@ -123,3 +123,10 @@ def test_sizes_that_were_not_asked_for_shrink_with_the_text(
     text.write_text(("abcdefghi\n" * 40)[:size])
     settings = {"hidden": 8, "layers": 1, "steps": 1, "val_frac": 0.0, **asked}
     assert charrnn.train(text, out=tmp_path / "run", **settings).steps == 1
+
+
+def test_a_bound_for_gradients_that_are_not_clipped_is_refused() -> None:
+    with pytest.raises(ConfigError, match="clip limits no gradient"):
+        apply_preset({"steps": 1, "clip_by": "none", "clip": 3.0}, None)
+    for fine in ({"clip_by": "none"}, {"clip_by": "value", "clip": 3.0}, {"clip": 3.0}):
+        apply_preset({"steps": 1, **fine}, None)
