@@ -15,11 +15,12 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from charrnn import interrupts
-from charrnn.config import GradCompression
 from charrnn.errors import CharRNNError, ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from charrnn.config import GradCompression
 
 T = TypeVar("T")
 P = ParamSpec("P")

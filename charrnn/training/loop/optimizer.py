@@ -88,14 +88,17 @@ class Stepper:
         self.config, self.hardware, self.world = config, hardware, world
         if hardware.device.type == "cpu":
             keep_memory()
-        self.flat = FlatParameters(self.network, 3 if config.ema else 2)
+        extra = 3 if config.ema else 2
+        averages = world.size > 1 and config.sync_every > 1
+        self.flat = FlatParameters(self.network, extra if averages else 0)
         self._overlap: Overlap | None = None
         if pays(self.flat, world):
             self._overlap = Overlap(self.network, self.flat, world, config.grad_compression)
-        self.exp_avg, self.exp_avg_sq = self.flat.more[0], self.flat.more[1]
-        self.averaged = (
-            self.flat.more[2].copy_(self.flat.values) if config.ema else self.flat.values
-        )
+        # in memory of their own, a step of a small network is some 2 % faster
+        kept: list[Tensor] = list(self.flat.more) if averages else []
+        kept = kept or [torch.zeros_like(self.flat.values) for _ in range(extra)]
+        self.exp_avg, self.exp_avg_sq, *rest = kept
+        self.averaged = rest[0].copy_(self.flat.values) if rest else self.flat.values
         rates = config.dropout, config.input_dropout, config.weight_dropout
         generator = torch.Generator(hardware.device)
         gaps = config.gap_rate if network.config.bidirectional else 0.0
