@@ -38,7 +38,8 @@ faults: list[str] = []
 done = {"dot": 0}  # how often; nothing proves less than a test that never came here
 tiles: dict[int, Tiles] = {}  # of each thread, while its tiles are configured
 users: set[int] = set()  # threads that have configured tiles
-reads: set[tuple[int, int]] = set()  # first byte that was loaded, and the one after the last
+# thread, first byte that was loaded, and the one after the last
+reads: set[tuple[int, int, int]] = set()
 _VOID, _INT = None, ctypes.c_int64
 
 
@@ -121,7 +122,7 @@ def tile_load(tile: int, address: int, stride: int) -> None:
     rows, width = own.shapes[tile]
     own.content[tile] = 0
     own.content[tile, :rows, :width] = _memory(address, rows, width, stride)
-    reads.add((address, address + (rows - 1) * stride + width))
+    reads.add((threading.get_ident(), address, address + (rows - 1) * stride + width))
 
 
 @ctypes.CFUNCTYPE(_VOID, _INT, _INT, _INT)
