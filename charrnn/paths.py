@@ -23,7 +23,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def home_folder() -> Path | None:
-    """The user's home folder; None where there is none, as in some containers."""
+    """The user's home folder, or None if there is none, as in some containers."""
     with suppress(RuntimeError):  # a user whom the system does not know
         if (home := Path.home()).is_dir():
             return home

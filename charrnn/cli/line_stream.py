@@ -113,7 +113,7 @@ def _score(model: TextModel, lines: list[Any], unknown: Unknown, form: Form, don
 
 
 def _said(model: TextModel, lines: list[Any], unknown: Unknown, source: str, done: int) -> bool:
-    """Note the first of ``lines`` with unknown characters; False if there is none.
+    """Print a note about the first line that has unknown characters; whether there is one.
 
     One note is enough for a stream that may never end.
     """

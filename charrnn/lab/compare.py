@@ -153,24 +153,36 @@ def compare(
             listener.on_note(f"seed {training['seed']}")
     found: list[Compared] = []
     for name, model in models.items():
-        folder = out / name
         how = training | _own(name, shape) | {"cell": name, "hidden": model.hidden}
         if name in kept:
             how = {option: how[option] for option in MACHINE & how.keys()} | {"resume": True}
         try:
-            if name not in kept or not is_finished(folder):
-                train(*corpus, out=folder, listener=listener, **how)
-            found.append(read_run(folder, name))
-        except Interrupted as stop:
-            stop.hint = Hint("to continue, repeat the comparison with {resume}")  # not the run
-            raise
+            found.append(_run(corpus, out / name, name, listener, how))
         except NonFiniteLossError as error:
             if len(names) == 1:
                 raise
             size = model.hidden, model.parameters
-            found.append(_failed(folder, Compared(name, *size, folder, None, [], error.message)))
+            run = Compared(name, *size, out / name, None, [], error.message)
+            found.append(_failed(out / name, run))
         on_run(found[-1])
     return sorted(found, key=lambda run: math.inf if run.best is None else run.best)
+
+
+def _run(
+    corpus: Sequence[str | Path],
+    folder: Path,
+    name: str,
+    listener: Listener | None,
+    how: dict[str, Any],
+) -> Compared:
+    """Train the cell ``name`` in ``folder``, unless it is finished; its result."""
+    try:
+        if "resume" not in how or not is_finished(folder):
+            train(*corpus, out=folder, listener=listener, **how)
+    except Interrupted as stop:
+        stop.hint = Hint("to continue, repeat the comparison with {resume}")  # not the run
+        raise
+    return read_run(folder, name)
 
 
 def _model(name: str, parameters: int, V: int, shape: Mapping[str, Any]) -> ModelConfig:

@@ -114,7 +114,7 @@ class Automaton:
         return begins[chosen], ends[chosen]
 
     def _ends(self, classes: NDArray[np.int32], stop: int) -> NDArray[np.int32]:
-        """The ends ``(stop,)`` of the matches that begin at each place, 0 where there is none.
+        """Where the match that begins at each place ends ``(stop,)``; 0 if no match begins there.
 
         It may also be 0 within a match that is found: between two characters of class 0, one match
         begins where another ends, or a character further on.

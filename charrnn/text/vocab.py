@@ -196,7 +196,7 @@ class Vocab:
             raise DecodingError(message, error.start) from None
 
     def missing(self, text: str | bytes) -> str:
-        """The first unknown character of ``text`` and its place, in words; empty if there is none.
+        """Describe the first unknown character of ``text`` and its place; "" if all are known.
 
         Raises:
             DecodingError: as for ``encode``.

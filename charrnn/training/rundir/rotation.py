@@ -14,7 +14,7 @@ Identity = tuple[int, int, int]  # device, inode, time of the last change in nan
 
 
 def identity(path: Path) -> Identity | None:
-    """Which file is at ``path``; None if there is none."""
+    """What identifies the file at ``path``, or None if there is no file."""
     try:
         found = path.stat()
     except OSError:
