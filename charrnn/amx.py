@@ -1,8 +1,7 @@
 """Intel AMX: permission to use its tiles, and their shapes. Training and sampling both need them.
 
 A processor has eight tiles of up to 16 rows of 64 bytes. ``CHARRNN_AMX=0`` keeps every kernel from
-using them, to compare; results do not depend on it. Sampling uses them only with ``CHARRNN_AMX=1``:
-its kernels have been proved by imitated instructions, but never run on a processor with tiles.
+using them, to compare; what is sampled does not depend on it.
 """
 
 from __future__ import annotations
@@ -17,11 +16,6 @@ TILES, ROWS, ROW_BYTES = 8, 16, 64
 
 _ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
 _SWITCH = "CHARRNN_AMX"
-
-
-def asked_for() -> bool:
-    """Whether kernels that have not been measured may use tiles, too."""
-    return os.environ.get(_SWITCH) == "1"
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from charrnn import amx
 from charrnn.config import ModelConfig, StateDtype
 from charrnn.generation.compiled import engine as accelerated
 from charrnn.generation.compiled import kernels, machine_code, tiles
-from charrnn.generation.compiled.codegen import I64, PTR, Value, Writer
+from charrnn.generation.compiled.codegen import I64, PTR, Writer
 from charrnn.generation.compiled.engine import CompiledEngine
 from charrnn.generation.compiled.layout import Variant, aligned, tile_bytes
 from charrnn.generation.compiled.packing import Packed
@@ -35,11 +35,6 @@ from tests.support import tiles_in_memory
 from tests.support.networks import letters, model, random_weights
 
 Tiled = Callable[[], AbstractContextManager[None]]
-
-
-@pytest.fixture(autouse=True)
-def asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHARRNN_AMX", "1")
 
 
 @pytest.fixture
@@ -97,7 +92,7 @@ def same_steps(with_tiles: CompiledEngine, without: CompiledEngine, steps: int =
     ("cell", "hidden", "streams"),
     [
         ("lstm", 64, 16), ("lstm", 33, 33), ("lstm", 150, 17), ("gru", 96, 48), ("gru", 90, 97),
-        ("elman", 20, 31), ("elman", 32, 100),
+        ("elman", 20, 31), ("elman", 32, 100), ("elman", 1056, 40),
     ],
 )  # fmt: skip
 def test_a_step_on_tiles_is_vnnis(cell: str, hidden: int, streams: int, tiled: Tiled) -> None:
@@ -190,8 +185,6 @@ def test_linux_is_asked_for_tiles_only_where_they_are_used(
         variant = accelerated._variant(packed, streams)
         assert variant.products == (products if answer or products != "amx" else "vnni")
         assert ask.called == (products == "amx")
-    monkeypatch.delenv("CHARRNN_AMX")
-    assert accelerated._variant(packed, streams).products == products.replace("amx", "vnni")
 
 
 @pytest.mark.parametrize("gates", [1, 3, 4])
@@ -210,31 +203,27 @@ def test_sums_are_exact(gates: int, streams: int, hidden: int, tiled: Tiled) -> 
     packed[...] = weights.reshape(gates, 16, -1, 4).transpose(2, 0, 1, 3)
     out = aligned((32, gates, 16), np.int32)
     with tiled():
-        run = sums_function(gates, tile_bytes(hidden))
-    table = aligned((7,), np.int64)
+        run = sums_function(gates, tile_bytes(hidden), blocks=-(-streams // 16))
+    table = aligned((6,), np.int64)
     addresses = [array.ctypes.data for array in (states, packed, first, out)]
-    table[:] = [*addresses, hidden, hidden // tile_bytes(hidden), streams]
+    table[:] = [*addresses, hidden, hidden // tile_bytes(hidden)]
     run(table.ctypes.data, 0)
     wanted = np.einsum("sk,gck->sgc", states[:streams].astype(int), weights.astype(int)) + first
     assert np.array_equal(out[:streams], wanted)
 
 
-def sums_function(gates: int, size: int) -> machine_code.Run:
-    """``run(table, _)``, which calls ``tiles``' sums of a cell with so many gates."""
+def sums_function(gates: int, size: int, blocks: int) -> machine_code.Run:
+    """``run(table, _)``, which makes the sums of a cell with so many gates."""
     cell = {1: "elman", 3: "gru", 4: "lstm"}[gates]
     variant = Variant(cell, False, "int8", 16, True, True, "int8", True, size)
     module = ir.Module("sums")
-
-    def start(w: Writer, *_: object) -> list[Value]:
-        return [w.variable(w.constant(0)) for _ in range(variant.compiled_cell.sums)]
-
-    panels = tiles.Panels(module, variant, start, lambda *_: None)
     w = Writer(module, "run", [PTR, I64], 16, public=True)
-    states, packed, first, out, *numbers = (w.read(w.arguments[0], w.i64(i), I64) for i in range(7))
+    states, packed, first, out, *numbers = (w.read(w.arguments[0], w.i64(i), I64) for i in range(6))
     states, packed, first, out = (w.b.inttoptr(a, PTR) for a in (states, packed, first, out))
-    hidden, depth, count = numbers
+    hidden, depth = numbers
+    product = tiles.Product(range(gates), states, hidden, depth, packed, first, packed, out)
     with tiles.configured(w, variant):
-        w.b.call(panels.sums[gates], [states, hidden, packed, first, depth, count, out])
+        tiles.write_sums(w, variant, product, w.i64(0), blocks, w.i64(0), lambda: None)
     w.end()
     return machine_code.link(machine_code.compile_module(str(module)), "run")[0]
 
@@ -253,6 +242,6 @@ def test_the_code_for_a_processor_with_tiles_has_their_instructions(
     parsed = llvm.parse_assembly(str(kernels.build(variant)))
     code = machine_code._target_machine().emit_assembly(parsed)
     found = collections.Counter(re.findall(r"\b(tdpbusd|tile\w+|ldtilecfg|vpdpbusd)\b", code))
-    # of three gates, two at once and one, for two tiles of streams or one
-    assert found["tdpbusd"] == 4 + 2 + 2 + 1
+    # of three gates, two at once and one, for two tiles of streams or one, and of two matrices
+    assert found["tdpbusd"] == 2 * (4 + 2 + 2 + 1)
     assert (found["ldtilecfg"], found["tilerelease"], found["vpdpbusd"]) == (1, 1, 0)

@@ -163,6 +163,12 @@ class Writer:
         """``a`` · ``b`` + ``c``, rounded once."""
         return self.call(f"llvm.fma.v{self.lanes}f32", self.vector, [self.vector] * 3, a, b, c)
 
+    def prefetch(self, address: Value) -> None:
+        """Begin to load the cache line at ``address``, which may be anywhere."""
+        types, numbers = [PTR, I32, I32, I32], (0, 3, 1)  # to read, soon, data
+        constants = [ir.Constant(I32, n) for n in numbers]
+        self.call("llvm.prefetch.p0", ir.VoidType(), types, address, *constants)
+
     def call(self, name: str, result: Any, types: Sequence[Any], *arguments: Value) -> Value:
         """Call the external function ``name`` with arguments of ``types``; declare it if needed."""
         module = self.function.module

@@ -270,8 +270,8 @@ def _variant(packed: Packed, streams: int) -> Variant:
     """
     variant, here = packed.variant, machine_code.processor()
     fits = variant.bytes and variant.lanes == TILE_LANES and streams >= amx.ROWS
-    wanted = fits and here.byte_tiles and amx.asked_for()
-    tiles = tile_bytes(packed.hidden) if wanted and amx.permitted() else 0
+    usable = fits and here.byte_tiles and amx.permitted()
+    tiles = tile_bytes(packed.hidden) if usable else 0
     return replace(variant, many=streams >= variant.block, tile_bytes=tiles)
 
 

@@ -68,7 +68,7 @@ class _Kernel:
         # streams that read a panel together, and the panels that they read side by side
         sizes = {1: PAIR} | ({variant.block: 1} if variant.many else {})
         if variant.tile_bytes:
-            self.tiles = tiles.Panels(self.module, variant, self._start, self._state)
+            self.tiles = tiles.Panel(self.module, variant, self._start, self._state)
         else:
             self.panels = {n: self._panel(n, m) for n, m in sizes.items()}
         self.heads = {n: self._head(n) for n in sizes}
@@ -248,11 +248,8 @@ class _Kernel:
         """``_layer`` on tiles."""
         (index, pair), (first, end) = where, streams
         start = w.b.mul(pair, w.i64(PAIR))
-        with (
-            w.loop(start, w.b.add(start, w.i64(PAIR))) as panel,
-            w.loop(first, end, tiles.BLOCK) as row,
-        ):
-            w.b.call(self.tiles.panel, [plan, index, panel, row, end, *slots])
+        with w.loop(start, w.b.add(start, w.i64(PAIR))) as panel:
+            w.b.call(self.tiles.function, [plan, index, panel, first, end, *slots])
 
     def _blocks(self, w: Writer, first: Value, end: Value) -> list[tuple[int, Value, Value]]:
         """Streams split into ranges: ``(block size, first stream, end stream)`` of each."""

@@ -42,7 +42,8 @@ PAIR = 2
 HEAD_VECTORS = 4
 
 # Streams of one stage, at most: the fewer, the better their states fit into a processor's cache,
-# and the more often weights are read, which is cheap for int8.
+# and the more often weights are read, which is cheap for int8. On tiles, the gates of the last 32
+# streams are not computed beside products.
 MOST_STREAMS, INTEGER_STREAMS = 256, 96
 
 CACHE_LINE = 64
@@ -113,7 +114,7 @@ class Variant:
     @property
     def stage_streams(self) -> int:
         """The most streams that a stage has."""
-        return INTEGER_STREAMS if self.integer else MOST_STREAMS
+        return INTEGER_STREAMS if self.integer and not self.tile_bytes else MOST_STREAMS
 
     @property
     def integer(self) -> bool:

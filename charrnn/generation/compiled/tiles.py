@@ -9,6 +9,9 @@ states by two of weights make four of sums, and whatever is read is multiplied t
 The last tile of states may reach up to 15 rows beyond the last stream. There the slot still has
 memory, because its last part has room for int16, and nobody reads the sums.
 
+Tiles multiply beside the vector units. So between the products of some streams stands the code that
+computes the new states of the streams before them.
+
 Each thread configures tiles for its share of a stage, and releases them after it. So a thread that
 waits, sleeps, forks or returns to Python holds none, and switching threads stays cheap.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -74,108 +78,166 @@ def configured(w: Writer, variant: Variant) -> Iterator[None]:
     instruct(w, "tilerelease")
 
 
-class Panels:
-    """Writes the functions that step a panel; ``start`` and ``state`` write what all kernels share.
+@dataclass(frozen=True)
+class Product:
+    """A panel's weights of one matrix, and what they are multiplied with.
 
     Attributes:
-        panel: ``panel(plan, index, panel, first, end, below, old, new)`` computes a panel's new
-            state in layer ``index`` for the streams from ``first`` to ``end``, ``BLOCK`` at most.
+        gates: for each of the matrix's gates, the panel's sum that its product is added to.
+        states: address of the rounded states ``(N, H)``.
+        stride: H, the bytes from a stream's states to the next one's.
+        depth: how many tiles of inputs a stream has.
+        weights: address of the int8 weights: a vector for each gate and four inputs.
+        firsts: address of the int32 vectors at which the gates' sums start.
+        scales: address of the vectors that the gates' sums are multiplied with.
+        sums: address of the int32 sums ``(2, BLOCK, gates)``, in vectors.
+
+    """
+
+    gates: Sequence[int]
+    states: Value
+    stride: Value
+    depth: Value
+    weights: Value
+    firsts: Value
+    scales: Value
+    sums: Value
+
+
+class Panel:
+    """Writes the function that steps a panel; ``start`` and ``state`` write what all kernels share.
+
+    Attributes:
+        function: ``panel(plan, index, panel, first, end, below, old, new)`` computes a panel's new
+            state in layer ``index`` for the streams from ``first`` to ``end``.
 
     """
 
     def __init__(self, module: ir.Module, variant: Variant, start: Start, state: State) -> None:
-        self.module, self.variant, self.cell = module, variant, variant.compiled_cell
-        sizes = {len(self.cell.x_sums), len(self.cell.h_sums)}
-        self.sums = {gates: self._sums(gates) for gates in sorted(sizes)}
-        self.panel = self._panel(start, state)
+        self.variant, self.start, self.state = variant, start, state
+        w = self.w = Writer(module, "panel", [PTR, *[I64] * 7], variant.lanes, public=False)
+        self.function = w.function
+        self.plan, index, self.panel, self.first, self.end, *addresses = w.arguments
+        self.layer, self.hidden = layer_at(w, self.plan, index), field(w, self.plan, "hidden")
+        below, self.old, self.new = (slot(w, self.plan, address) for address in addresses)
+        cell, width = variant.compiled_cell, layer_field(w, self.layer, "x_width")
+        self.products = [
+            self._product("x", cell.x_sums, below, width),
+            self._product("h", cell.h_sums, self.old, self.hidden),
+        ]
+        self._write()
 
-    def _writer(self, name: str, arguments: Sequence[Any]) -> Writer:
-        return Writer(self.module, name, arguments, self.variant.lanes, public=False)
-
-    def _panel(self, start: Start, state: State) -> Any:
-        w = self._writer("panel", [PTR, I64, I64, I64, I64, I64, I64, I64])
-        plan, index, panel, first, end, *addresses = w.arguments
-        layer, H = layer_at(w, plan, index), field(w, plan, "hidden")
-        below, old, new = (slot(w, plan, address) for address in addresses)
-        left, most = w.b.sub(end, first), w.i64(BLOCK)
-        count = w.b.select(w.b.icmp_signed("<", left, most), left, most)
-        parts = []
-        for name, source, width, which in (
-            ("x", below, layer_field(w, layer, "x_width"), self.cell.x_sums),
-            ("h", old, H, self.cell.h_sums),
-        ):
-            states = w.at(source.rounded, w.b.mul(first, H), I8)
-            product = self._product(w, layer, (name, len(which)), panel, width, states, count)
-            parts.append((which, *product))
-        with w.loop(w.i64(0), count) as stream:
-            row = w.b.add(first, stream)
-            totals = start(w, layer, panel, w.read(pointer(w, plan, "read"), row, I32))
-            for which, sums, scales in parts:
-                begin = w.b.mul(stream, w.i64(len(which)))
-                for a, total in enumerate(totals[gate] for gate in which):
-                    place = w.b.add(begin, w.i64(a))
-                    value = w.b.sitofp(w.read(sums, place, w.i32_vector), w.vector)
-                    scale = w.read_vector(scales, w.i64(a * w.lanes))
-                    w.set(total, w.fma(value, scale, w.get(total)))
-            unit = w.b.add(w.b.mul(row, H), w.b.mul(panel, w.i64(w.lanes)))
-            state(w, plan, [w.get(total) for total in totals], old, new, unit)
-        w.end()
-        return w.function
-
-    def _product(
-        self, w: Writer, layer: Value, matrix: tuple[str, int], panel: Value, width: Value,
-        states: Value, count: Value,
-    ) -> tuple[Value, Value]:  # fmt: skip
-        """Multiply ``matrix``, a name and its gates G, by the states of ``count`` streams.
-
-        Returns the addresses of the sums ``(BLOCK, G)`` and of their scales ``(G,)``, in vectors.
-        """
-        name, gates = matrix
+    def _product(self, name: str, gates: Sequence[int], source: Slot, width: Value) -> Product:
+        """The product of the panel and ``width`` of the ``source``'s states."""
+        w, layer = self.w, self.layer
+        vectors = w.b.mul(self.panel, w.i64(len(gates) * w.lanes))
         with w.b.goto_entry_block():
-            sums = w.b.alloca(ir.ArrayType(w.i32_vector, BLOCK * gates))
+            sums = w.b.alloca(w.i32_vector, 2 * BLOCK * len(gates))
             sums.align = ROW_BYTES
-        vectors = w.b.mul(panel, w.i64(gates * w.lanes))
-        weights = w.at(layer_pointer(w, layer, name), w.b.mul(vectors, width), I8)
-        firsts = w.at(layer_pointer(w, layer, f"{name}_first"), vectors, I32)
-        depth = w.b.sdiv(width, w.i64(self.variant.tile_bytes))
-        stride = field(w, w.arguments[0], "hidden")
-        w.b.call(self.sums[gates], [states, stride, weights, firsts, depth, count, sums])
-        return sums, w.at(layer_pointer(w, layer, f"{name}_scale"), vectors)
+        return Product(
+            gates,
+            source.rounded,
+            self.hidden,
+            w.b.sdiv(width, w.i64(self.variant.tile_bytes)),
+            w.at(layer_pointer(w, layer, name), w.b.mul(vectors, width), I8),
+            w.at(layer_pointer(w, layer, f"{name}_first"), vectors, I32),
+            w.at(layer_pointer(w, layer, f"{name}_scale"), vectors),
+            sums,
+        )
 
-    def _sums(self, gates: int) -> Any:
-        """``sums(states, stride, weights, firsts, depth, count, out)``: ``out (BLOCK, gates)``.
+    def _write(self) -> None:
+        """Streams go in blocks, whose sums take turns in the two halves of their memory."""
+        w, most = self.w, self.w.i64(BLOCK)
+        pace, half, done = self._pace(), w.variable(w.i64(0)), w.variable(most)
+        with w.loop(self.first, self.end, BLOCK) as row:
+            before, theirs = w.b.sub(row, most), w.get(half)
+            own = w.b.sub(w.i64(1), theirs)
+            left = w.b.sub(self.end, row)
 
-        ``states`` are rows ``stride`` bytes apart, ``depth`` tiles wide, of which ``count`` matter.
-        Each gate's sums start at its vector of ``firsts``.
-        """
-        w = self._writer(f"sums{gates}", [PTR, I64, PTR, PTR, I64, I64, PTR])
-        count = w.arguments[5]
-        with w.b.if_else(w.b.icmp_signed(">", count, w.i64(ROWS))) as (two, one):
-            for tiles, branch in ((2, two), (1, one)):
-                with branch:
-                    for first in range(0, gates, 2):
-                        self._tile_sums(w, gates, range(first, min(first + 2, gates)), tiles)
+            def step_some() -> None:
+                stop = w.b.add(w.get(done), pace)
+                stop = w.b.select(w.b.icmp_signed("<", stop, most), stop, most)
+                self._step(before, theirs, done, stop)
+
+            with w.b.if_else(w.b.icmp_signed(">", left, w.i64(ROWS))) as (two, one):
+                for tiles, branch in ((2, two), (1, one)):
+                    with branch:
+                        for product in self.products:
+                            write_sums(w, self.variant, product, row, tiles, own, step_some)
+            self._step(before, theirs, done, most)
+            w.set(done, w.i64(0))
+            w.set(half, own)
+        count = w.b.sub(self.end, self.first)
+        left = w.b.add(w.b.srem(w.b.sub(count, w.i64(1)), most), w.i64(1))
+        self._step(w.b.sub(self.end, left), w.get(half), done, left)
         w.end()
-        return w.function
 
-    def _tile_sums(self, w: Writer, gates: int, some: range, tiles: int) -> None:
-        """``_sums`` of ``some`` gates for 16 or 32 streams."""
-        states, stride, weights, firsts, depth, _, out = w.arguments
-        vector, apart, size = ROW_BYTES, w.i64(gates * ROW_BYTES), self.variant.tile_bytes
+    def _pace(self) -> Value:
+        """Streams to step for every tile of inputs, for all of a block."""
+        w = self.w
+        steps = w.i64(0)
+        for product in self.products:
+            pairs = -(-len(product.gates) // 2)
+            steps = w.b.add(steps, w.b.mul(product.depth, w.i64(pairs)))
+        return w.b.sdiv(w.b.add(steps, w.i64(BLOCK - 1)), steps)
+
+    def _step(self, row: Value, half: Value, done: Value, stop: Value) -> None:
+        """Compute new states from the sums of the block at ``row`` until ``stop`` are ``done``."""
+        w = self.w
+        with w.loop(w.get(done), stop) as n:
+            place = w.b.add(w.b.mul(half, w.i64(BLOCK)), n)
+            self._new_state(w.b.add(row, n), place)
+        w.set(done, stop)
+
+    def _new_state(self, row: Value, place: Value) -> None:
+        """Compute the new state of stream ``row``, whose sums are at ``place``."""
+        w = self.w
+        character = w.read(pointer(w, self.plan, "read"), row, I32)
+        totals = self.start(w, self.layer, self.panel, character)
+        for product in self.products:
+            begin = w.b.mul(place, w.i64(len(product.gates)))
+            for a, total in enumerate(totals[gate] for gate in product.gates):
+                value = w.read(product.sums, w.b.add(begin, w.i64(a)), w.i32_vector)
+                scale = w.read_vector(product.scales, w.i64(a * w.lanes))
+                w.set(total, w.fma(w.b.sitofp(value, w.vector), scale, w.get(total)))
+        unit = w.b.add(w.b.mul(row, self.hidden), w.b.mul(self.panel, w.i64(w.lanes)))
+        self.state(w, self.plan, [w.get(t) for t in totals], self.old, self.new, unit)
+
+
+def write_sums(
+    w: Writer, variant: Variant, product: Product, row: Value, tiles: int, half: Value,
+    meanwhile: Callable[[], None],
+) -> None:  # fmt: skip
+    """Multiply the streams of one or two ``tiles`` from ``row`` on.
+
+    The sums go to a ``half`` of their memory. ``meanwhile`` writes code that is to run after every
+    tile of inputs, before its products are ready.
+    """
+    gates, size, stride = len(product.gates), variant.tile_bytes, product.stride
+    apart = w.i64(gates * ROW_BYTES)
+    states = w.at(product.states, w.b.mul(row, stride), I8)
+    out = w.at(product.sums, w.b.mul(half, w.i64(BLOCK * gates)), w.i32_vector)
+    for first in range(0, gates, 2):
+        some = range(first, min(first + 2, gates))
         sums = [(SUMS[r][j], r, a) for r in range(tiles) for j, a in enumerate(some)]
         for tile, _, a in sums:  # the same vector in every row
-            instruct(w, "tileloadd64", tile, w.at(firsts, w.i64(a * vector), I8), w.i64(0))
-        with w.loop(w.i64(0), depth) as k:
+            place = w.at(product.firsts, w.i64(a), w.i32_vector)
+            instruct(w, "tileloadd64", tile, place, w.i64(0))
+        with w.loop(w.i64(0), product.depth) as k:
             inputs = w.at(states, w.b.mul(k, w.i64(size)), I8)
-            rows = w.b.mul(w.b.mul(k, w.i64(size // 4)), apart)
+            weights = w.at(product.weights, w.b.mul(k, w.i64(size // 4 * gates)), w.i32_vector)
             for r in range(tiles):
-                below = w.b.mul(stride, w.i64(r * ROWS))
-                instruct(w, "tileloadd64", STATES[r], w.at(inputs, below, I8), stride)
+                place = w.at(inputs, w.b.mul(stride, w.i64(r * ROWS)), I8)
+                instruct(w, "tileloadd64", STATES[r], place, stride)
                 for j, a in enumerate(some):
                     if r == 0:
-                        place = w.b.add(rows, w.i64(a * vector))
-                        instruct(w, "tileloadd64", WEIGHTS[j], w.at(weights, place, I8), apart)
+                        place = w.at(weights, w.i64(a), w.i32_vector)
+                        instruct(w, "tileloadd64", WEIGHTS[j], place, apart)
+                        for row_of_next in range(size // 4, size // 2):
+                            ahead = w.i64(row_of_next * gates)
+                            w.prefetch(w.at(place, ahead, w.i32_vector))
                     instruct(w, "tdpbusd", SUMS[r][j], STATES[r], WEIGHTS[j])
+            meanwhile()
         for tile, r, a in sums:
-            place = w.i64((r * ROWS * gates + a) * vector)
-            instruct(w, "tilestored64", tile, w.at(out, place, I8), apart)
+            place = w.at(out, w.i64(r * ROWS * gates + a), w.i32_vector)
+            instruct(w, "tilestored64", tile, place, apart)
