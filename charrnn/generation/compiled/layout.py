@@ -42,8 +42,8 @@ PAIR = 2
 HEAD_VECTORS = 4
 
 # Streams of one stage, at most: the fewer, the better their states fit into a processor's cache,
-# and the more often weights are read, which is cheap for int8. On tiles, the gates of the last 32
-# streams are not computed beside products.
+# and the more often weights are read, which is cheap for int8. On tiles, a stage's last
+# streams are not stepped beside products of others, so its streams should be many.
 MOST_STREAMS, INTEGER_STREAMS = 256, 96
 
 CACHE_LINE = 64

@@ -148,7 +148,8 @@ class Panel:
     def _write(self) -> None:
         """Streams go in blocks, whose sums take turns in the two halves of their memory."""
         w, most = self.w, self.w.i64(BLOCK)
-        pace, half, done = self._pace(), w.variable(w.i64(0)), w.variable(most)
+        pace, half = self._pace(), w.variable(w.i64(0))
+        done = w.variable(most)  # streams of the block before that have been stepped
         with w.loop(self.first, self.end, BLOCK) as row:
             before, theirs = w.b.sub(row, most), w.get(half)
             own = w.b.sub(w.i64(1), theirs)
@@ -173,7 +174,7 @@ class Panel:
         w.end()
 
     def _pace(self) -> Value:
-        """Streams to step for every tile of inputs, for all of a block."""
+        """How many streams to step for every tile of inputs, so that a block's are all stepped."""
         w = self.w
         steps = w.i64(0)
         for product in self.products:
@@ -233,9 +234,8 @@ def write_sums(
                     if r == 0:
                         place = w.at(weights, w.i64(a), w.i32_vector)
                         instruct(w, "tileloadd64", WEIGHTS[j], place, apart)
-                        for row_of_next in range(size // 4, size // 2):
-                            ahead = w.i64(row_of_next * gates)
-                            w.prefetch(w.at(place, ahead, w.i32_vector))
+                        for below in range(size // 4, size // 2):  # the next tile of weights
+                            w.prefetch(w.at(place, w.i64(below * gates), w.i32_vector))
                     instruct(w, "tdpbusd", SUMS[r][j], STATES[r], WEIGHTS[j])
             meanwhile()
         for tile, r, a in sums:
