@@ -53,8 +53,10 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         known: the corpora to choose from. Default: ``KNOWN``.
 
     Raises:
-        ConfigError: the name is unknown, or nothing can be written in ``folder``.
-        DownloadError: the download failed, is not the expected text, or could not be kept.
+        ConfigError: the name is unknown, or something else stands where the text or its folder
+            would be.
+        DownloadError: the download failed, is not the expected text, or cannot be kept in
+            ``folder``.
 
     """
     known = KNOWN if known is None else known
@@ -72,10 +74,6 @@ def fetch(name: str, folder: Path, known: dict[str, KnownCorpus] | None = None) 
         check_folder(folder, corpus.size)
         folder.mkdir(parents=True, exist_ok=True)
         sweep_temporaries(folder, least_age_s=ABANDONED_S)
-    except OSError as error:
-        message = f"cannot write to {path}: {os_reason(error)}"
-        raise ConfigError(message, "choose another {out}") from None
-    try:
         _download(corpus, path)
     except OSError as error:
         message = f"cannot write to {path}: {os_reason(error)}"

@@ -70,11 +70,6 @@ class Disk(NamedTuple):
     free: int
 
 
-def code_of(command: str) -> int:
-    """The exit code where a place cannot be used: of an option of ``data get``, or of a run."""
-    return 2 if command.startswith("data") else 1
-
-
 def refused(call: Call, command: str, place: str) -> tuple[int, str]:
     """Exit code and complaint of ``command`` with its PLACE."""
     code, out, err = call(*command.replace("PLACE", place).split())
@@ -95,7 +90,7 @@ def test_a_folder_that_may_not_be_written_is_named(
     place = "place" if command.startswith("insight") else "new/place"
     named = named.replace("PLACE", place)
     wanted = f"cannot write to {named}: Permission denied; choose another --out"
-    assert refused(call, command, place) == (code_of(command), wanted)
+    assert refused(call, command, place) == (1, wanted)
     assert not Path("new").exists()
 
 
@@ -146,7 +141,7 @@ def test_a_disk_without_room_is_named(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(1 << 30, 1000))
     named = named.replace("PLACE", "place")
     wanted = f"cannot write to {named}: No space left on device; choose another --out"
-    assert refused(call, command, "place") == (code_of(command), wanted)
+    assert refused(call, command, "place") == (1, wanted)
 
 
 @pytest.mark.parametrize("command", WRITERS)
@@ -157,7 +152,7 @@ def test_a_file_in_the_way_is_named(
     no_work(monkeypatch, work)
     named = named.replace("PLACE", "text/below")
     wanted = f"cannot write to {named}: Not a directory; choose another --out"
-    assert refused(call, command, "text/below") == (code_of(command), wanted)
+    assert refused(call, command, "text/below") == (1, wanted)
 
 
 def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused(
