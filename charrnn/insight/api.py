@@ -84,14 +84,18 @@ def insight_page(
 
 
 def _written(model: TextModel, seed: int, length: int) -> Ids:
-    """The ids of ``length`` characters, or of about as many in records, that the model writes."""
+    """The ids of ``length`` characters, or of about as many in records, that the model writes.
+
+    What a text's symbols are depends on at most ``LONGEST`` characters that follow them.
+    """
     lines = model.records is not None
     count = length if lines else 1  # even of records without a character
     config = SampleConfig(temperature=TEMPERATURE, length=length, seed=seed, count=count)
-    text = bytearray()  # a byte model may write bytes that are no text
+    text, chars = bytearray(), 0  # a byte model may write bytes that are no text
     for piece, last in model.stream("", config, lines=lines):
         text += piece + b"\n" if last and lines else piece
-        if last and len(text) >= length:
+        chars += sum(byte & 0xC0 != 0x80 for byte in piece)
+        if (last and len(text) >= length) or (not lines and chars >= length + LONGEST):
             break
     ids = model.encode(bytes(text))
     return ids[: np.searchsorted(np.cumsum(model.vocab.widths[ids]), length, side="right")]
@@ -109,7 +113,8 @@ def _read(
     with naming(source):
         text = model.vocab.whole(text)
         if len(text) > most:
-            on_note(titled(source, f"reading the first {most:,} characters only"))
+            unit = "byte" if isinstance(text, bytes) else "character"
+            on_note(titled(source, f"reading the first {most:,} {unit}s only"))
             text = shortened(text, most) if model.records else _begun(model.vocab, text, most)
         if unknown != "error" and (omissions := model.vocab.omissions(text, unknown)):
             on_note(titled(source, omissions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 import charrnn
 from charrnn.errors import CorpusError, UnknownCharacterError
+from charrnn.generation.sample_config import SampleConfig
 from charrnn.insight import traces
-from charrnn.insight.api import shortened, traced_by
+from charrnn.insight.api import TEMPERATURE, _written, shortened, traced_by
 from tests.support.checkpoints import tiny
 from tests.support.command_line import leave
 from tests.support.networks import letters
@@ -122,6 +124,25 @@ def test_so_many_characters_are_read_whatever_the_symbols(monkeypatch: pytest.Mo
     assert read[0] == read[1] == text[:1000].rpartition(" ")[0] + " "  # no word in part
     charrnn.insight_page(model, seed=3)
     assert 980 < len(read[2]) <= 1000
+
+
+def test_no_more_is_drawn_than_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = charrnn.TextModel(tiny(in_words("the old prince and the young princess\n" * 60)))
+    config = SampleConfig(temperature=TEMPERATURE, length=1000, seed=3)
+    whole = model.encode(b"".join(piece for piece, _ in model.stream("", config)))
+    ends = np.cumsum(model.vocab.widths[whole])
+    drawn: list[bytes] = []
+    stream = charrnn.TextModel.stream
+
+    def counted(*args: Any, **settings: Any) -> Iterator[tuple[bytes, bool]]:
+        for piece, last in stream(*args, **settings):
+            drawn.append(piece)
+            yield piece, last
+
+    monkeypatch.setattr(charrnn.TextModel, "stream", counted)
+    written = _written(model, 3, 1000)
+    assert written.tolist() == whole[ends <= 1000].tolist()
+    assert len(b"".join(drawn)) < 1500 < ends[-1]
 
 
 def test_bytes_are_not_cut_within_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
