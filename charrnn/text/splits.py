@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import Split, TextConfig
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.settings import NOTHING, check, declared
 
 PIECE = 5  # characters, times the number of rows, that the smallest part of ``spread`` has in each
@@ -126,10 +126,19 @@ def check_split(kind: Split, val_frac: float, test_frac: float) -> None:
         raise ConfigError(reason, "make {val_frac} or {test_frac} smaller")
 
 
-def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RULE) -> Parts:
+def split(
+    n: int,
+    kind: Split,
+    val_frac: float,
+    test_frac: float,
+    rule: int = RULE,
+    *,
+    unit: str = "character",
+) -> Parts:
     """Split ``n`` positions into training, validation and test parts.
 
-    ``rule`` is 1 for runs of version 0.1.0; only to ``interleaved`` it makes a difference.
+    ``rule`` is 1 for runs of version 0.1.0; only to ``interleaved`` it makes a difference. ``unit``
+    is what is at a position.
 
     Raises:
         ConfigError: as for ``check_split``; or this version does not know the rule.
@@ -152,8 +161,8 @@ def split(n: int, kind: Split, val_frac: float, test_frac: float, rule: int = RU
     for name, (got, asked) in wanted.items():
         if asked and not got:
             raise CorpusError(
-                f"the corpus of {n:,} characters is too short for an interleaved split, which cuts "
-                f"pieces of {ROWS * ROW_WINDOW:,}: none is left for the {name} part",
+                f"the corpus of {counted(n, unit)} is too short for an interleaved split, which "
+                f"cuts pieces of {ROWS * ROW_WINDOW:,}: none is left for the {name} part",
                 "set {split} to contiguous",
             )
     starts = range(0, ROWS * row, row)

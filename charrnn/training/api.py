@@ -5,7 +5,7 @@ from __future__ import annotations
 import charrnn.model.openmp  # noqa: F401  # isort: skip  (before torch)
 
 import dataclasses
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ from charrnn.text.streams import Streams
 from charrnn.training.beginning import requested, specified
 from charrnn.training.distributed import World, alike
 from charrnn.training.events import Listener, Plan, Result, Silence
-from charrnn.training.hardware.device import own_torch_settings
+from charrnn.training.hardware.device import Hardware, own_torch_settings
 from charrnn.training.hardware.memory import naming_what_is_too_large
 from charrnn.training.loop.checkpointing import restore
 from charrnn.training.loop.finalize import finish
@@ -102,12 +102,17 @@ def _start(
 ) -> Result:
     """Start a new run."""
     spec, hardware, origin = specified(text, out, start_from, preset, settings, listener, world)
-    with naming_what_is_too_large(spec.model, spec.training, hardware.device):
+    with _naming_what_is_too_large(spec, hardware):
         network, adopted = world.agree(lambda: _network(spec, origin))
         streams = world.agree(lambda: _streams(spec, world))
         stepper = stepper_of(network, spec.training, hardware, listener, world)
         with new_folder(stem_of(spec.corpus.name), out, listener, world) as folder:
             return _run(_trainer(spec, stepper, streams, folder, listener), adopted)
+
+
+def _naming_what_is_too_large(spec: RunSpec, hardware: Hardware) -> AbstractContextManager[None]:
+    unit = spec.corpus.vocab.unit
+    return naming_what_is_too_large(spec.model, spec.training, hardware.device, unit)
 
 
 def _network(spec: RunSpec, origin: Checkpoint | None) -> tuple[CharNetwork, str]:
@@ -133,7 +138,7 @@ def _resume(
         spec = _old_spec(last, text, settings, folder)
         streams = world.agree(lambda: _streams(spec, world))
         hardware = hardware_of(spec.training, world)
-        with naming_what_is_too_large(spec.model, spec.training, hardware.device):
+        with _naming_what_is_too_large(spec, hardware):
             network = world.agree(lambda: CharNetwork(spec.model))
             stepper = stepper_of(network, spec.training, hardware, listener, world)
             progress, state = world.agree(lambda: restore(last, stepper))

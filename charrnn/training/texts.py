@@ -154,7 +154,7 @@ def parts_of(corpus: Corpus, split_spec: SplitSpec, line_end: int | None = None)
         CorpusError: the training part is too short.
 
     """
-    parts = split(len(corpus), **dataclasses.asdict(split_spec))
+    parts = split(len(corpus), **dataclasses.asdict(split_spec), unit=corpus.vocab.unit)
     if line_end is not None:
         whole = aligned_parts(corpus.ids, parts, line_end)
         parts = whole if corpus.records else dataclasses.replace(whole, train=parts.train)

@@ -78,6 +78,8 @@ def test_fractions_that_leave_nothing_are_refused(val: float, test: float) -> No
 def test_too_short_a_text_for_rows_names_the_part_that_gets_none(n: int, part: str) -> None:
     with pytest.raises(CorpusError, match=f"corpus of {n:,} .* none is left for the {part} part"):
         split(n, "interleaved", 0.1, 0.1)
+    with pytest.raises(CorpusError, match=f"corpus of {n:,} symbols is too short"):
+        split(n, "interleaved", 0.1, 0.1, unit="symbol")
 
 
 def char_rnn(n: int, train_frac: float, val_frac: float) -> list[int]:

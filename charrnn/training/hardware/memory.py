@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.errors import TrainingError, is_out_of_memory
+from charrnn.errors import TrainingError, counted, is_out_of_memory
 
 # numbers kept for each weight: itself, its gradient, two moments and the average
 PER_WEIGHT = 5
@@ -35,21 +35,26 @@ def memory_of(device: torch.device) -> int:
 
 @contextmanager
 def naming_what_is_too_large(
-    model: ModelConfig, config: TrainConfig, device: torch.device
+    model: ModelConfig, config: TrainConfig, device: torch.device, unit: str = "character"
 ) -> Iterator[None]:
     """Raise ``out_of_memory`` in place of torch's own errors of a block that runs out of memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        raise out_of_memory(error, model, config, device) from error
+        raise out_of_memory(error, model, config, device, unit) from error
 
 
 def out_of_memory(
-    error: Exception, model: ModelConfig, config: TrainConfig, device: torch.device
+    error: Exception,
+    model: ModelConfig,
+    config: TrainConfig,
+    device: torch.device,
+    unit: str = "character",
 ) -> TrainingError:
     """What to raise for ``error``: its hint lowers what takes the most memory.
 
-    Frees what the failed step held, so that the run can still be saved.
+    ``unit`` is what a symbol of the text is called. Frees what the failed step held, so
+    that the run can still be saved.
 
     Raises:
         Exception: ``error`` itself, if it is about something else.
@@ -67,7 +72,7 @@ def out_of_memory(
         network = f"a network of {model.parameters / 1e6:,.1f} M weights does not fit"
         hint = "try {hidden}, or fewer {layers}"
         return TrainingError(f"{full}: {network}", hint, hidden=max(1, model.hidden // 2))
-    step = f"{full}: a step of {config.batch:,} x {config.window:,} characters does not fit"
+    step = f"{full}: a step of {config.batch:,} x {counted(config.window, unit)} does not fit"
     if config.batch > 1:
         hint = "try {batch}, or a smaller {window} or {hidden}"
         return TrainingError(step, hint, batch=config.batch // 2)

@@ -135,7 +135,8 @@ class Trainer:
         except LostProcessError as error:
             raise unsaved(error, self.resuming) from None
         except (MemoryError, RuntimeError) as error:
-            failure = out_of_memory(error, self.spec.model, self.config, self.windows.device)
+            about = self.spec.model, self.config, self.windows.device, self.spec.corpus.vocab.unit
+            failure = out_of_memory(error, *about)
             raise (self._stopped(failure) if self.progress.step else failure) from error
         return self.out_of_patience and not self._spent()
 

@@ -61,6 +61,18 @@ def test_a_first_step_that_does_not_fit_names_the_sizes_to_lower(
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
+def test_what_does_not_fit_is_counted_in_symbols(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = "out of memory: a step of 4 x 10 symbols does not fit; "
+    patched(monkeypatch, Full(1, FAILURES[-1]))
+    with pytest.raises(TrainingError, match=begun):
+        run(corpus, tmp_path / "run", symbols="words")
+    monkeypatch.setattr(machinery, "stepper_for", Full(1, FAILURES[-1]))
+    with pytest.raises(TrainingError, match=begun):
+        run(corpus, tmp_path / "run", symbols="words")
+
+
 def test_a_later_step_that_does_not_fit_is_saved_before_and_resumed_exactly(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +127,7 @@ def test_the_hint_lowers_what_takes_the_most() -> None:
 
     assert hint(128, 128).startswith("out of GPU memory: a step of 128 x 128 characters")
     assert "try batch=64" in hint(128, 128)
+    assert "a step of 128 x 1 character does not fit" in hint(128, 1)
     assert "try window=5000" in hint(1, 10_000)
     assert "try hidden=4096" in hint(1, 10, hidden=8192)
 
