@@ -21,6 +21,7 @@ Everything that the command line does can be done from here:
     charrnn.fill(model, "Prince Andrew ____ at once", count=5)       # what may stand in a gap
     charrnn.score_adapting(model, model.encode(text))                # while a copy keeps learning
     charrnn.insight_page(model)                                      # what it learned, as HTML
+    charrnn.export_model(model, "page.html")                         # for use without charrnn
     charrnn.list_checkpoints()
     charrnn.plan("corpus.txt", epochs=20).memory.total               # bytes, before anything runs
 
@@ -47,6 +48,7 @@ _HOMES = {
     "TextModel": "charrnn.textmodel",
     "TrainConfig": "charrnn.config",
     "Vocab": "charrnn.text.vocab",
+    "export_model": "charrnn.export.api",
     "fill": "charrnn.filling",
     "insight_page": "charrnn.insight.api",
     "list_checkpoints": "charrnn.paths",
@@ -68,6 +70,7 @@ __all__ = [
     "TrainConfig",
     "Vocab",
     "__version__",
+    "export_model",
     "fill",
     "insight_page",
     "list_checkpoints",
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoint.file import Checkpoint
     from charrnn.config import ModelConfig, TextConfig, TrainConfig
     from charrnn.errors import CharRNNError
+    from charrnn.export.api import export_model
     from charrnn.filling import fill
     from charrnn.generation.record_config import RecordConfig
     from charrnn.generation.sample_config import SampleConfig

@@ -20,8 +20,8 @@ PACKAGE = ROOT / "charrnn"
 ROOMS = [
     "hints", "errors", "option", "arguments", "settings", "cells", "model_config", "config",
     "paths", "atomic_io", "interrupts", "outlet", "amx", "text", "checkpoint", "generation",
-    "textmodel", "filling", "model", "training", "insight", "lab", "bench", "console", "cli",
-    "__main__",
+    "textmodel", "filling", "model", "training", "insight", "export", "lab", "bench", "console",
+    "cli", "__main__",
 ]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ TRAINING = [
 ]  # fmt: skip
 
 
-TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "insight", "console", "cli", "__main__"}
+TORCH_FREE = {*ROOMS[: ROOMS.index("model")], "insight", "export", "console", "cli", "__main__"}
 
 
 TORCH_FREE_TRAINING = {"events", "state", "recipes", "texts", "rundir"}

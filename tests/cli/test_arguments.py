@@ -204,7 +204,8 @@ class Parameter(NamedTuple):
         args = sensible(self.command, without=self.name)
         if self.name.startswith("--"):
             return [*args, f"{self.name}={value}"]
-        return [*args, "--", value]
+        after = ["page.html"] if str(self) == "export CHECKPOINT" else []
+        return [*args[: len(args) - len(after)], "--", value, *after]
 
     def __str__(self) -> str:
         return f"{self.command} {self.name}"
@@ -237,6 +238,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "next": {"PREFIX": "the", "--model": "model"},
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
+        "export": {"CHECKPOINT": "model", "FILE": "page.html"},
         "lab check": {"--cell": "elman"},
         "lab compare": {"CORPUS": "text.txt", "--steps": "1", "--cells": "elman", "--out": "runs"},
         "lab flow": {"--text": "text.txt", "--size": "8", "--steps": "1", "--cell": "elman"},

@@ -36,6 +36,7 @@ def test_help_imports_neither_torch_nor_numpy(args: str) -> None:
         ["score", "-", "--model", str(RUN)],
         ["info", str(RUN)],
         ["ls"],
+        ["export", str(RUN), "page.html"],
     ],
 )
 def test_only_training_imports_torch(args: list[str]) -> None:

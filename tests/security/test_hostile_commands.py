@@ -59,6 +59,7 @@ COMMANDS = {
     "fill": ["fill", "the _", "--model", "run"],
     "from": ["train", "text.txt", "--from", "run", "--steps", "1", "--out", "new"],
     "resume": ["train", "--resume", "--out", "run"],
+    "export": ["export", "run", "page.html"],
     "ls": ["ls", "."],
 }
 

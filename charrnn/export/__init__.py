@@ -1,0 +1,1 @@
+"""Models in forms that can be used without charrnn: a web page, and files of other libraries."""
