@@ -105,6 +105,38 @@ def test_a_step_of_a_small_network_is_estimated_to_take_a_while(size: int, is_bo
     assert step_s == floor if is_bound else step_s > floor
 
 
+# layers, units, streams and characters of a step, and million characters a second on an H200, in
+# float16 by our kernels
+ON_H200 = [
+    (2, 256, 128, 128, 10.8),
+    (3, 256, 128, 100, 6.55),
+    (2, 512, 128, 128, 5.57),
+    (3, 512, 128, 100, 4.07),
+    (3, 512, 256, 100, 4.17),
+]
+
+
+@pytest.mark.parametrize(("layers", "hidden", "batch", "window", "speed"), ON_H200)
+def test_the_speed_of_our_kernels_on_a_gpu_is_estimated_to_a_fifth(
+    layers: int, hidden: int, batch: int, window: int, speed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def clusters(*about: Any) -> str:
+        asked.append(about)
+        return "clusters"
+
+    monkeypatch.setattr(planning, "kernels", clusters)
+    model = ModelConfig(vocab_size=87, embedding=128, hidden=hidden, layers=layers)
+    training = TrainConfig(steps=5, batch=batch, window=window)
+    there = Hardware(torch.device("cuda"), torch.float16, 2)
+    step_s = planning.estimated_seconds(model, training, there, flops=134e12)
+    assert batch * window / step_s == pytest.approx(1e6 * speed, rel=0.2)
+    assert asked == [(model.definition, hidden, there.device, torch.float16)]
+    monkeypatch.setattr(planning, "kernels", lambda *_: "torch")
+    assert planning.least_seconds(model, training, there) == 0
+
+
 @pytest.mark.parametrize("cell", ["lstm", "scrn"])
 def test_the_time_of_a_small_network_is_that_of_its_steps(
     cell: str, monkeypatch: pytest.MonkeyPatch
