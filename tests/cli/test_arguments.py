@@ -158,6 +158,9 @@ LEGAL = {
     ("bench scale --plot", CONTROL): "a name like another",
     ("bench scale --plot", UNDECODABLE): "a name like another",
     ("data get --out", "nowhere"): "the folder is made",
+    ("data get --out", "text.txt/below"): "the file is in the way: 1",
+    ("data get --out", "d/" * 3000): "too long for the system: 1",
+    ("data get --out", LONG): "too long for the system: 1",
     ("data get --out", CONTROL): "a name like another",
     ("data get --out", UNDECODABLE): "a name like another",
 }
