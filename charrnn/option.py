@@ -126,7 +126,8 @@ class Option:
     @property
     def variables(self) -> tuple[str, ...]:
         """Its environment variables; the first that is set counts."""
-        return self.variable, *(_variable_of(a) for a in self.aliases if a.startswith("--"))
+        of_aliases = (_variable_of(a) for a in self.aliases if a.startswith("--"))
+        return tuple(dict.fromkeys((self.variable, *of_aliases)))
 
     @property
     def allowed(self) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ SAME = (
 
 
 @takes(
-    CELLS.replace(flag="--cells", variable="", help="Cells to compare."),
+    CELLS.replace(help="Cells to compare."),
     *cells.options(),
     PARAMETERS,
     *SAME,

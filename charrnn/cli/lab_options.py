@@ -29,6 +29,7 @@ CELLS = Option(
     name="cells",
     kind=tuple,
     flag="--cell",
+    aliases=("--cells",),
     variable="CHARRNN_CELLS",
     notation=Notation(
         read_cells, ",".join, f"different cells with commas between: {', '.join(cells.names())}"

@@ -243,7 +243,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
         "export": {"CHECKPOINT": "model", "FILE": "page.html"},
         "lab check": {"--cell": "elman"},
-        "lab compare": {"CORPUS": "text.txt", "--steps": "1", "--cells": "elman", "--out": "runs"},
+        "lab compare": {"CORPUS": "text.txt", "--steps": "1", "--cell": "elman", "--out": "runs"},
         "lab flow": {"--text": "text.txt", "--size": "8", "--steps": "1", "--cell": "elman"},
         "data get": {"NAME": "tinyshakespeare", "--out": "data"},
     }.get(command, {})

@@ -29,6 +29,7 @@ def test_every_option_has_an_environment_variable() -> None:
                     "insight --out": "INSIGHT_OUT",
                     "lab check --cell": "CELLS",
                     "lab flow --cell": "CELLS",
+                    "lab compare --cell": "CELLS",
                     "lab flow --out": "LAB_OUT",
                 }
                 usual = long[0][2:].upper().replace("-", "_")

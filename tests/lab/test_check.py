@@ -13,7 +13,7 @@ from charrnn.errors import CharRNNError
 from charrnn.insight import derivatives
 from charrnn.insight.derivatives import RULES, Rules, elman_backward
 from charrnn.lab.check import check_gradients
-from tests.support.command_line import leave
+from tests.support.command_line import leave, options
 
 IDS = [0, 3, 1, 2, 2, 0, 1, 3, 0, 1]
 
@@ -45,7 +45,7 @@ def test_a_wrong_derivative_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_prints_a_line_for_each_cell(capfd: pytest.CaptureFixture[str]) -> None:
-    code, out, err = leave(["lab", "check", "--cell", "elman,clockwork"], capfd)
+    code, out, err = leave(["lab", "check", "--cells", "elman,clockwork"], capfd)
     assert (code, err) == (0, "")
     head, *rows = [line.split("\t") for line in out.splitlines()]
     assert head == ["cell", "nats/char", "off from torch", "off from differences"]
@@ -81,6 +81,14 @@ def test_what_cannot_be_checked_is_refused(
     code, out, err = leave(["lab", "check", *args], capfd)
     assert (code, out) == (2, "")
     assert err.startswith(f"charrnn: {said}")
+
+
+def test_every_command_calls_cells_the_same() -> None:
+    """``--cells`` is what ``lab compare`` called them before."""
+    lab = {"lab check", "lab flow", "lab compare"}
+    assert {name for name, flag, _ in options() if flag == "--cell"} >= lab | {"train"}
+    assert {name for name, flag, _ in options() if flag == "--cells"} == lab
+    assert CELLS.variables == ("CHARRNN_CELLS",)
 
 
 def test_all_cells_are_looked_at_by_default() -> None:

@@ -117,9 +117,9 @@ def test_all_runs_have_one_seed_which_is_told(
 ) -> None:
     corpus.rename("novel.txt")
     args = [arg for arg in ARGS if arg not in ("--seed", "1")]
-    code, _, err = leave([*args, "--out", "runs", "--cells", "elman"], capfd)
+    code, _, err = leave([*args, "--out", "runs", "--cell", "elman"], capfd)
     assert code == 0, err
-    more = [*args, "--out", "runs", "--resume", "--cells", "elman,irnn"]
+    more = [*args, "--out", "runs", "--resume", "--cell", "elman,irnn"]
     code, _, later = leave(more, capfd)
     assert code == 0, later
     seeds = {load(path).meta["training"]["seed"] for path in Path("runs").glob("*/best.*")}
@@ -132,7 +132,7 @@ def test_a_text_that_can_be_read_once_only_is_refused() -> None:
         compare(["-"], ("elman",), parameters=900, out=Path("runs"))
 
 
-ARGS = ["lab", "compare", "novel.txt", "--cells", "elman,gru", "--steps", "20", "--embedding", "6",
+ARGS = ["lab", "compare", "novel.txt", "--cell", "elman,gru", "--steps", "20", "--embedding", "6",
         "--batch", "4", "--window", "10", "--parameters", "1500", "--seed", "1"]  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def test_the_command_prints_a_table_and_draws_a_picture(
     [
         (["--parameters", "10"], "--parameters is 10: the smallest elman network has"),
         (["--periods", "1,2"],
-         "--periods is not a setting of elman, gru; omit it, or choose --cells clockwork\n"),
+         "--periods is not a setting of elman, gru; omit it, or choose --cell clockwork\n"),
         (["--plot", "."], "--plot is .: name a file"),
         (["--plot", "novel.txt/x.svg"], "cannot write to novel.txt/x.svg"),
         (["--out", "novel.txt"], "novel.txt is not a folder; choose another --out\n"),
