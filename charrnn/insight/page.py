@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.checkpoint.file import Checkpoint
-from charrnn.errors import counted
 from charrnn.generation.numpy_engine import Array
+from charrnn.insight.facts import facts
 from charrnn.insight.findings import SHORTEST, Finding, find
 from charrnn.insight.markup import escaped, table, visible
 from charrnn.insight.memory import memory
@@ -19,8 +19,6 @@ from charrnn.insight.pictures import curves, symbol_map
 from charrnn.insight.traces import Trace
 from charrnn.insight.traits import texts, traits
 from charrnn.text.vocab import Ids, Vocab
-from charrnn.training.events import bits
-from charrnn.training.rundir.metrics import MOST_NATS
 
 OFTEN = 5  # occurrences in the text that a symbol needs for a place on the map
 LABEL = 16  # characters of a symbol on the map, at most
@@ -91,7 +89,8 @@ def page(
     symbols = list(checkpoint.vocab.symbols())
     kind = checkpoint.vocab.unit
     text, read = Passages.of(checkpoint.vocab, trace.ids), texts(checkpoint.vocab, trace.ids)
-    parts = [f"<h1>{escaped(name)}</h1>", _about(checkpoint)]
+    about = escaped(facts(checkpoint))
+    parts = [f"<h1>{escaped(name)}</h1>", f'<p class="about">{about}</p>']
     parts += _learning(history)
     parts += _surprises(checkpoint.vocab, text, trace, source)
     parts += _copying(checkpoint.vocab, text, copied)
@@ -105,23 +104,6 @@ def page(
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
-
-
-def _about(checkpoint: Checkpoint) -> str:
-    config, losses = checkpoint.config, checkpoint.about("losses")
-    facts = [
-        f"{config.cell} {config.layers} × {config.hidden}",
-        f"{config.parameters:,} weights",
-        counted(config.vocab_size, "symbol"),
-    ]
-    corpus = checkpoint.about("corpus").get("name")
-    if isinstance(corpus, str):
-        facts.append(f"trained on {corpus}")
-    for part in ("val", "test"):
-        value = losses.get(part)  # an untrusted file may hold anything
-        if isinstance(value, float) and 0 <= value < MOST_NATS:
-            facts.append(f"{part} {value:.4f} nats/char ({bits(value):.3f} bits)")
-    return f'<p class="about">{escaped(" · ".join(facts))}</p>'
 
 
 def _learning(history: History) -> list[str]:

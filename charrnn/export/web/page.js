@@ -1,0 +1,104 @@
+"use strict";
+// What a person sees: the form, the text as it comes, and the worker that writes it.
+
+(() => {
+  const named = (id) => document.getElementById(id);
+  const [form, prime, temperature, length, seed] =
+    ["form", "prime", "temperature", "length", "seed"].map(named);
+  const [stop, shown, text, status] = ["stop", "shown", "text", "status"].map(named);
+  const model = JSON.parse(named("model").textContent);
+
+  /** The bytes of the weights, which the page then no longer keeps as text. */
+  function weights() {
+    const block = named("weights"), characters = atob(block.textContent);
+    block.remove();
+    const bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+    return bytes.buffer;
+  }
+
+  /** A function that sends messages to the engine: in a worker, or here where there is none. */
+  function open(receive) {
+    const buffer = weights();
+    try {
+      const source = `${named("engine").textContent}
+        const take = serve((message) => postMessage(message));
+        onmessage = (event) => take(event.data);`;
+      const worker = new Worker(URL.createObjectURL(new Blob([source])));
+      worker.onmessage = (event) => receive(event.data);
+      worker.onerror = () => receive({ end: true, error: "The engine stopped: reload the page." });
+      worker.postMessage({ model, buffer }, [buffer]);
+      return (message) => worker.postMessage(message);
+    } catch {
+      const take = serve(receive);
+      take({ model, buffer });
+      return take;
+    }
+  }
+
+  const follow = () => {
+    const { scrollHeight, clientHeight, scrollTop } = document.documentElement;
+    return scrollHeight - clientHeight - scrollTop < 80;
+  };
+
+  let run = 0; // the number of the text on the page
+  let chosen = 0; // its seed
+  let writing = false;
+  const send = open((message) => {
+    if (message.run !== undefined && message.run !== run) return; // of a text before
+    if (message.piece) show(message.piece);
+    if (message.end) finish(message.error ?? result(message));
+  });
+
+  function show(piece) {
+    const following = follow();
+    text.lastChild.appendData(piece);
+    if (text.lastChild.length > 5000) text.append(""); // adding to a long one is slow
+    if (following) scrollTo(0, document.documentElement.scrollHeight);
+  }
+
+  function result({ count, seconds, stopped }) {
+    const speed = Math.round(count / Math.max(seconds, 0.001)).toLocaleString("en");
+    const facts = `${count.toLocaleString("en")} characters, ${speed} a second, seed ${chosen}.`;
+    return stopped ? `Stopped: ${facts}` : facts;
+  }
+
+  function finish(message) {
+    writing = false;
+    status.textContent = message;
+    text.setAttribute("aria-busy", "false");
+    if (document.activeElement === stop) named("write").focus();
+    stop.disabled = true;
+  }
+
+  function write(event) {
+    event.preventDefault();
+    chosen = seed.value === "" ? Math.floor(Math.random() * 1e6) : Number(seed.value);
+    writing = true;
+    run += 1;
+    const beginning = prime.value;
+    shown.textContent = model.lines ? beginning.split("\n").pop() : beginning;
+    text.replaceChildren("");
+    text.setAttribute("aria-busy", "true");
+    stop.disabled = false;
+    status.textContent = `Writing, seed ${chosen}.`;
+    send({ run, write: {
+      prime: beginning,
+      temperature: Number(temperature.value),
+      length: Number(length.value),
+      seed: chosen,
+    } });
+  }
+
+  form.addEventListener("submit", write);
+  stop.addEventListener("click", () => send({ stop: true }));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && writing) send({ stop: true });
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  });
+  const say = () => { named("degree").textContent = Number(temperature.value).toFixed(2); };
+  temperature.addEventListener("input", say);
+  say();
+  named("write").disabled = false;
+  status.textContent = "Ready.";
+})();
