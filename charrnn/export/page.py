@@ -26,6 +26,7 @@ from charrnn.insight.markup import escaped
 from charrnn.textmodel import TextModel
 
 WEB = Path(__file__).with_name("web")
+ENGINE = ("vectors.js", "engine.js", "writer.js")
 CELLS = ("lstm", "gru", "elman", "rnn-relu", "irnn")  # those in web/engine.js
 LICENCE = 2000  # characters of a licence note that are shown, at most
 
@@ -40,11 +41,11 @@ def page(model: TextModel) -> Iterator[bytes]:
     check_known(model)
     index, data = packed_quietly(model)
     style = _file("page.css")
-    engine = _file("engine.js") + _file("writer.js").removeprefix('"use strict";\n')
+    engine = "".join(map(_file, ENGINE))
     script = _file("page.js")
     policy = "; ".join((
         "default-src 'none'",
-        f"script-src {_digest(engine)} {_digest(script)}",
+        f"script-src {_digest(engine)} {_digest(script)} 'wasm-unsafe-eval'",
         "worker-src blob:",
         f"style-src {_digest(style)}",
         "base-uri 'none'",

@@ -18,6 +18,11 @@ const names = "CELLS, Network, Writer, Chance, draw, serve, fromHalves, roundEve
 const engine = vm.runInThisContext(`${block(' id="engine"')}; ({ ${names} })`);
 
 const does = {
+  scalars: (ids) => { // as where a browser has no vectors
+    delete globalThis.WebAssembly;
+    return does.logits(ids);
+  },
+  vectors: () => new engine.Network(model, buffer).layers[0].read.buffer.byteLength > 1 << 15,
   cells: () => Object.keys(engine.CELLS),
   logits: (ids) => {
     const network = new engine.Network(model, buffer);

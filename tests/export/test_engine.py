@@ -82,6 +82,14 @@ def test_logits_of_lines_have_states_of_eight_bits() -> None:
     assert np.abs(found - oracle(checkpoint, ids)).max() > 1e-3  # or this would prove nothing
 
 
+@pytest.mark.parametrize("hidden", [1, 16, 17, 33])
+def test_vectors_give_the_same_numbers(hidden: int) -> None:
+    model = charrnn.TextModel(network("gru", hidden=hidden))
+    ids = some_ids(model.checkpoint)
+    assert in_node(model, {"vectors": None})  # or this would prove nothing
+    assert in_node(model, {"logits": ids}) == in_node(model, {"scalars": ids})
+
+
 def test_the_engine_knows_the_cells_that_the_page_accepts() -> None:
     assert in_node(charrnn.TextModel(tiny()), {"cells": None}) == list(CELLS)
 

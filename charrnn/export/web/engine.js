@@ -36,12 +36,9 @@ function sigmoid(x) {
   return 0.5 * Math.tanh(0.5 * x) + 0.5;
 }
 
-/**
- * Adds the products of whole numbers, weights (rows, columns) times x (columns), to out (rows),
- * each with the scale of its row times grain. Sums of whole numbers are exact in any order.
- */
-function addWhole(out, weights, scales, x, grain) {
-  const columns = x.length, rows = out.length;
+/** The products of whole numbers: weights (rows, columns) times x (columns), in sums (rows). */
+function multiplyWhole(sums, weights, x) {
+  const columns = x.length, rows = sums.length;
   let row = 0;
   for (; row + 4 <= rows; row += 4) { // four rows at a time, so that each x[k] is read once
     let a = row * columns, b = a + columns, c = b + columns, d = c + columns;
@@ -53,18 +50,19 @@ function addWhole(out, weights, scales, x, grain) {
       third = (third + Math.imul(weights[c++], value)) | 0;
       fourth = (fourth + Math.imul(weights[d++], value)) | 0;
     }
-    out[row] += first * scales[row] * grain;
-    out[row + 1] += second * scales[row + 1] * grain;
-    out[row + 2] += third * scales[row + 2] * grain;
-    out[row + 3] += fourth * scales[row + 3] * grain;
+    sums[row] = first;
+    sums[row + 1] = second;
+    sums[row + 2] = third;
+    sums[row + 3] = fourth;
   }
   for (; row < rows; row++) {
     let sum = 0;
     for (let k = 0, a = row * columns; k < columns; k++, a++) {
       sum = (sum + Math.imul(weights[a], x[k])) | 0;
     }
-    out[row] += sum * scales[row] * grain;
+    sums[row] = sum;
   }
+  return sums;
 }
 
 /** Adds weights (rows, columns) times x (columns) to out (rows); scales may be missing. */
@@ -122,31 +120,50 @@ class Linear {
     this.out = new Float32Array(this.bias.length);
   }
 
-  /**
-   * weights · x + bias, in an array that the next call changes. If grain is not 0, x holds whole
-   * numbers that stand for multiples of it.
-   */
-  times(x, grain) {
+  /** weights · x + bias, in an array that the next call changes. */
+  times(x) {
     this.out.set(this.bias);
-    if (grain) addWhole(this.out, this.weights, this.scales, x, grain);
-    else addReal(this.out, this.weights, this.scales, x);
+    addReal(this.out, this.weights, this.scales, x);
     return this.out;
+  }
+}
+
+/** The same for a vector of whole numbers, which stand for multiples of grain. */
+class WholeLinear extends Linear {
+  constructor(tensors, weight, bias, grain, vectors) {
+    super(tensors, weight, bias);
+    const rows = this.bias.length, sums = new Int32Array(rows);
+    this.grain = grain;
+    this.products = vectors
+      ? vectors.matrix(this.weights, rows, this.weights.length / rows)
+      : (x) => multiplyWhole(sums, this.weights, x);
+  }
+
+  times(x) {
+    const { out, bias, scales, grain } = this, sums = this.products(x);
+    for (let row = 0; row < out.length; row++) out[row] = bias[row] + sums[row] * scales[row] * grain;
+    return out;
   }
 }
 
 /** A recurrent layer and its state. */
 class Layer {
-  constructor(tensors, name, model) {
-    this.step = CELLS[model.cell];
-    this.input = new Linear(tensors, `${name}.weight_ih`, `${name}.bias_ih`);
-    this.recurrent = new Linear(tensors, `${name}.weight_hh`, `${name}.bias_hh`);
-    this.h = new Float32Array(model.hidden);
-    this.c = new Float32Array(model.hidden);
+  constructor(tensors, index, model, vectors) {
     // Products read h in whole multiples of 1 / scale, if the cell keeps it within ±1. Else scale is
     // 0, and they read h itself.
-    this.scale = model.stateScale;
-    this.read = this.scale ? new Int16Array(model.hidden) : this.h;
-    this.grain = this.scale ? 1 / this.scale : 0;
+    const scale = model.stateScale, name = `layers.${index}`;
+    const linear = (gates) => {
+      const names = [`${name}.weight_${gates}`, `${name}.bias_${gates}`];
+      return scale && !(index === 0 && gates === "ih") // which reads embeddings
+        ? new WholeLinear(tensors, ...names, 1 / scale, vectors) : new Linear(tensors, ...names);
+    };
+    this.step = CELLS[model.cell];
+    [this.input, this.recurrent] = [linear("ih"), linear("hh")];
+    this.h = new Float32Array(model.hidden);
+    this.c = new Float32Array(model.hidden);
+    this.scale = scale;
+    this.read = !scale ? this.h
+      : vectors ? vectors.vector(model.hidden) : new Int16Array(model.hidden);
   }
 
   reset() {
@@ -155,14 +172,9 @@ class Layer {
     this.read.fill(0);
   }
 
-  /** What the gates read from the layer below. */
-  above(below) {
-    return this.input.times(below.read, below.grain);
-  }
-
   /** One step, from what the gates read from the input. */
   advance(x) {
-    this.step(x, this.recurrent.times(this.read, this.grain), this.h, this.c);
+    this.step(x, this.recurrent.times(this.read), this.h, this.c);
     if (!this.scale) return;
     for (let j = 0; j < this.h.length; j++) {
       const bounded = Math.min(Math.max(this.h[j], -1), 1);
@@ -178,8 +190,11 @@ class Network {
     this.model = model;
     this.embedding = tensors.get("embedding.weight");
     this.head = new Linear(tensors, "head.weight", "head.bias");
+    const rows = tensors.get("layers.0.bias_hh").length;
+    const vectors = model.stateScale
+      ? Vectors.open(Array(2 * model.layers - 1).fill([rows, model.hidden])) : null;
     this.layers = Array.from(
-      { length: model.layers }, (_, index) => new Layer(tensors, `layers.${index}`, model));
+      { length: model.layers }, (_, index) => new Layer(tensors, index, model, vectors));
     this.features = new Float32Array(model.hidden);
     this.projected = new Map(); // what the first layer's gates read from symbols met so far
   }
@@ -193,16 +208,16 @@ class Network {
   step(id) {
     let x = this.fromSymbol(id), below = null;
     for (const layer of this.layers) {
-      if (below) x = layer.above(below);
+      if (below) x = layer.input.times(below.read);
       layer.advance(x);
       below = layer;
     }
-    if (!this.model.sumLayers) return this.head.times(below.h, 0);
+    if (!this.model.sumLayers) return this.head.times(below.h);
     this.features.fill(0);
     for (const { h } of this.layers) {
       for (let j = 0; j < h.length; j++) this.features[j] += h[j];
     }
-    return this.head.times(this.features, 0);
+    return this.head.times(this.features);
   }
 
   /** What the first layer's gates read from a symbol: the same at each of its places. */
@@ -211,7 +226,7 @@ class Network {
     if (known) return known;
     const width = this.embedding.length / this.model.symbols;
     const vector = this.embedding.subarray(id * width, (id + 1) * width);
-    const x = this.layers[0].input.times(vector, 0).slice();
+    const x = this.layers[0].input.times(vector).slice();
     if (this.projected.size * x.length < 1 << 24) this.projected.set(id, x); // 64 MB at most
     return x;
   }
