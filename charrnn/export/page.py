@@ -18,6 +18,7 @@ import numpy as np
 
 from charrnn import cells
 from charrnn.errors import CheckpointError
+from charrnn.export.symbols import cutting
 from charrnn.export.weights import packed
 from charrnn.generation.generator import first_id
 from charrnn.generation.quantization import state_scale_for
@@ -26,7 +27,7 @@ from charrnn.insight.markup import escaped
 from charrnn.textmodel import TextModel
 
 WEB = Path(__file__).with_name("web")
-ENGINE = ("vectors.js", "engine.js", "writer.js")
+ENGINE = ("vectors.js", "engine.js", "symbols.js", "writer.js")
 CELLS = ("lstm", "gru", "elman", "rnn-relu", "irnn")  # those in web/engine.js
 LICENCE = 2000  # characters of a licence note that are shown, at most
 
@@ -105,6 +106,7 @@ def described(model: TextModel) -> dict[str, Any]:
         "symbols": len(vocab),
         "codes": list(vocab.codes),
         "long": list(vocab.long),
+        "cutting": cutting(vocab),
         "bytes": vocab.is_bytes,
         "first": first_id(vocab),
         "lines": records is not None,
@@ -120,7 +122,7 @@ def packed_quietly(model: TextModel) -> tuple[list[dict[str, Any]], bytes]:
 
 def _body(model: TextModel) -> str:
     """The form, the place of the text, and what is known of the network."""
-    records, several = model.records is not None, bool(model.vocab.long)
+    records = model.records is not None
     licence = model.checkpoint.meta.get("licence")
     notes = [
         "The network invents what it writes. It runs inside this page, also offline, and nothing "
@@ -130,14 +132,13 @@ def _body(model: TextModel) -> str:
     ]
     what, most, usual = ("Lines", 10_000, 10) if records else ("Length", 1_000_000, 1000)
     begin = "Beginning of each line" if records else "Beginning"
-    closed = ' disabled placeholder="This network writes without a beginning."' if several else ""
     return f"""<main>
 <h1>{escaped(model.name)}</h1>
 <p class="about">{escaped(facts(model.checkpoint))}</p>
 <noscript><p>This page needs JavaScript.</p></noscript>
 <form id="form">
 <label for="prime">{begin} <span class="hint">(may be empty)</span></label>
-<textarea id="prime" rows="2" spellcheck="false" autocapitalize="off"{closed}></textarea>
+<textarea id="prime" rows="2" spellcheck="false" autocapitalize="off"></textarea>
 <div class="settings">
 <label>Temperature <output id="degree" for="temperature">0.80</output>
 <input type="range" id="temperature" min="0" max="2" step="0.05" value="0.8"

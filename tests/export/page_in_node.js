@@ -28,6 +28,10 @@ const does = {
     const network = new engine.Network(model, buffer);
     return ids.map((id) => [...network.step(id)]);
   },
+  encoded: (texts) => {
+    const { alphabet } = new engine.Writer(model, buffer);
+    return texts.map((text) => alphabet.encode(text));
+  },
   write: (asked) => {
     try {
       return [...new engine.Writer(model, buffer).write(asked)].join("");

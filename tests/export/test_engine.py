@@ -15,6 +15,7 @@ from charrnn.export.page import CELLS
 from charrnn.generation.draw import choose
 from charrnn.generation.numpy_engine import Engine, Weights
 from charrnn.generation.sample_config import SampleConfig
+from charrnn.text.symbols import NAMED, SymbolTable
 from charrnn.text.vocab import Vocab
 from tests.export.pages import in_node
 from tests.support.checkpoints import META, ROOT, tiny
@@ -134,12 +135,30 @@ def test_lines_are_those_of_sample(prime: str) -> None:
     (letters(), "an é", "does not know the character “é” (U+00E9)"),
     (letters(), "a😀", "does not know the character “😀” (U+1F600)"),
     (BYTES, "a\n", "does not know the byte A."),
-    (SYMBOLS, "CC", "symbols of several characters: leave the beginning empty"),
+    (SYMBOLS, "CCC", "does not know the character “C” (U+0043)"),
 ])  # fmt: skip
 def test_a_beginning_that_cannot_be_read_is_refused(vocab: Vocab, prime: str, said: str) -> None:
     asked = {"prime": prime, "temperature": 0, "length": 5, "seed": 1}
     answer = in_node(charrnn.TextModel(network(vocab=vocab)), {"write": asked})
     assert said in answer["error"]
+
+
+@pytest.mark.parametrize("expression", [
+    *NAMED.values(), "a+?b|[ab]{2,3}", "(?i)AB*|é.", r"\w{3,}", ".{2}", "(?:ab|a|bc)+?c",
+])  # fmt: skip
+def test_a_beginning_is_cut_into_the_symbols_of_training(expression: str) -> None:
+    rng = np.random.default_rng(11)
+    characters = list("abcAB[]@Hl19%()^,'/zéß_ \n")
+    texts = ["".join(rng.choice(characters, size)) for size in [1, 2, 9, 40, 300] * 4]
+    texts.append("a" * 200)
+    split = SymbolTable(expression, (), 0).split
+    long = sorted({symbol for text in texts for symbol in split(text) if len(symbol) > 1})[::2]
+    codes = sorted(map(ord, characters))
+    counts = (1,) * (len(codes) + len(long))
+    vocab = Vocab(tuple(codes), counts, long=tuple(long), expression=expression)
+    found = in_node(charrnn.TextModel(network(vocab=vocab)), {"encoded": texts})
+    assert found == [vocab.encode(text).tolist() for text in texts]
+    assert max(index for ids in found for index in ids) >= len(codes)  # or it would prove nothing
 
 
 def test_the_bundled_network_writes_what_sample_writes() -> None:

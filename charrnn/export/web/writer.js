@@ -8,27 +8,35 @@ class Unreadable extends Error {}
 class Alphabet {
   constructor(model) {
     this.bytes = model.bytes;
-    this.long = model.long; // symbols of several characters, whose ids follow the others
-    this.codes = model.codes;
-    this.ids = new Map(model.codes.map((code, id) => [code, id]));
+    this.cutter = model.cutting ? new Cutter(model.cutting) : null; // of longer symbols
+    this.names = [...model.codes.map((code) => String.fromCodePoint(code)), ...model.long];
+    this.ids = new Map(this.names.map((name, id) => [name, id]));
   }
 
   /** The ids of a text. */
   encode(text) {
-    if (text && this.long.length) {
-      throw new Unreadable(
-        "The network reads symbols of several characters: leave the beginning empty.");
-    }
-    const units = this.bytes ? [...new TextEncoder().encode(text)] : [...text];
-    return units.map((unit) => {
-      const code = this.bytes ? unit : unit.codePointAt(0), id = this.ids.get(code);
-      if (id !== undefined) return id;
-      const named = code.toString(16).toUpperCase();
-      throw new Unreadable(this.bytes
-        ? `The network does not know the byte ${named}.`
-        : `The network does not know the character “${unit}” (U+${named.padStart(4, "0")}): `
-          + "remove it from the beginning.");
-    });
+    if (this.bytes) return [...new TextEncoder().encode(text)].map((byte) => this.idOfByte(byte));
+    const found = this.cutter ? this.cutter.cut(text) : [...text];
+    // a longer symbol that is too rare to be known is read character by character
+    return found.flatMap((name) => this.ids.get(name) ?? [...name].map((each) => this.idOf(each)));
+  }
+
+  idOf(character) {
+    const id = this.ids.get(character);
+    if (id !== undefined) return id;
+    const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    throw new Unreadable(
+      `The network does not know the character “${character}” (U+${code}): remove it.`);
+  }
+
+  idOfByte(byte) {
+    const id = this.ids.get(String.fromCodePoint(byte));
+    if (id !== undefined) return id;
+    throw new Unreadable(`The network does not know the byte ${byte.toString(16).toUpperCase()}.`);
+  }
+
+  byteOf(id) {
+    return Uint8Array.of(this.names[id].codePointAt(0));
   }
 
   /** A function from an id to the characters that it completes; without an id, to the rest. */
@@ -36,11 +44,9 @@ class Alphabet {
     if (this.bytes) {
       const decoder = new TextDecoder();
       return (id) => id === undefined
-        ? decoder.decode() : decoder.decode(new Uint8Array([this.codes[id]]), { stream: true });
+        ? decoder.decode() : decoder.decode(this.byteOf(id), { stream: true });
     }
-    const singles = this.codes.length;
-    return (id) => id === undefined ? ""
-      : id < singles ? String.fromCodePoint(this.codes[id]) : this.long[id - singles];
+    return (id) => id === undefined ? "" : this.names[id];
   }
 }
 
