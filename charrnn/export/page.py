@@ -149,12 +149,12 @@ def _body(model: TextModel) -> str:
  placeholder="random" title="The same seed writes the same text"></label>
 </div>
 <div class="buttons">
-<button id="write" disabled>Write</button>
-<button type="button" id="stop" disabled>Stop</button>
+<button id="write" autocomplete="off" disabled>Write</button>
+<button type="button" id="stop" autocomplete="off" disabled>Stop</button>
 </div>
 </form>
 <p id="status" role="status">Loading the network …</p>
-<pre role="region" aria-label="Text" tabindex="0"><b id="shown"></b><span id="text"></span></pre>
+<pre lang="" role="region" aria-label="Text" tabindex="0"><b id="shown"></b><span id="text"></span></pre>
 </main>
 <footer>
 {"".join(f"<p>{escaped(note)}</p>" for note in notes)}

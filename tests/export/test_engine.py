@@ -237,12 +237,13 @@ def test_a_text_can_be_stopped_and_replaced_by_another() -> None:
     short = endless | {"length": 20, "seed": 2}
     model = charrnn.TextModel(tiny())
     answers = in_node(model, {"served": [
-        {"after": 0, "message": {"run": 1, "write": endless}},
-        {"after": 2, "message": {"stop": True}},
-        {"after": 3, "message": {"run": 2, "write": endless | {"prime": "é"}}},
-        {"after": 4, "message": {"run": 3, "write": endless}},
-        {"after": 5, "message": {"run": 4, "write": short}},
+        {"after": 1, "message": {"run": 1, "write": endless}},
+        {"after": 3, "message": {"stop": True}},
+        {"after": 4, "message": {"run": 2, "write": endless | {"prime": "é"}}},
+        {"after": 5, "message": {"run": 3, "write": endless}},
+        {"after": 6, "message": {"run": 4, "write": short}},
     ]})  # fmt: skip
+    assert answers.pop(0) == {"ready": True}
     [stopped, unreadable, last] = [answer for answer in answers if answer.get("end")]
     assert (stopped["run"], stopped["stopped"]) == (1, True)
     pieces = [answer for answer in answers if "piece" in answer]

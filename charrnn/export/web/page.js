@@ -20,20 +20,33 @@
   /** A function that sends messages to the engine: in a worker, or here where there is none. */
   function open(receive) {
     const buffer = weights();
+    let take = null;
+
+    function here() {
+      take = serve(receive);
+      take({ model, buffer });
+    }
+
     try {
       const source = `${named("engine").textContent}
         const take = serve((message) => postMessage(message));
         onmessage = (event) => take(event.data);`;
       const worker = new Worker(URL.createObjectURL(new Blob([source])));
-      worker.onmessage = (event) => receive(event.data);
-      worker.onerror = () => receive({ end: true, error: "The engine stopped: reload the page." });
-      worker.postMessage({ model, buffer }, [buffer]);
-      return (message) => worker.postMessage(message);
-    } catch {
-      const take = serve(receive);
+      let ready = false;
+      worker.onmessage = (event) => {
+        ready ||= event.data.ready;
+        receive(event.data);
+      };
+      worker.onerror = () => { // some browsers refuse a worker only now
+        if (ready) receive({ run, end: true, error: "The engine stopped: reload the page." });
+        else here();
+      };
+      take = (message) => worker.postMessage(message);
       take({ model, buffer });
-      return take;
+    } catch {
+      here();
     }
+    return (message) => take(message);
   }
 
   const follow = () => {
@@ -45,10 +58,16 @@
   let chosen = 0; // its seed
   let writing = false;
   const send = open((message) => {
-    if (message.run !== undefined && message.run !== run) return; // of a text before
+    if (message.ready) return begin();
+    if (message.run !== run) return; // of a text before
     if (message.piece) show(message.piece);
     if (message.end) finish(message.error ?? result(message));
   });
+
+  function begin() {
+    named("write").disabled = false;
+    status.textContent = "Ready.";
+  }
 
   function show(piece) {
     const following = follow();
@@ -73,6 +92,7 @@
 
   function write(event) {
     event.preventDefault();
+    if (named("write").disabled) return;
     chosen = seed.value === "" ? Math.floor(Math.random() * 1e6) : Number(seed.value);
     writing = true;
     run += 1;
@@ -99,6 +119,4 @@
   const say = () => { named("degree").textContent = Number(temperature.value).toFixed(2); };
   temperature.addEventListener("input", say);
   say();
-  named("write").disabled = false;
-  status.textContent = "Ready.";
 })();

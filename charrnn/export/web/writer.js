@@ -173,7 +173,8 @@ const SLICE_MS = 25;
 
 /**
  * A function that takes messages and answers them through post, slice by slice so that it hears the
- * next message. { model, buffer } comes first; { write, run } begins a text, { stop } ends it.
+ * next message. { model, buffer } comes first and is answered by { ready }; { write, run } begins a
+ * text, { stop } ends it.
  */
 function serve(post) {
   const { port1: turns, port2: turn } = new MessageChannel(); // unlike timers, it never waits
@@ -206,7 +207,10 @@ function serve(post) {
   };
 
   return (message) => {
-    if (message.model) writer = new Writer(message.model, message.buffer);
+    if (message.model) {
+      writer = new Writer(message.model, message.buffer);
+      post({ ready: true });
+    }
     if (message.stop && text) end({ stopped: true });
     if (message.write) {
       const idle = !text;
