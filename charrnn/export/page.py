@@ -148,13 +148,14 @@ def _body(model: TextModel) -> str:
 <label>Seed <input type="number" id="seed" min="0" max="9007199254740991" step="1"
  placeholder="random" title="The same seed writes the same text"></label>
 </div>
-<div class="buttons">
-<button id="write" autocomplete="off" disabled>Write</button>
-<button type="button" id="stop" autocomplete="off" disabled>Stop</button>
-</div>
 </form>
+<div class="bar">
+<button id="write" form="form" autocomplete="off" disabled>Write</button>
+<button id="stop" type="button" autocomplete="off" disabled>Stop</button>
 <p id="status" role="status">Loading the network …</p>
-<pre lang="" role="region" aria-label="Text" tabindex="0"><b id="shown"></b><span id="text"></span></pre>
+</div>
+<pre lang="" role="region" aria-label="Text" tabindex="0"><b id="shown"></b><span
+ id="text"></span></pre>
 </main>
 <footer>
 {"".join(f"<p>{escaped(note)}</p>" for note in notes)}
