@@ -199,6 +199,7 @@ CLOSED = {
     "sample novel --seed 1 --length 9 --json": (0, True),
     "data get nonsense": (2, False),
     "train - --steps 1 --out run": (2, False),
+    "export novel page.html": (0, True),
 }
 LOST = b"charrnn: cannot write to standard output: it is closed\n"
 WHICH = ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"]

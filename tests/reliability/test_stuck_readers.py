@@ -238,6 +238,7 @@ OTHERS = {
     "data get tinyshakespeare": ("STDERR",),  # which cannot be had
     "--help": ("STDOUT",),
     "": ("STDERR",),
+    "export novel page.html": ("STDOUT", "STDERR"),
 }
 CASES = [(command, stream) for command, streams in OTHERS.items() for stream in streams]
 
