@@ -225,7 +225,7 @@ def scale_picture(scale: Scale, kind: str = "svg") -> bytes:
     """Characters per second against processes, and the efficiency, a line for each link."""
     import matplotlib
 
-    from charrnn.lab.pictures import COLORS, INK, STYLE, drawn, panels
+    from charrnn.insight.figures import COLORS, INK, STYLE, drawn, panels
 
     with matplotlib.rc_context(STYLE):
         figure, axes = panels(2, 4.2)

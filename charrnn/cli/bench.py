@@ -11,7 +11,7 @@ import typer
 
 from charrnn import cells
 from charrnn.cli.command import Command
-from charrnn.cli.lab_options import PICTURE, checked_picture
+from charrnn.cli.figure import PICTURE, checked_picture
 from charrnn.cli.options import (
     JSON,
     SAMPLE_THREADS,

@@ -12,7 +12,8 @@ import typer
 
 from charrnn import cells
 from charrnn.cli.command import OptionStyle, options_of
-from charrnn.cli.lab_options import CELLS, PICTURE, checked_picture, sizes
+from charrnn.cli.figure import PICTURE, checked_picture
+from charrnn.cli.lab_options import CELLS, sizes
 from charrnn.cli.options import JSON, takes
 from charrnn.cli.output import check_stdout, save_file
 from charrnn.config import TrainConfig

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charrnn import cells
-from charrnn.cli.lab_options import CELLS, PICTURE, checked_picture, sizes
+from charrnn.cli.figure import PICTURE, checked_picture
+from charrnn.cli.lab_options import CELLS, sizes
 from charrnn.cli.options import (
     ENCODING,
     JSON,

@@ -1,14 +1,11 @@
-"""What the commands of ``charrnn lab`` share: options, and the picture that is asked for."""
+"""Options that the commands of ``charrnn lab`` share."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from charrnn import cells
-from charrnn.cli.output import check_writable
 from charrnn.config import ModelConfig, TrainConfig
-from charrnn.errors import ConfigError
 from charrnn.settings import Notation, Option, declared
 
 
@@ -39,15 +36,6 @@ CELLS = Option(
     help="Cells to look at.",
 )
 [SEED] = declared(TrainConfig, "seed")
-PICTURE_BYTES = 1 << 20  # a picture is smaller
-PICTURE = Option(
-    name="out",
-    kind=Path,
-    aliases=("-o",),
-    variable="CHARRNN_LAB_OUT",
-    unset="no picture",
-    help="Picture to write; its name ends in .svg, .png or .pdf. Needs matplotlib.",
-)
 
 
 def sizes(**defaults: Any) -> tuple[Option, ...]:
@@ -59,20 +47,3 @@ def sizes(**defaults: Any) -> tuple[Option, ...]:
             plain = {"absent": None, "excludes": (), "unset": ""}
             found.append(option.replace(default=defaults[option.name], **plain))
     return tuple(found)
-
-
-def checked_picture(out: Path | None, setting: str = "out", *, made: Path | None = None) -> str:
-    """The format of the picture; all that it needs is there, or the folder ``made`` will be."""
-    from charrnn.lab.pictures import FORMATS, check_matplotlib
-
-    if out is None:
-        return ""
-    if str(out) == "-" or out.is_dir():
-        raise ConfigError(f"is {out}: name a file", setting=setting)
-    ending = out.suffix.removeprefix(".").lower()
-    if ending and ending not in FORMATS and (out.is_file() or not out.exists()):
-        kinds = ", ".join(f".{kind}" for kind in FORMATS)
-        raise ConfigError(f"ends in {out.suffix}: a picture ends in {kinds}", setting=setting)
-    check_matplotlib()
-    check_writable(out, PICTURE_BYTES, setting, made=made)
-    return ending if ending in FORMATS else FORMATS[0]

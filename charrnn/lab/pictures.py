@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from charrnn.insight.figures import COLORS, INK, STYLE, drawn, panels
 from charrnn.lab.flow import AFTER, BEFORE, CLIPPED, Flow
 from charrnn.lab.gradients import Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from charrnn.lab.compare import Compared
 
-FORMATS = ("svg", "png", "pdf")
-INK, FAINT = "#808080", "#80808055"  # seen on white and on black
-# lightness between those of white and of black; the order tells neighbours apart
-COLORS = ("#e0662b", "#2f8fd8", "#2aa876", "#b55fd0", "#c79a1e", "#d94a7a", "#6f86ff", "#7a9a3a")
-STYLE: Any = {
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlesize": "medium",
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "font.size": 10,
-    "grid.color": FAINT,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.linewidth": 1.6,
-    "savefig.facecolor": "none",
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "charrnn",  # the same picture has the same bytes
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 SHOWN_NATS = 1.2  # above the lowest loss
 LOWEST = 1e-12  # gradients below are not worth showing
 HIGHEST = 1e6
-
-
-def check_matplotlib() -> None:
-    """Import matplotlib, before any work.
-
-    Raises:
-        ModuleNotFoundError: it is not installed.
-
-    """
-    import matplotlib
-
-    matplotlib.use("agg")
-
-
-def drawn(figure: Figure, kind: str) -> bytes:
-    """``figure`` as a file of ``kind``, one of ``FORMATS``."""
-    out = io.BytesIO()
-    metadata: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    figure.savefig(out, format=kind, metadata=metadata, dpi=150)
-    return out.getvalue()
-
-
-def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
-    """``count`` panels side by side. No global state of matplotlib is touched."""
-    from matplotlib.figure import Figure as NewFigure
-
-    figure = NewFigure(figsize=(4.2 * count, height), layout="constrained")
-    axes = [figure.add_subplot(1, count, 1 + n) for n in range(count)]
-    for ax in axes:
-        ax.grid(True, linewidth=0.6)
-    return figure, axes
 
 
 def flow_picture(flow: Flow, kind: str = "svg") -> bytes:
