@@ -21,6 +21,7 @@ Everything that the command line does can be done from here:
     charrnn.fill(model, "Prince Andrew ____ at once", count=5)       # what may stand in a gap
     charrnn.score_adapting(model, model.encode(text))                # while a copy keeps learning
     charrnn.insight_page(model)                                      # what it learned, as HTML
+    charrnn.plot("my-run", "another", x="time")                      # their curves, as SVG
     charrnn.export_model(model, "page.html")                         # for use without charrnn
     charrnn.list_checkpoints()
     charrnn.plan("corpus.txt", epochs=20).memory.total               # bytes, before anything runs
@@ -54,6 +55,7 @@ _HOMES = {
     "list_checkpoints": "charrnn.paths",
     "load": "charrnn.textmodel",
     "plan": "charrnn.training.planning",
+    "plot": "charrnn.insight.plotting",
     "score_adapting": "charrnn.training.evaluation.dynamic",
     "train": "charrnn.training.api",
 }
@@ -76,6 +78,7 @@ __all__ = [
     "list_checkpoints",
     "load",
     "plan",
+    "plot",
     "score_adapting",
     "train",
 ]
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from charrnn.generation.sample_config import SampleConfig
     from charrnn.generation.scoring import Score
     from charrnn.insight.api import insight_page
+    from charrnn.insight.plotting import plot
     from charrnn.paths import list_checkpoints
     from charrnn.text.vocab import Vocab
     from charrnn.textmodel import TextModel, load

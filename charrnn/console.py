@@ -166,3 +166,21 @@ def _listed(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     )
     return "\n".join(paragraphs)
+
+
+def painted(lines: Sequence[Sequence[tuple[str, str]]], columns: int) -> str:
+    """Lines of pieces with their colors, ``#rrggbb`` or none, as stdout shows them.
+
+    Each line is cut at the width ``columns``; a terminal without colors gets none.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(no_color=is_plain(sys.stdout) or None, width=columns, height=25)
+    with console.capture() as capture:
+        for pieces in lines:
+            line = Text.assemble(*((one_line(text), color) for text, color in pieces))
+            line.rstrip()
+            line.truncate(columns, overflow="ellipsis")
+            console.print(line, no_wrap=True, crop=False, highlight=False)
+    return capture.get()

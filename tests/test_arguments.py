@@ -80,6 +80,8 @@ WRONG: dict[str, tuple[Call, list[Any], str]] = {
     "model": (charrnn.insight_page, [5, "model"], "TextModel"),
     "on_note": (lambda x: charrnn.insight_page(MODEL, "abc", on_note=x), [5], "a function"),
     "seed": (lambda x: charrnn.insight_page(MODEL, seed=x), ["1", 0.5], "int or None"),
+    "runs": (charrnn.plot, [5, b"run", ["run"]], PATH),
+    "grad_norm": (lambda x: charrnn.plot("run", grad_norm=x), [1, "yes"], "bool"),
     "folder": (charrnn.list_checkpoints, [5, None], PATH),
     "model that adapts": (lambda x: charrnn.score_adapting(x, IDS), [5], "TextModel"),
     "how": (lambda x: charrnn.score_adapting(MODEL, IDS, how=x), [5], "Adaptation or None"),

@@ -44,6 +44,7 @@ COMMANDS = {
     "info": "Describe a checkpoint.",
     "ls": "List all checkpoints.",
     "insight": "Make a page of what a network learned.",
+    "plot": "Draw the learning curves of runs.",
     "export": "Write a model for use elsewhere.",
     "lab": "Run the experiments of the lecture notes.",
     "bench": "Measure the speed of this machine.",

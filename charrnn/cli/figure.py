@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from charrnn.cli.output import check_writable
@@ -19,8 +20,13 @@ PICTURE = Option(
 )
 
 
-def checked_picture(out: Path | None, setting: str = "out", *, made: Path | None = None) -> str:
-    """The format of the picture; all that it needs is there, or the folder ``made`` will be."""
+def checked_picture(
+    out: Path | None, setting: str = "out", *, made: Path | None = None, tables: Sequence[str] = ()
+) -> str:
+    """The format of the picture; all that it needs is there, or the folder ``made`` will be.
+
+    Formats among ``tables`` are none of matplotlib's, which they do not need.
+    """
     from charrnn.insight.figures import FORMATS, check_matplotlib
 
     if out is None:
@@ -28,9 +34,13 @@ def checked_picture(out: Path | None, setting: str = "out", *, made: Path | None
     if str(out) == "-" or out.is_dir():
         raise ConfigError(f"is {out}: name a file", setting=setting)
     ending = out.suffix.removeprefix(".").lower()
-    if ending and ending not in FORMATS and (out.is_file() or not out.exists()):
+    if ending and ending not in (*FORMATS, *tables) and (out.is_file() or not out.exists()):
         kinds = ", ".join(f".{kind}" for kind in FORMATS)
-        raise ConfigError(f"ends in {out.suffix}: a picture ends in {kinds}", setting=setting)
-    check_matplotlib()
+        others = "".join(f", and a table in .{kind}" for kind in tables)
+        raise ConfigError(
+            f"ends in {out.suffix}: a picture ends in {kinds}{others}", setting=setting
+        )
+    if ending not in tables:
+        check_matplotlib()
     check_writable(out, PICTURE_BYTES, setting, made=made)
-    return ending if ending in FORMATS else FORMATS[0]
+    return ending if ending in (*FORMATS, *tables) else FORMATS[0]

@@ -1,8 +1,9 @@
-"""How pictures by matplotlib look: readable on light and on dark pages, and by the color blind."""
+"""How pictures by matplotlib look: on light and on dark pages, and to color-blind people."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("svg", "png", "pdf")
 INK, FAINT = "#808080", "#80808055"  # seen on white and on black
-# seen on white and on black, too, and told apart by the color blind, the first four best
+# seen on white and on black, too; color-blind people tell them apart, the first four best
 COLORS = ("#e1780f", "#0069ff", "#784b69", "#96a578", "#b4001e", "#e178e1", "#5a4ba5", "#4ba5a5")
 STYLE: Any = {
     "axes.edgecolor": INK,
@@ -62,6 +63,18 @@ def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
 
     figure = NewFigure(figsize=(4.2 * count, height), layout="constrained")
     axes = [figure.add_subplot(1, count, 1 + n) for n in range(count)]
+    for ax in axes:
+        ax.grid(True, linewidth=0.6)
+    return figure, axes
+
+
+def stacked(width: float, heights: Sequence[float], below: float) -> tuple[Figure, list[Axes]]:
+    """Panels one above the other, with one axis across, and room ``below`` them; in inches."""
+    from matplotlib.figure import Figure as NewFigure
+
+    figure = NewFigure(figsize=(width, sum(heights) + below), layout="constrained")
+    grid = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
+    axes = list(grid[:, 0])
     for ax in axes:
         ax.grid(True, linewidth=0.6)
     return figure, axes

@@ -127,6 +127,14 @@ LEGAL = {
     ("insight --out", LONG): "too long for the system: 1",
     ("insight --out", CONTROL): "a name like another",
     ("insight --out", UNDECODABLE): "a name like another",
+    ("plot --out", "nowhere"): "a new picture",
+    ("plot --out", "empty"): "a picture in its place",
+    ("plot --out", "/dev/null"): "it goes there",
+    ("plot --out", "text.txt/below"): "the file is in the way: 1",
+    ("plot --out", "d/" * 3000): "too long for the system: 1",
+    ("plot --out", LONG): "too long for the system: 1",
+    ("plot --out", CONTROL): "a name like another",
+    ("plot --out", UNDECODABLE): "a name like another",
     ("lab compare --out", "nowhere"): "the folder is made",
     ("lab compare --out", "text.txt/below"): "the file is in the way: 1",
     ("lab compare --out", "d/" * 3000): "too long for the system: 1",
@@ -241,6 +249,7 @@ def sensible(command: str, without: str = "") -> list[str]:
         "next": {"PREFIX": "the", "--model": "model"},
         "info": {"CHECKPOINT": "model"},
         "insight": {"CHECKPOINT": "model", "--seed": "1", "--out": "page.html"},
+        "plot": {"RUN": "metrics.jsonl", "--out": "curves.csv"},
         "export": {"CHECKPOINT": "model", "FILE": "page.html"},
         "lab check": {"--cell": "elman"},
         "lab compare": {"CORPUS": "text.txt", "--steps": "1", "--cell": "elman", "--out": "runs"},
@@ -284,6 +293,7 @@ def some_files(bare_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny().save(Path("model"))
     Path("text.txt").write_text("the quick brown fox\n" * 200)
     Path("empty").touch()
+    Path("metrics.jsonl").write_text('{"step": 1, "train_nats": 2.5}\n')
 
 
 def faults(args: list[str], capfd: pytest.CaptureFixture[str], named: str = "") -> str:

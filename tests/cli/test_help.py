@@ -27,6 +27,8 @@ def test_every_option_has_an_environment_variable() -> None:
                     "data get --out": "DATA_OUT",
                     "fill --reverse": "FILL_REVERSE",
                     "insight --out": "INSIGHT_OUT",
+                    "plot --out": "PLOT_OUT",
+                    "plot --x": "PLOT_X",
                     "lab check --cell": "CELLS",
                     "lab flow --cell": "CELLS",
                     "lab compare --cell": "CELLS",

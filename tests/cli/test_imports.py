@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.checkpoints import python
@@ -36,8 +38,26 @@ def test_help_imports_neither_torch_nor_numpy(args: str) -> None:
         ["score", "-", "--model", str(RUN)],
         ["info", str(RUN)],
         ["ls"],
+        ["plot", "metrics.jsonl", "--out", "-"],
         ["export", str(RUN), "page.html"],
     ],
 )
 def test_only_training_imports_torch(args: list[str]) -> None:
+    Path("metrics.jsonl").write_text('{"step": 1, "train_nats": 2.5}\n')
     assert not {"torch", "pydantic"} & modules_after(*args)
+
+
+@pytest.mark.parametrize("out", ["-", "curves.csv"])
+def test_a_table_of_reports_needs_no_numpy(out: str) -> None:
+    Path("metrics.jsonl").write_text('{"step": 1, "train_nats": 2.5}\n')
+    loaded = modules_after("plot", "metrics.jsonl", "--out", out)
+    assert not {"torch", "numpy", "matplotlib", "rich.console"} & loaded
+
+
+def test_a_picture_of_reports_needs_no_torch() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    Path("metrics.jsonl").write_text('{"step": 1, "train_nats": 2.5}\n')
+    loaded = modules_after("plot", "metrics.jsonl", "--out", "curves.svg")
+    assert "torch" not in loaded
+    assert "matplotlib" in loaded
+    assert Path("curves.svg").exists()

@@ -38,6 +38,7 @@ ALL = [(command, *rest) for command, rest in (WRITERS | UNSAID).items()]
 # every option that names what is written, and what stands in for the work: files and folders
 FILES = {
     "insight novel --text text --out": "charrnn.insight.api.insight_page",
+    "plot novel --out": "charrnn.insight.learning.read_runs",
     "lab flow --text text --out": "charrnn.cli.lab_flow._of_cells",
     "lab compare text --plot": "charrnn.lab.compare.compare",
     "bench scale --plot": "charrnn.bench.scaling.predict",

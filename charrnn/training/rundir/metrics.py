@@ -11,10 +11,23 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from charrnn.atomic_io import write_atomic
+from charrnn.errors import CheckpointError, os_message
+from charrnn.paths import CHECKPOINTS, SUFFIX, bundled_checkpoints
 
 METRICS = "metrics.jsonl"
 # the largest file and values that are read
 MOST_BYTES, MOST_CHARS, MOST_NATS, MOST_NORM, MOST_SECONDS = 64 << 20, 2**53, 1e6, 1e30, 1e12
+COUNTS = ("step", "epoch", "chars")  # whole numbers in a report
+FIGURES = {
+    "elapsed_s": MOST_SECONDS,
+    "lr": MOST_NORM,
+    "train_nats": MOST_NATS,
+    "val_nats": MOST_NATS,
+    "grad_norm": MOST_NORM,
+    "chars_per_second": MOST_NORM,
+}  # other numbers, and the bound that each stays below
+
+Values = dict[str, float | None]  # of a report; None for whatever is missing or invalid
 
 
 def append(path: Path, values: dict[str, Any]) -> None:
@@ -69,7 +82,7 @@ def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
     for values in _reports(path):
         for name, points in found.items():
             chars, nats = values.get("chars"), values.get(name)
-            if _is_count(chars) and _is_within(nats, MOST_NATS):
+            if is_count(chars) and is_within(nats, MOST_NATS):
                 points.append((chars, nats))
     return found
 
@@ -77,7 +90,7 @@ def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
 def grad_norms(path: Path) -> list[float]:
     """The norm of the gradient in each report that has one; the file may come from anywhere."""
     norms = (values.get("grad_norm") for values in _reports(path))
-    return [norm for norm in norms if _is_within(norm, MOST_NORM)]
+    return [norm for norm in norms if is_within(norm, MOST_NORM)]
 
 
 def validations(path: Path) -> list[tuple[float, int, float]]:
@@ -85,17 +98,102 @@ def validations(path: Path) -> list[tuple[float, int, float]]:
     return [
         (values["elapsed_s"], values["chars"], values["val_nats"])
         for values in _reports(path)
-        if _is_count(values.get("chars"))
-        and _is_within(values.get("val_nats"), MOST_NATS)
-        and _is_within(values.get("elapsed_s"), MOST_SECONDS)
+        if is_count(values.get("chars"))
+        and is_within(values.get("val_nats"), MOST_NATS)
+        and is_within(values.get("elapsed_s"), MOST_SECONDS)
     ]
 
 
+def find_metrics(run: str | Path | None) -> Path:
+    """The metrics of a run: a file, the folder that holds it, a checkpoint there, or a run's name.
+
+    None means the run under ``./checkpoints`` that was written to last.
+
+    Raises:
+        CheckpointError: there is no such file, or the path is empty.
+
+    """
+    if run is None:
+        return _newest()
+    if not str(run):  # it would mean the current folder
+        raise CheckpointError("the run's path is empty: name a folder or a run")
+    path = Path(run)
+    folders = [path, *([CHECKPOINTS / path] if len(path.parts) == 1 else [])]
+    folder: Path | None = None
+    with suppress(OSError):  # not a valid file name
+        if path.is_file() and path.suffix == Path(METRICS).suffix:
+            return path
+        if path.is_file() and path.suffix == SUFFIX:
+            folders = [path.parent]
+        for found in (folder / METRICS for folder in folders):
+            if found.is_file():
+                return found
+        folder = next(filter(Path.is_dir, folders), None)
+    folders = [file.parent for file in bundled_checkpoints() if file.parent.name == str(path)]
+    if folder := folder or next(iter(folders), None):
+        raise CheckpointError(f"{folder} has no {METRICS}", "name the folder of a run")
+    raise CheckpointError(f"no run at {path}", "{list_checkpoints()} lists the checkpoints")
+
+
+def _newest() -> Path:
+    files = [CHECKPOINTS / METRICS, *CHECKPOINTS.glob(f"*/{METRICS}")]
+    found = [path for path in files if path.is_file()]
+    if not found:
+        raise CheckpointError("there is no run yet", "make one with {train()}")
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def reports(path: Path) -> list[Values]:
+    """All reports in the file at ``path``, with the values of ``COUNTS`` and ``FIGURES``.
+
+    The file may come from anywhere, and end within a line. Of reports that a run made twice,
+    because it was resumed from an earlier step, those made last count.
+
+    Raises:
+        CheckpointError: it cannot be read.
+
+    """
+    found: list[Values] = []
+    try:
+        for values in _lines(path):
+            report = _values(values)
+            while found and _follows(found[-1], report):
+                found.pop()
+            found.append(report)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {os_message(error, path)}") from None
+    return found
+
+
+def _values(line: dict[str, Any]) -> Values:
+    counts = {name: value if is_count(value := line.get(name)) else None for name in COUNTS}
+    return counts | {
+        name: value if is_within(value := line.get(name), most) else None
+        for name, most in FIGURES.items()
+    }
+
+
+def _follows(one: Values, other: Values) -> bool:
+    """Whether ``one`` is not from an earlier step than ``other``."""
+    before, after = one["step"], other["step"]
+    return before is not None and after is not None and before >= after
+
+
 def _reports(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines that are reports, without that of the result: its loss is not the last one."""
-    if not path.is_file():
-        return
-    with suppress(OSError), open(path, "rb") as file:
+    """``_lines`` of a file that may be missing."""
+    if path.is_file():
+        with suppress(OSError):
+            yield from _lines(path)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines that are reports, without that of the result: its loss is not the last one.
+
+    Raises:
+        OSError: the file cannot be read.
+
+    """
+    with open(path, "rb") as file:
         for line in file.read(MOST_BYTES).splitlines():
             with suppress(ValueError, RecursionError):
                 values = json.loads(line)
@@ -103,12 +201,14 @@ def _reports(path: Path) -> Iterator[dict[str, Any]]:
                     yield values
 
 
-def _is_count(value: object) -> TypeGuard[int]:
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether ``value``, from wherever, is a number of characters, steps or epochs."""
     return type(value) is int and 0 <= value < MOST_CHARS
 
 
-def _is_within(value: object, most: float) -> TypeGuard[float]:
-    return type(value) is float and 0 <= value < most
+def is_within(value: object, most: float) -> TypeGuard[float]:
+    """Whether ``value``, from wherever, is a number from 0 to less than ``most``."""
+    return type(value) in (int, float) and 0 <= value < most  # type: ignore[operator]
 
 
 def _step_of(line: bytes) -> float:
