@@ -136,24 +136,29 @@ class Checkpoint:
 
 
 def serialize(tensors: Tensors, metadata: dict[str, Any]) -> tuple[bytes, memoryview[Any]]:
-    """The two parts of a safetensors file: the header with metadata and checksum, and the data."""
-    from safetensors.numpy import save
-
+    """The two parts of a checkpoint file: the header with metadata and checksum, and the data."""
     text = json.dumps(metadata, allow_nan=False, separators=(",", ":"))
-    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    blob = save(arrays, {"charrnn": text, "sha256": _ZEROS})
-    end = 8 + int.from_bytes(blob[:8], "little")
-    # safetensors writes its metadata in random order, but equal checkpoints must be equal files
-    table = json.loads(blob[8:end])
-    table["__metadata__"] = {"charrnn": text, "sha256": _ZEROS}
-    header = json.dumps(table, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    start, data = len(header).to_bytes(8, "little") + header, memoryview(blob)[end:]
+    start, data = pack(tensors, {"charrnn": text, "sha256": _ZEROS})
     # inside our metadata quotes are escaped, so this matches only the checksum itself
     place = start.index(f'"sha256":"{_ZEROS}"'.encode()) + len('"sha256":"')
     digest = hashlib.sha256(start)
     digest.update(data)
     return b"".join([start[:place], digest.hexdigest().encode(), start[place + 64 :]]), data
+
+
+def pack(tensors: Tensors, metadata: dict[str, str]) -> tuple[bytes, memoryview[Any]]:
+    """The two parts of any safetensors file, the header and the data; the same for equal values."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    blob = save(arrays, metadata)
+    end = 8 + int.from_bytes(blob[:8], "little")
+    # safetensors writes its metadata in random order
+    table = json.loads(blob[8:end])
+    table["__metadata__"] = metadata
+    header = json.dumps(table, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header, memoryview(blob)[end:]
 
 
 def load(path: Path, *, extra: bool = False) -> Checkpoint:

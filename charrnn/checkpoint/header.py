@@ -29,6 +29,7 @@ MAX_JSON_TEXTS = 20_000  # names and strings
 MAX_JSON_VALUES = 200_000  # the largest vocabulary has two numbers for each symbol
 MAX_DIGITS = 20  # in a number
 
+EXPORTED = "charrnn_export"  # the metadata of a file that was exported for other programs
 MAX_REASON = 300  # characters in a message that may quote the file
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -115,6 +116,8 @@ def parse(header: bytes, room: int) -> tuple[dict[str, Layout], dict[str, Any]]:
     """
     table = _json(header)
     metadata = table.pop("__metadata__", None)
+    if isinstance(metadata, dict) and EXPORTED in metadata:
+        raise Damage("has plain weights for torch: name the checkpoint that it was exported from")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("charrnn"), str):
         raise Damage("has no metadata of ours: it is not a charrnn checkpoint")
     if len(table) > MAX_TENSORS:

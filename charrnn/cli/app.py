@@ -30,6 +30,7 @@ TO_STDOUT = "cannot write to standard output"
 INSTALL = {
     "torch": "pip install torch",
     "matplotlib": "pip install 'charrnn-cli[plot]'",
+    "onnx": "pip install 'charrnn-cli[onnx]'",
 }
 STOPPED = {128 + signum for signum in SIGNALS}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charrnn.option import check
 
@@ -22,7 +22,7 @@ class Format:
     """A form in which a model can be used without charrnn.
 
     Attributes:
-        suffixes: the suffixes of its files, in lower case, the usual one first.
+        suffixes: what the names of its files end in, in lower case, the usual one first.
         description: what such a file is, in a few words, as part of a sentence.
         write: the bytes of the file for a model, in parts. It raises ``CheckpointError`` for a
             network that the format cannot hold.
@@ -31,7 +31,7 @@ class Format:
 
     suffixes: tuple[str, ...]
     description: str
-    write: Callable[[TextModel], Iterable[bytes]]
+    write: Callable[[TextModel], Iterable[bytes | memoryview[Any]]]
 
 
 def _page(model: TextModel) -> Iterable[bytes]:
@@ -40,7 +40,23 @@ def _page(model: TextModel) -> Iterable[bytes]:
     return page(model)
 
 
-FORMATS = (Format((".html",), "a web page that writes text by itself", _page),)
+def _onnx(model: TextModel) -> Iterable[bytes]:
+    from charrnn.export.onnx_model import onnx_model
+
+    return onnx_model(model.checkpoint)
+
+
+def _torch(model: TextModel) -> Iterable[bytes | memoryview[Any]]:
+    from charrnn.export.torch_weights import torch_weights
+
+    return torch_weights(model.checkpoint)
+
+
+FORMATS = (
+    Format((".html",), "a web page that writes text by itself", _page),
+    Format((".onnx",), "a network for ONNX runtimes; needs onnx", _onnx),
+    Format((".torch.safetensors",), "weights for plain torch modules", _torch),
+)
 
 
 def format_of(file: str | Path) -> Format:
@@ -50,8 +66,8 @@ def format_of(file: str | Path) -> Format:
         ConfigError: it means none.
 
     """
-    suffix = Path(file).suffix.lower()
-    found = next((format for format in FORMATS if suffix in format.suffixes), None)
+    name = Path(file).name.lower()
+    found = next((f for f in FORMATS if name.endswith(f.suffixes) and name not in f.suffixes), None)
     check(found is not None, "file", str(file), f"a name that ends in {listed()}")
     assert found is not None
     return found

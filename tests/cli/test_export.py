@@ -42,3 +42,14 @@ def test_invalid_arguments_are_refused_in_one_line(
     assert said in left.err
     assert not Path("page.html").exists()
     assert Path("link.html").read_bytes() == before
+
+
+def test_no_command_takes_weights_for_torch_for_a_checkpoint(call: Call) -> None:
+    file = "novel.torch.safetensors"
+    assert call("export", "novel", file, "-q") == (0, f"{file}\n", "")
+    said = (
+        f"charrnn: {file} has plain weights for torch: "
+        "name the checkpoint that it was exported from\n"
+    )
+    for args in (["info", file], ["sample", file], ["export", file, f"again.{file}"]):
+        assert call(*args) == (2, "", said)

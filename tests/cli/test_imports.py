@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def test_help_imports_neither_torch_nor_numpy(args: str) -> None:
         ["ls"],
         ["plot", "metrics.jsonl", "--out", "-"],
         ["export", str(RUN), "page.html"],
+        ["export", str(RUN), "novel.torch.safetensors"],
+        pytest.param(
+            ["export", str(RUN), "novel.onnx"],
+            marks=pytest.mark.skipif(not find_spec("onnx"), reason="onnx is not installed"),
+        ),
     ],
 )
 def test_only_training_imports_torch(args: list[str]) -> None:
