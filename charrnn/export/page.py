@@ -29,6 +29,7 @@ from charrnn.textmodel import TextModel
 WEB = Path(__file__).with_name("web")
 ENGINE = ("vectors.js", "engine.js", "symbols.js", "writer.js")
 CELLS = ("lstm", "gru", "elman", "rnn-relu", "irnn")  # those in web/engine.js
+MOST_WEIGHTS = 256 << 20  # a larger page would be too much for many browsers
 LICENCE = 2000  # characters of a licence note that are shown, at most
 
 
@@ -90,6 +91,9 @@ def check_known(model: TextModel) -> None:
     if cells.get(config.cell).name not in CELLS:
         message = f"a web page cannot run the cell {config.cell}, only {', '.join(CELLS)}"
         raise CheckpointError(message, "choose another network")
+    if config.parameters > MOST_WEIGHTS:
+        message = f"a web page cannot hold {config.parameters:,} weights, only {MOST_WEIGHTS:,}"
+        raise CheckpointError(message, "choose a smaller network")
 
 
 def described(model: TextModel) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from charrnn.checkpoint.file import Checkpoint
 from charrnn.checkpoint.int8 import quantize
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
+from charrnn.export import page
 from charrnn.export.page import CELLS, ENGINE
 from charrnn.export.weights import packed
 from charrnn.text.vocab import Vocab
@@ -125,6 +126,17 @@ def test_what_the_engine_does_not_know_is_refused(settings: dict[str, Any], said
         charrnn.export_model(odd(**settings), "page.html")
     assert said in str(refused.value)
     assert not list(Path().glob("*.html"))
+
+
+def test_a_network_that_is_too_large_for_browsers_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page, "MOST_WEIGHTS", tiny().config.parameters)
+    charrnn.export_model(charrnn.TextModel(tiny()), "page.html")
+    monkeypatch.setattr(page, "MOST_WEIGHTS", tiny().config.parameters - 1)
+    with pytest.raises(CheckpointError, match="a web page cannot hold "):
+        charrnn.export_model(charrnn.TextModel(tiny()), "other.html")
+    assert not Path("other.html").exists()
 
 
 def values(checkpoint: Checkpoint) -> dict[str, Any]:
