@@ -32,6 +32,10 @@ const does = {
     const { alphabet } = new engine.Writer(model, buffer);
     return texts.map((text) => alphabet.encode(text));
   },
+  decoded: (ids) => {
+    const decode = new engine.Writer(model, buffer).alphabet.decoder();
+    return [...ids.map((id) => decode(id)), decode()].join("");
+  },
   write: (asked) => {
     try {
       return [...new engine.Writer(model, buffer).write(asked)].join("");

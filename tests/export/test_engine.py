@@ -116,6 +116,17 @@ def test_bytes_and_longer_symbols_become_the_same_text(vocab: Vocab) -> None:
     assert len(set(text)) > 1
 
 
+def test_bytes_are_decoded_as_by_sample() -> None:
+    vocab = Vocab(tuple(range(256)), (1,) * 256, is_bytes=True)
+    rng = np.random.default_rng(2)
+    ids = [
+        *b"\xef\xbb\xbfa\xf0\x9f\x98\x80\xf0\x9f\x98\xc3",
+        *rng.integers(256, size=3000).tolist(),
+    ]
+    found = in_node(charrnn.TextModel(network(vocab=vocab)), {"decoded": ids})
+    assert found == vocab.decode(ids)
+
+
 def test_a_beginning_of_bytes_is_utf_8() -> None:
     model = charrnn.TextModel(network(vocab=BYTES, lively=True))
     asked = {"prime": "Größe", "temperature": 0, "length": 100, "seed": 1}

@@ -42,7 +42,7 @@ class Alphabet {
   /** A function from an id to the characters that it completes; without an id, to the rest. */
   decoder() {
     if (this.bytes) {
-      const decoder = new TextDecoder();
+      const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
       return (id) => id === undefined
         ? decoder.decode() : decoder.decode(this.byteOf(id), { stream: true });
     }
