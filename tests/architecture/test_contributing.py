@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -44,6 +45,8 @@ def test_the_cell_trains_samples_and_scores(softsign: str, tmp_path: Path) -> No
     assert model.checkpoint.config.cell == softsign
     assert len(model.sample(length=50, seed=1)) == 50
     assert model.score("to be or not to be").nats_per_char < 3
+    if find_spec("onnx"):
+        charrnn.export_model(model, tmp_path / "model.onnx")
 
 
 def test_the_filter_filters() -> None:
