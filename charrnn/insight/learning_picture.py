@@ -147,11 +147,11 @@ def _name_panel(ax: Axes, name: str) -> None:
     )
 
     ax.set_ylabel(PANELS[name])
-    low, high = ax.get_ylim()
+    low, high = ax.dataLim.ymin, ax.dataLim.ymax
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
     if name != "grad_norm":
         ax.set_ylim(bottom=0)
-    elif ax.dataLim.ymin > 0 and high > 5 * low:
+    elif high > 5 * low > 0:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
         ax.yaxis.set_minor_formatter(NullFormatter())
@@ -187,7 +187,7 @@ def _legend(figure: Figure, labels: Sequence[str], columns: int, *, several: boo
         loc="outside lower center",
         ncols=columns,
         fontsize="small",
-        title="the lowest of each run" if several else None,
+        title="lowest validation loss of each run" if several else None,
         title_fontsize="small",
     )
     for text, label in zip(legend.get_texts(), labels, strict=True):

@@ -71,6 +71,18 @@ def test_names_are_shown_as_they_are() -> None:
     assert "$x_1$" in words(drawn("$x_1$"))
 
 
+@pytest.mark.parametrize(
+    ("norms", "ticks"), [((0.2, 4.0), {"0.5", "1", "2"}), ((1e-3, 1e3), {"1", "1000"}),
+                         ((1.0, 2.0), {"1", "1.5", "2"}), ((0.0, 2.0), {"0", "1", "2"})],
+)  # fmt: skip
+def test_norms_have_a_logarithmic_scale_if_they_need_one(
+    norms: tuple[float, float], ticks: set[str]
+) -> None:
+    less: dict[str, Any] = dict.fromkeys(("lr", "chars_per_second"))
+    run_in("run", *(report(n + 1, grad_norm=norm, **less) for n, norm in enumerate(norms)))
+    assert ticks <= {*words(drawn("run", grad_norm=True))}
+
+
 def test_no_tick_is_written_as_a_formula() -> None:
     run_in("run", *(report(n, grad_norm=10.0**n, lr=1e-9 * n) for n in range(1, 9)))
     assert not [line for line in words(drawn("run", grad_norm=True)) if "math" in line]

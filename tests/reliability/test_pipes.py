@@ -25,6 +25,7 @@ from charrnn.cli.output import BLOCK, TextWriter
 from charrnn.generation.relay import CHUNKS
 from charrnn.training.api import train
 from tests.support.checkpoints import environment, tiny
+from tests.support.curves import report, run_in
 
 PIPE = 141
 TRAIN = "train few --steps 2000 --size 8 --layers 1 --seed 1 --threads 1 -q --out run"
@@ -40,6 +41,7 @@ READERS = {
     "sample novel --seed 1 --count 9000 --length 20 --lines": ("head -n 1", None),
     "score text --model novel --per-line --json": ("head -n 1", None),
     f"{TRAIN} --json": ("head -n 1", None),
+    "plot novel --out -": ("head -n 1", None),
 }
 # what is written at once, when nobody reads any more
 SHORT = [
@@ -59,6 +61,7 @@ SHORT = [
 @pytest.fixture(autouse=True)
 def a_run(bare_environment: None) -> None:
     tiny().save(Path("checkpoints/novel/best.safetensors"))
+    run_in("checkpoints/novel", *map(report, range(3000)))
     Path("text").write_text("the quick brown fox jumps over the lazy dog\n" * 3000)
     Path("few").write_text("the quick brown fox jumps over the lazy dog\n" * 20)
 
@@ -200,6 +203,7 @@ CLOSED = {
     "data get nonsense": (2, False),
     "train - --steps 1 --out run": (2, False),
     "export novel page.html": (0, True),
+    "plot novel --out -": (0, True),
 }
 LOST = b"charrnn: cannot write to standard output: it is closed\n"
 WHICH = ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"]

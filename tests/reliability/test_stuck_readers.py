@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkpoints import tiny
+from tests.support.curves import run_in
 from tests.support.processes import (
     ENDLESS,
     TINY,
@@ -239,6 +240,8 @@ OTHERS = {
     "--help": ("STDOUT",),
     "": ("STDERR",),
     "export novel page.html": ("STDOUT", "STDERR"),
+    "plot novel --out -": ("STDOUT",),
+    "plot nowhere": ("STDERR",),
 }
 CASES = [(command, stream) for command, streams in OTHERS.items() for stream in streams]
 
@@ -248,6 +251,7 @@ def end(command: str, stream: str, kind: str, signum: int, place: Path, stack: E
     reader = a_reader(kind, place, stack)
     reader.stop()
     tiny().save(place / "checkpoints/novel/best.safetensors")
+    run_in(place / "checkpoints/novel")
     (place / "text").write_text("the quick brown fox jumps over the lazy dog\n")
     patches = [["measured", "charrnn.bench.sampling.measure"], ["no_network"]]
     there = {f"TEST_{stream}": reader.path}
