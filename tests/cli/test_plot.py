@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+from charrnn.errors import ConfigError
 from charrnn.insight.figures import FORMATS
 from tests.support.command_line import Call
 from tests.support.curves import report, run_in
@@ -121,3 +122,9 @@ def test_runs_without_reports_are_noted(call: Call) -> None:
     left = call("plot", "full", "empty", "-o", "-")
     assert (left.code, left.out.count("\n")) == (0, 2)
     assert left.err == "charrnn: empty/metrics.jsonl has no reports yet: omitted\n"
+
+
+@pytest.mark.parametrize(("setting", "value"), [("x", "years"), ("kind", "gif")])
+def test_python_is_told_what_a_setting_must_be(setting: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{setting} is '{value}': it must be one of "):
+        charrnn.plot("novel", **{setting: value})  # type: ignore[arg-type]

@@ -76,32 +76,39 @@ def has_result(path: Path, step: int) -> bool:
 def losses(path: Path) -> dict[str, list[tuple[int, float]]]:
     """``(chars, nats a character)`` of all reports, under ``train_nats`` and ``val_nats``.
 
-    The file may come from anywhere: other lines are ignored, and so is everything after 64 MiB.
+    The file may come from anywhere, or be missing: what is invalid is ignored, as by ``reports``.
     """
     found: dict[str, list[tuple[int, float]]] = {"train_nats": [], "val_nats": []}
-    for values in _reports(path):
+    for values in _readable(path):
         for name, points in found.items():
-            chars, nats = values.get("chars"), values.get(name)
-            if is_count(chars) and is_within(nats, MOST_NATS):
-                points.append((chars, nats))
+            chars, nats = values["chars"], values[name]
+            if chars is not None and nats is not None:
+                points.append((int(chars), nats))
     return found
 
 
 def grad_norms(path: Path) -> list[float]:
-    """The norm of the gradient in each report that has one; the file may come from anywhere."""
-    norms = (values.get("grad_norm") for values in _reports(path))
-    return [norm for norm in norms if is_within(norm, MOST_NORM)]
+    """The norm of the gradient in each report that has one, of a file as for ``losses``."""
+    norms = (values["grad_norm"] for values in _readable(path))
+    return [norm for norm in norms if norm is not None]
 
 
 def validations(path: Path) -> list[tuple[float, int, float]]:
-    """``(elapsed_s, chars, nats a character)`` of all validations, as ``losses`` finds them."""
-    return [
-        (values["elapsed_s"], values["chars"], values["val_nats"])
-        for values in _reports(path)
-        if is_count(values.get("chars"))
-        and is_within(values.get("val_nats"), MOST_NATS)
-        and is_within(values.get("elapsed_s"), MOST_SECONDS)
-    ]
+    """``(elapsed_s, chars, nats a character)`` of all validations, of a file as for ``losses``."""
+    names = ("elapsed_s", "chars", "val_nats")
+    found = []
+    for values in _readable(path):
+        seconds, chars, nats = (values[name] for name in names)
+        if seconds is not None and chars is not None and nats is not None:
+            found.append((seconds, int(chars), nats))
+    return found
+
+
+def _readable(path: Path) -> list[Values]:
+    """The reports in a file that may be missing, or may not be read."""
+    with suppress(CheckpointError, OSError):
+        return reports(path) if path.is_file() else []
+    return []
 
 
 def find_metrics(run: str | Path | None) -> Path:
@@ -146,8 +153,9 @@ def _newest() -> Path:
 def reports(path: Path) -> list[Values]:
     """All reports in the file at ``path``, with the values of ``COUNTS`` and ``FIGURES``.
 
-    The file may come from anywhere, and end within a line. Of reports that a run made twice,
-    because it was resumed from an earlier step, those made last count.
+    The file may come from anywhere, and end within a line: what is invalid is ignored, and so is
+    everything after 64 MiB. Of reports that a run made twice, because it was resumed from an
+    earlier step, those made last count.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -177,13 +185,6 @@ def _follows(one: Values, other: Values) -> bool:
     """Whether ``one`` is not from an earlier step than ``other``."""
     before, after = one["step"], other["step"]
     return before is not None and after is not None and before >= after
-
-
-def _reports(path: Path) -> Iterator[dict[str, Any]]:
-    """``_lines`` of a file that may be missing."""
-    if path.is_file():
-        with suppress(OSError):
-            yield from _lines(path)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
