@@ -12,6 +12,10 @@ from charrnn.training.state import TrainingState
 WARMUP_AT_MOST = 0.1  # of the budget
 VALIDATIONS = 20  # in a run, about
 VALIDATION_SHARE = 0.04  # of a time budget, at most
+# A short budget in steps has fewer validations, so that they take at most so much of the time of
+# its steps; but they are at most so many steps apart, unless that is what a long budget has anyway.
+SHORT_SHARE, MOST_APART = 0.5, 100
+SAVING = 1.5  # steps that saving and a sample take, besides reading
 # of a time budget, for one validation: if all of the validation part takes longer, a sample is read
 SAMPLE_SHARE = 0.005
 LEAST_SAMPLE = 4096  # characters
@@ -21,15 +25,22 @@ READING = 1.5  # times as fast as training: without gradients, but in float32
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run may train: in steps or in seconds, of which the other is 0."""
+    """How long a run may train: in steps or in seconds, of which the other is 0.
+
+    ``validated`` is about how many steps take as long as a validation; it follows from sizes alone,
+    so that a run in steps is the same on every machine.
+    """
 
     total_steps: int
     seconds: float
+    validated: float = 0.0
 
     @classmethod
-    def of(cls, config: TrainConfig, windows_per_epoch: int) -> Budget:
+    def of(cls, config: TrainConfig, windows_per_epoch: int, val_chars: int = 0) -> Budget:
         """The budget of ``config``; epochs are counted in steps."""
-        return cls(config.steps or config.epochs * windows_per_epoch, config.seconds)
+        steps = config.steps or config.epochs * windows_per_epoch
+        reading = val_chars / READING / (config.batch * config.window)
+        return cls(steps, config.seconds, reading + SAVING)
 
     def fraction(self, step: int, elapsed_s: float, reserve_s: float = 0.0) -> float:
         """The fraction of the budget, in [0, 1], that is used before step ``step`` (from 0).
@@ -47,7 +58,10 @@ class Budget:
     @property
     def validation_steps(self) -> int:
         """How many steps lie between two validations; 0 for a time budget."""
-        return max(1, self.total_steps // VALIDATIONS) if self.total_steps else 0
+        if not self.total_steps:
+            return 0
+        short = min(MOST_APART, math.ceil(self.validated / SHORT_SHARE))
+        return max(1, self.total_steps // VALIDATIONS, short)
 
     def validation_pause_s(self, validation_s: float, is_first: bool) -> float:
         """How many seconds of a time budget lie between two validations of ``validation_s``.

@@ -69,7 +69,7 @@ class Trainer:
         self.validator = Validator(spec, stepper, folder, listener)
         self.progress = TrainingState()
         self.config = spec.training
-        self.budget = Budget.of(self.config, streams.windows)
+        self.budget = Budget.of(self.config, streams.windows, length(spec.parts.val))
         self.state = self._zero_state()
         # means of so many steps, not read from the device yet
         self._losses: list[tuple[Tensor, int]] = []

@@ -25,6 +25,31 @@ def test_a_short_budget_warms_up_in_a_tenth_of_it() -> None:
     assert rates[99] < 1.0 == rates[100]
 
 
+def validation_steps(steps: int, val_chars: int) -> int:
+    config = TrainConfig(steps=steps, batch=32, window=64)
+    return Budget.of(config, 0, val_chars).validation_steps
+
+
+def test_a_short_run_spends_little_of_its_time_on_validations() -> None:
+    assert [validation_steps(20, val) for val in (0, 6000, 60_000)] == [3, 7, 43]
+    for steps in (1, 20, 60, 200, 1999):
+        for val_chars in (0, 400, 6000, 50_000):
+            reading = val_chars / (1.5 * 32 * 64)
+            assert steps // validation_steps(steps, val_chars) * reading <= steps / 2
+    assert validation_steps(20, 500_000) == validation_steps(1999, 500_000) == 100
+
+
+def test_a_long_run_validates_twenty_times_whatever_that_takes() -> None:
+    for val_chars in (0, 6000, 500_000):
+        assert validation_steps(2000, val_chars) == 100
+        assert validation_steps(100_000, val_chars) == 5000
+    assert validation_steps(400, 6000) == 20
+    assert Budget.of(TrainConfig(seconds=9), 10, 500_000).validation_steps == 0
+    assert Budget.of(TrainConfig(epochs=3, batch=32, window=64), 1000, 500_000) == Budget(
+        3000, 0, 500_000 / 1.5 / 2048 + 1.5
+    )
+
+
 def test_processes_exchange_gradients_until_they_are_warm_and_then_weights() -> None:
     config, budget = TrainConfig(steps=200, warmup=3, sync_every=8), Budget(200, 0)
     told = [exchange(config, budget, s, budget.fraction(s, 0)) for s in range(200)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,18 @@ def test_every_validation_reports_the_training_loss_since_the_last(
     lines = metrics(tmp_path / "run")[:-1]
     assert [line["step"] for line in lines] == [50, 100]
     assert all(line["train_nats"] and line["val_nats"] for line in lines)
+
+
+def test_a_few_steps_are_no_reason_to_lose_patience(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = itertools.count(100)
+    monkeypatch.setattr(EVALUATE, lambda *_, **__: Score(float(next(losses)), 10))
+    result = run(corpus, tmp_path / "run", steps=24, patience=8, val_frac=0.01)
+    assert (result.steps, result.early) == (24, False)
+    validated = [line["step"] for line in metrics(tmp_path / "run") if "final" not in line]
+    assert 3 <= len(validated) <= 8
+    assert validated[-1] == 24
 
 
 def test_without_a_validation_part_the_loss_is_still_reported(corpus: Path, tmp_path: Path) -> None:
