@@ -104,9 +104,8 @@ def _cut(
     marks = re.compile(f"(?:{re.escape(gap)})+")
     runs = [len(run.group()) for run in marks.finditer(str(text))]
     if not runs:
-        raise ConfigError(
-            "is nowhere in the text", "set it to what stands in the gaps", setting="gap"
-        )
+        hint = "put it where characters are missing, or set {gap} to what stands there"
+        raise ConfigError(f"is {gap!r}, which is nowhere in the text", hint, setting="gap")
 
     def symbols(part: str) -> str | bytes:
         return part.encode("latin-1") if vocab.is_bytes else part

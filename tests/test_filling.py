@@ -72,7 +72,7 @@ def test_an_unknown_character_is_named_with_its_place() -> None:
 
 def test_a_text_without_a_gap_is_refused() -> None:
     for text in ("the end", "", b"the end"):
-        with pytest.raises(ConfigError, match="gap is nowhere in the text; set it to what stands"):
+        with pytest.raises(ConfigError, match="nowhere in the text; put it where characters are"):
             charrnn.fill(BOTH, text)
 
 

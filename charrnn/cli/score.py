@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +27,8 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.output import check_stdout
 from charrnn.config import Unknown
-from charrnn.errors import ConfigError, naming, titled
+from charrnn.errors import CheckpointError, ConfigError, naming, titled
+from charrnn.paths import SUFFIX, find_checkpoint
 from charrnn.settings import Option
 
 if TYPE_CHECKING:
@@ -188,10 +191,27 @@ def _check(files: list[str] | None, split: str | None, given: dict[str, Any]) ->
     """The file to score, if there is one."""
     if not files and split is None:
         raise ConfigError("score needs a FILE (or - for stdin), or --split val or test")
+    for file in files or ():
+        _check_text(file)
     if split is None and len(files or ()) > 1:
         raise ConfigError("score reads one FILE; only a corpus, with --split, may have several")
     check_rivals(OPTIONS, given)
     return files[0] if files else ""
+
+
+def _check_text(file: str) -> None:
+    """Check that ``file`` is not what other commands take first, a checkpoint.
+
+    Raises:
+        ConfigError: it is.
+
+    """
+    if os.path.isfile(file) and not file.endswith(SUFFIX):
+        return
+    with suppress(CheckpointError):
+        find_checkpoint(file)
+        reason = f"{file} is a checkpoint, not a text"
+        raise ConfigError(reason, "name a text, and set {checkpoint}", checkpoint=file)
 
 
 def _adapted(

@@ -14,6 +14,7 @@ from charrnn.cli.command import is_from_environment, options_of, variable_of
 
 LIKENESS = 0.75  # of 1, from which on a word is taken for a misspelled option
 _SHORTEST, _LONGEST = 3, 60  # characters of a word that may stand for an option
+_ELSEWHERE = {"model": "checkpoint"}  # what is an option of one command, an argument of another
 _BOOLEAN = "true or false, yes or no, on or off, 1 or 0"
 
 
@@ -40,6 +41,8 @@ def _of_option(error: Any, context: Any) -> str:
         return ""
     if "No such option" in str(error):
         near = " or ".join(_near(str(name), context))
+        if not near and (place := _argument(str(name), context)):
+            return f"No such option: {name} (write {context.command_path} {place})"
         return f"No such option: {name}" + (f" (did you mean {near}?)" if near else "")
     if "does not take a value" in str(error):
         return f"{name} takes no value"
@@ -83,6 +86,17 @@ def _near(typed: str, context: Any) -> list[str]:
     begun = [name for name in alike if name.startswith(word) or word.startswith(name)]
     close = begun or difflib.get_close_matches(word, known, n=1, cutoff=LIKENESS)
     return list(dict.fromkeys(known[name] for name in close))
+
+
+def _argument(typed: str, context: Any) -> str:
+    """The argument that stands for an option ``typed``, such as ``CORPUS...``; empty if none."""
+    word = typed.lstrip("-").lower()
+    word = _ELSEWHERE.get(word, word)
+    for param in context.command.get_params(context):
+        place = param.metavar or ""
+        if param.param_type_name == "argument" and word in (param.name, place.strip(".").lower()):
+            return place
+    return ""
 
 
 def _known(context: Any) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,7 @@ def test_a_text_comes_from_stdin() -> None:
 
 def test_complaints_name_options(call: Call) -> None:
     for args, said in {
-        ("the end", "--model", "both"): "--gap is nowhere in the text; set it to what stands",
+        ("the end", "--model", "both"): "--gap is '_', which is nowhere in the text; put it where",
         ("_", "--model", "reverse"): "can only rank what another proposes; set --reverse to it",
         ("_", "--model", "both", "--reverse", "reverse"): "--reverse is of no use: both reads both",
         ("_", "--model", "forward", "--reverse", "both"): "both does not read from right to left",
