@@ -146,12 +146,13 @@ def _filler(model: TextModel, reverse: TextModel | None) -> Filler:
     if model.reverse:
         message = f"{model.name} reads from right to left and can only rank what another proposes"
         raise CheckpointError(message, "set {reverse} to it")
+    end = None if model.records is None else model.records.line_end
     if reverse is None:
-        return OneSide((config, weights), None, first)
+        return OneSide((config, weights), None, first, end)
     other = reverse.checkpoint
     if not other.config.reverse:
         message = f"{reverse.name} does not read from right to left"
         raise CheckpointError(message, "set {reverse} to a network that was trained so")
     if other.vocab.alphabet != model.vocab.alphabet:
         raise CheckpointError(f"{model.name} and {reverse.name} have different vocabularies")
-    return OneSide((config, weights), (other.config, other.weights), first)
+    return OneSide((config, weights), (other.config, other.weights), first, end)

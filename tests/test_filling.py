@@ -110,9 +110,11 @@ def test_models_that_do_not_fit_together_are_refused(
 def test_a_model_of_records_reads_the_text_as_one() -> None:
     checkpoint = tiny(letters("\n abc"))
     lines = replace(checkpoint, meta={"corpus": META["corpus"] | {"lines": True, "records": True}})
-    found = charrnn.fill(charrnn.TextModel(lines), "ab_ca", count=3)
-    plain = charrnn.fill(charrnn.TextModel(checkpoint), "\nab_ca\n", count=3)
-    assert [f.text for f in found] == [f.text[1:-1] for f in plain]
+    found = charrnn.fill(charrnn.TextModel(lines), "ab__ca", count=64)
+    plain = charrnn.fill(charrnn.TextModel(checkpoint), "\nab__ca\n", count=64)
+    within = [f.text[1:-1] for f in plain if "\n" not in f.gaps[0]]
+    assert [f.text for f in found] == within
+    assert 0 < len(within) == 4 * 4 < len(plain)
 
 
 def test_a_bidirectional_model_says_what_it_cannot_do() -> None:

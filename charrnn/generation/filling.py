@@ -172,6 +172,7 @@ class OneSide(Filler):
         forward: shape and weights of the one that proposes.
         reverse: those of the one that reads from right to left, if any.
         first: the id to read where nothing is on a side of a gap.
+        end: the id of what ends a record, if the text is one: it is in no gap.
 
     """
 
@@ -180,16 +181,17 @@ class OneSide(Filler):
         forward: tuple[ModelConfig, Weights],
         reverse: tuple[ModelConfig, Weights] | None,
         first: int,
+        end: int | None = None,
     ) -> None:
         self.forward = _Reader(*forward)
         self.reverse = None if reverse is None else _Reader(*reverse)
-        self.first = first
+        self.first, self.end = first, end
 
     def candidates(
         self, left: Ids, right: Ids, lengths: Sequence[int]
     ) -> Iterator[NDArray[np.intp]]:
         """``Filler.candidates``."""
-        beam = Beam(self.forward, _begun(left, self.first))
+        beam = Beam(self.forward, _begun(left, self.first), self.end)
         grown = []
         for length in range(1, lengths[-1] + 1):
             beam.grow()
@@ -302,11 +304,12 @@ class Beam:
         texts: what was added ``(N, T)``.
         scores: how probable it is ``(N,)``, logarithms; the best first.
         reader: has read it.
+        never: the id that is never added, if there is one.
 
     """
 
-    def __init__(self, reader: _Reader, left: Ids) -> None:
-        self.reader = reader
+    def __init__(self, reader: _Reader, left: Ids, never: int | None = None) -> None:
+        self.reader, self.never = reader, never
         reader.start(left)
         self.texts, self.scores = np.zeros((1, 0), np.intp), np.zeros(1)
 
@@ -314,6 +317,8 @@ class Beam:
         """Add a character; ``logits (V,)`` are what else is known about it."""
         interrupts.check()
         scores = self.scores[:, None] + log_softmax(self.reader.logits + logits)  # (N, V)
+        if self.never is not None:
+            scores[:, self.never] = -np.inf
         flat = scores.ravel()
         best = _best(flat)[:WIDTH]
         rows, ids = np.divmod(best, scores.shape[1])
