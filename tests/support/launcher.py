@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -23,11 +24,12 @@ from typing import Any
 import charrnn.training.api
 from charrnn.cli.app import main
 from charrnn.model.kernels.fused_lstm import compiled_window
-from charrnn.training.loop import preview
+from charrnn.training.loop import preview, schedule
 from tests.support import phases
 
 assert charrnn.training.api  # torch is loaded
 SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG in linux/prctl.h
+schedule.SHORT_SHARE = math.inf  # each step of a run of a few steps is validated and saved
 preview.LENGTH = 10  # characters shown at a validation, which is half of a small run's time
 
 
