@@ -122,6 +122,8 @@ class Cell:
         cycles: the length of the cycle of each part of the state that counts time steps. Such a
             part holds whole numbers from 0 to the length − 1, the same number for all units.
         recurrent: names of the parameters that weight dropout applies to.
+        drops_weights: whether a run may choose weight dropout where none is asked for. It makes the
+            weights that it keeps larger, which a cell that carries its state unchanged cannot bear.
         aliases: further names, which mean the same cell everywhere.
         options: settings of this cell alone.
         configure: ``(V, **options) -> Cell``, this cell for a vocabulary of V symbols and other
@@ -147,6 +149,7 @@ class Cell:
     after_head: Callable[[Namespace, Array, States], States] | None = None
     cycles: Mapping[str, int] = field(default_factory=dict)
     recurrent: tuple[str, ...] = ("weight_hh",)
+    drops_weights: bool = True
     aliases: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     configure: Callable[..., Cell] | None = None

@@ -77,6 +77,8 @@ def choose(
     epochs = _expected_epochs(fitted, config, train_chars, flops)
     rates: dict[str, Any] = dropouts_for(epochs, config.parameters / train_chars)
     rates = {name: rate for name, rate in rates.items() if name not in chosen}
+    if not config.definition.drops_weights and "weight_dropout" not in asked:  # a preset's neither
+        rates["weight_dropout"] = 0.0
     return config, dataclasses.replace(fitted, **rates)
 
 

@@ -89,6 +89,18 @@ def test_dropout_grows_with_the_epochs_and_what_is_asked_for_stays() -> None:
     assert chosen(60, dropout=0.5, input_dropout=0.0) == (0.5, 0.0, many[2])
 
 
+def test_no_weight_dropout_is_chosen_for_a_cell_that_cannot_bear_it() -> None:
+    usual = chosen_for(10**6, epochs=60)[1]
+    bare = chosen_for(10**6, epochs=60, cell="irnn")[1]
+    assert bare.weight_dropout == 0 < usual.weight_dropout
+    assert bare.dropout > 0
+    assert bare.input_dropout > 0
+    assert chosen_for(10**6, epochs=60, cell="irnn", weight_dropout=0.1)[1].weight_dropout == 0.1
+    given: dict[str, Any] = {"vocab_size": 87, "train_chars": 10**6, "fast": False, "flops": 4e11}
+    rates = [choose({"cell": c}, preset="best", **given)[1].weight_dropout for c in ("irnn", "gru")]
+    assert rates == [0, PRESETS["best"]["weight_dropout"]]
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_keeps_within_its_size_and_gives_way_to_what_is_asked(preset: str) -> None:
     def chosen(**asked: Any) -> tuple[ModelConfig, TrainConfig]:

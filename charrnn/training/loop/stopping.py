@@ -13,6 +13,7 @@ from charrnn.errors import (
     os_message,
 )
 from charrnn.training.distributed import raised_by_all
+from charrnn.training.state import RunSpec
 
 TO_CONTINUE = "to continue: {train(resume, out)}"
 
@@ -42,24 +43,30 @@ def unsaved(error: BaseException, resuming: dict[str, Any]) -> TrainingError:
 
 
 def not_finite(
-    what: str, lr: float, is_saved: bool, resuming: dict[str, Any]
+    what: str, spec: RunSpec, is_saved: bool, resuming: dict[str, Any]
 ) -> NonFiniteLossError:
     """The error of a loss that is not finite, on all processes.
 
+    The hint lowers what most probably was too high: where weight dropout makes recurrent weights
+    larger and states have no bound, that is its rate, which a resumed run keeps.
+
     Args:
         what: which loss, and where.
-        lr: the learning rate, which the hint lowers.
+        spec: the run.
         is_saved: whether there is a checkpoint to resume from.
         resuming: how to resume from it.
 
     """
     again = "try {train(resume, out, lr)}, or with {precision}"
     anew = "try again with {lr}, or with {precision}"
+    if spec.training.weight_dropout and not spec.model.definition.bounded:
+        again = anew = "try a new run with {weight_dropout}, or with {lr}"
     error = NonFiniteLossError(
         f"{what}: nothing after the last good step is saved",
         again if is_saved else anew,
-        lr=float(f"{lr / 3:.1g}"),
+        lr=float(f"{spec.training.lr / 3:.1g}"),
         precision="float32",
+        weight_dropout=0,
         **resuming,
     )
     return raised_by_all(error)

@@ -247,7 +247,7 @@ class Trainer:
         self._losses.clear()
 
     def _not_finite(self, what: str) -> NonFiniteLossError:
-        return not_finite(what, self.config.lr, self.folder.has(LAST), self.resuming)
+        return not_finite(what, self.spec, self.folder.has(LAST), self.resuming)
 
     def _report(self, val_nats: float | None, until: float | None = None) -> Report:
         """Write a line of metrics; the speed is that until ``until`` (None: now)."""

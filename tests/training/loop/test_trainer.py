@@ -16,7 +16,7 @@ from torch import Tensor
 import charrnn
 from charrnn import interrupts
 from charrnn.checkpoint import file as checkpoint
-from charrnn.config import TrainConfig
+from charrnn.config import ModelConfig, TrainConfig
 from charrnn.errors import Interrupted, NonFiniteLossError
 from charrnn.generation.scoring import Score
 from charrnn.model.network import State
@@ -26,7 +26,7 @@ from charrnn.training.events import Report, Silence
 from charrnn.training.loop import trainer as loop
 from charrnn.training.loop.optimizer import Stepper
 from charrnn.training.rundir.directory import RunFolder
-from charrnn.training.state import TrainingState
+from charrnn.training.state import RunSpec, TrainingState
 from tests.support.processes import TEXT
 from tests.support.runs import metrics, run, same, tensors
 
@@ -90,11 +90,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     assert len(seen) == 13
 
 
+def test_what_explodes_by_weight_dropout_is_told_so(corpus: Path, tmp_path: Path) -> None:
+    """Dropout multiplies the weights that it keeps, and an IRNN's state by them at each step."""
+    settings: dict[str, Any] = {"cell": "irnn", "window": 64, "steps": 30, "lr": 1e-4}
+    said = r"new run with weight_dropout=0, or with lr=3e-05$"
+    with pytest.raises(NonFiniteLossError, match=said):
+        run(corpus, tmp_path / "dropped", weight_dropout=0.3, **settings)
+    result = run(corpus, tmp_path / "kept", weight_dropout=0.0, **settings)
+    assert (result.best_val or np.inf) < 10
+
+
 def test_an_unread_loss_that_is_not_finite_does_not_hide_a_signal() -> None:
     """On a GPU it is read once in a while; then it is too late to keep anything."""
     trainer = object.__new__(loop.Trainer)
     trainer._losses, trainer.progress = [(torch.tensor(float("nan")), 1)], TrainingState(step=7)
     trainer.listener, trainer.config = Silence(), TrainConfig(steps=9)
+    trainer.spec = cast(RunSpec, SimpleNamespace(training=trainer.config, model=ModelConfig(5)))
     trainer.world = ALONE
     trainer.folder = cast(RunFolder, SimpleNamespace(path=Path("run"), has=lambda name: True))
     left = trainer._stopped(Interrupted.by(signal.SIGTERM))
