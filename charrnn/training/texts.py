@@ -167,6 +167,6 @@ def parts_of(corpus: Corpus, split_spec: SplitSpec, line_end: int | None = None)
 
 
 def stem_of(name: str) -> str:
-    """The name of a run's folder, made from the corpus ``name``."""
-    stem = re.sub(r"\.\w{1,5}$", "", name.split(" + ")[0])
+    """The name of a run's folder: that of the corpus without endings such as ``.txt.gz``."""
+    stem = re.sub(r"(\.\w{1,5})?(\.(gz|zst))?$", "", name.split(" + ")[0])
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "corpus"

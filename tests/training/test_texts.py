@@ -16,7 +16,7 @@ from charrnn.checkpoint.file import load
 from charrnn.errors import CorpusError, TrainingError
 from charrnn.text import shuffle
 from charrnn.text.records import aligned_parts
-from charrnn.training.texts import TextChoice
+from charrnn.training.texts import TextChoice, stem_of
 from tests.support.runs import run
 
 
@@ -29,6 +29,24 @@ def test_small_corpora_train(tmp_path: Path, text: str) -> None:
             charrnn.train(path, steps=2, seed=1)
     else:
         assert charrnn.train(path, steps=2, seed=1).steps == 2
+
+
+@pytest.mark.parametrize(
+    ("corpus", "folder"),
+    [
+        ("novel.txt", "novel"),
+        ("novel.txt.gz", "novel"),
+        ("novel.zst", "novel"),
+        ("novel", "novel"),
+        ("v1.2.txt.zst", "v1.2"),
+        ("books/**/*.txt.gz", "books"),
+        ("a.txt.gz + b.txt.gz", "a"),
+        ("standard input", "standard-input"),
+        ("*.gz", "corpus"),
+    ],
+)
+def test_a_run_is_named_after_its_corpus(corpus: str, folder: str) -> None:
+    assert stem_of(corpus) == folder
 
 
 def test_a_long_text_validates_on_a_smaller_fraction() -> None:
