@@ -193,12 +193,19 @@ def counted(number: int, noun: str) -> str:
 
 
 @contextmanager
-def naming(text: str) -> Iterator[None]:
-    """Put the name of a text before the errors about it that this block raises."""
+def naming(text: str, reader: str = "") -> Iterator[None]:
+    """Put the name of a text before the errors about it that this block raises.
+
+    Which characters are unknown depends on who reads: ``reader`` is the checkpoint, if it has to
+    be named because nobody did.
+    """
     try:
         yield
     except (CorpusError, UnknownCharacterError) as error:
-        error.args = (titled(text, error.message),)
+        message = titled(text, error.message)
+        if reader and isinstance(error, UnknownCharacterError):
+            message += f" ({reader})"
+        error.args = (message,)
         raise
 
 
@@ -211,6 +218,13 @@ def os_reason(error: OSError) -> str:
     """The system's own message for ``error``, without a file."""
     # only a standard stream can be closed without our knowing
     return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+
+
+def unreadable(path: str | Path, error: OSError) -> CorpusError:
+    """The error of a text that cannot be read at ``path``, which may be an address by mistake."""
+    is_address = str(path).startswith(("http:/", "https:/", "ftp:/"))  # a Path loses a slash
+    hint = "download it first, and name the file" if is_address else ""
+    return CorpusError(f"cannot read {path}: {os_reason(error)}", hint)
 
 
 def os_message(error: OSError, path: str | Path = "") -> str:

@@ -60,7 +60,7 @@ def fill(
     raw, source = (read_text(text), "standard input") if text == "-" else (os.fsencode(text), "")
     model, other = load(checkpoint), None if reverse is None else load(reverse)
     encoding = model.encoding(encoding)
-    with naming(source):
+    with naming(source, "" if checkpoint else str(model.path)):
         whole = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         fillings = filled(
             model,

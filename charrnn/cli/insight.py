@@ -26,6 +26,7 @@ TEXT = Option(
 OUT = Option(
     name="out",
     kind=Path,
+    aliases=("-o",),
     variable="CHARRNN_INSIGHT_OUT",
     unset="NAME.html",
     help="Page to write; - is standard output.",

@@ -11,7 +11,7 @@ from charrnn.cli.options import CHECKPOINT, ESCAPE, JSON, TOP, takes, typed
 from charrnn.cli.output import Escape, check_stdout
 from charrnn.cli.records import print_likely
 from charrnn.cli.sample import LINES
-from charrnn.errors import Interrupted, counted
+from charrnn.errors import Interrupted, counted, naming
 from charrnn.generation.record_config import RecordConfig
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.settings import declared
@@ -51,9 +51,10 @@ def likely(
 
     check_stdout()
     model = load(checkpoint)
-    records = model.likely(
-        top=top, prefix=typed(prefix), length=length, lines=lines or None, max_tries=max_tries
-    )
+    with naming("", "" if checkpoint else str(model.path)):
+        records = model.likely(
+            top=top, prefix=typed(prefix), length=length, lines=lines or None, max_tries=max_tries
+        )
     if checkpoint is None:
         note(f"{model.path}")
     try:

@@ -21,7 +21,7 @@ from charrnn.errors import (
     UnknownCharacterError,
     counted,
     naming,
-    os_reason,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _opened(file: str) -> Any:
     try:
         stream: IO[bytes] = open(file, "rb")  # noqa: SIM115
     except OSError as error:
-        raise CorpusError(f"cannot read {file}: {os_reason(error)}") from None
+        raise unreadable(file, error) from None
     return stream
 
 

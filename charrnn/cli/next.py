@@ -37,7 +37,7 @@ def next(
     model = load(checkpoint)
     encoding = model.encoding(encoding)
     raw, source = (read_text("-"), "standard input") if prefix == "-" else (os.fsencode(prefix), "")
-    with naming(source):
+    with naming(source, "" if checkpoint else str(model.path)):
         text = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         omissions = model.vocab.omissions(text, unknown)
         found = model.next(text, top=top, unknown=unknown)

@@ -19,7 +19,7 @@ import typer
 from charrnn.cli.command import is_from_environment, variable_of
 from charrnn.cli.output import Escape
 from charrnn.config import StateDtype, TextConfig, TrainConfig, WeightDtype
-from charrnn.errors import ConfigError, CorpusError, os_reason
+from charrnn.errors import ConfigError, CorpusError, unreadable
 from charrnn.generation.sample_config import SampleConfig
 from charrnn.paths import bundled_checkpoints, own_checkpoints
 from charrnn.settings import MAX_INT64, Option, declared
@@ -246,7 +246,7 @@ def read_text(path: str | Path) -> bytes:
         with open(path, "rb") as file:
             return _unpacked(_whole(file, name), name)
     except OSError as error:
-        raise CorpusError(f"cannot read {name}: {os_reason(error)}") from None
+        raise unreadable(name, error) from None
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:

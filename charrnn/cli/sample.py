@@ -136,7 +136,7 @@ def sample(
     model = load(checkpoint, weight_dtype=weight_dtype, state_dtype=state_dtype, threads=threads)
     encoding = model.encoding(encoding)
     # find every error before anything is written
-    with naming(source):
+    with naming(source, "" if checkpoint else str(model.path)):
         text = model.read(raw, encoding) if source else raw  # typed text is UTF-8
         omissions = model.vocab.omissions(text, config.unknown)
     told = [titled(source, omissions)] if omissions else []

@@ -151,7 +151,7 @@ def score(
         score_stream(model, file, encoding, unknown, form, quiet, partial(_name, which))
     else:
         raw, source = read_text(file), "standard input" if file == "-" else file
-        with naming(source):
+        with naming(source, which):
             _score(model, model.read(raw, encoding), source, which, given | {"unknown": unknown})
 
 

@@ -43,6 +43,8 @@ def _of_option(error: Any, context: Any) -> str:
         near = " or ".join(_near(str(name), context))
         if not near and (place := _argument(str(name), context)):
             return f"No such option: {name} (write {context.command_path} {place})"
+        if not near and (command := _whose(str(name), context)):
+            return f"No such option: {name} (write it after the command: {command} {name})"
         return f"No such option: {name}" + (f" (did you mean {near}?)" if near else "")
     if "does not take a value" in str(error):
         return f"{name} takes no value"
@@ -96,6 +98,15 @@ def _argument(typed: str, context: Any) -> str:
         place = param.metavar or ""
         if param.param_type_name == "argument" and word in (param.name, place.strip(".").lower()):
             return place
+    return ""
+
+
+def _whose(typed: str, context: Any) -> str:
+    """The first command of the group ``context`` with an option ``typed``; empty if none."""
+    group = context.command
+    for name in getattr(group, "commands", ()):
+        if any(typed in (*p.opts, *p.secondary_opts) for p in group.commands[name].params):
+            return f"{context.command_path} {name}"
     return ""
 
 

@@ -15,7 +15,7 @@ from typing import IO
 
 from charrnn import interrupts
 from charrnn.atomic_io import temporary_beside
-from charrnn.errors import CorpusError, DecodingError, os_reason
+from charrnn.errors import CorpusError, DecodingError, os_reason, unreadable
 from charrnn.text.files import STDIN, Found, find_files
 from charrnn.text.packed import HEAD, first, may_be_packed, packing_of, unpacked
 
@@ -172,7 +172,7 @@ def _open(found: Found, spool: Path, limit: int | None, stack: ExitStack) -> Sou
         pipe = stack.enter_context(open(path, "rb", opener=_open_at_once))  # noqa: SIM115
         os.set_blocking(pipe.fileno(), True)
     except OSError as error:
-        raise CorpusError(f"cannot read {path}: {os_reason(error)}") from None
+        raise unreadable(path, error) from None
     return Source(_copy(pipe, str(path), spool, limit, stack), name, limit)
 
 

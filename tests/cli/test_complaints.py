@@ -73,6 +73,25 @@ pytestmark = pytest.mark.usefixtures("a_run")
         ("train --no-fit", "No such option: --no-fit (did you mean --no-fit-temperature?); "),
         ("--versoin", "No such option: --versoin (did you mean --version?); charrnn -h shows"),
         ("--q", "No such option: --q; charrnn -h shows"),
+        (
+            "--temp 0.8 sample",
+            "No such option: --temp (write it after the command: charrnn sample --temp); charrnn",
+        ),
+        (
+            "bench --form int8 sample",
+            "No such option: --form (write it after the command: charrnn bench sample --form); ",
+        ),
+        ("train https://a.org/b.txt", "No such file or directory; download it first, and name"),
+        ("score --lines http://a.org/b.txt", "b.txt: No such file or directory; download it"),
+        ("score ftp://a.org/b.txt", "b.txt: No such file or directory; download it first"),
+        ("score nowhere.txt", "cannot read nowhere.txt: No such file or directory\n"),
+        ("next €", "characters (checkpoints/novel/best.safetensors); set --unknown"),
+        ("fill a_€", "characters (checkpoints/novel/best.safetensors); set --unknown"),
+        ("sample --prime €", "characters (checkpoints/novel/best.safetensors); set --unknown"),
+        ("likely --lines --prefix €", "characters (checkpoints/novel/best.safetensors)"),
+        ("score euro.txt", "euro.txt: character '€' (U+20AC) at position 0"),
+        ("score euro.txt", "characters (checkpoints/novel/best.safetensors); set --unknown"),
+        ("score euro.txt --model novel", "characters; set --unknown"),
         ("train -x", "No such option: -x; charrnn train -h shows the usage"),
         ("train --out", "--out needs a value (PATH); charrnn train -h shows the usage"),
         ("sample -n", "-n needs a value (N); charrnn sample -h shows the usage"),
@@ -92,6 +111,7 @@ pytestmark = pytest.mark.usefixtures("a_run")
 )
 def test_complaints_name_what_was_typed(args: str, said: str, call: Call) -> None:
     Path("t.txt").write_text("the old prince\n" * 200)
+    Path("euro.txt").write_text("€ and pound\n")
     code, out, err = call(*args.split())
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("charrnn: ")
