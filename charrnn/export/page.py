@@ -129,7 +129,7 @@ def _body(model: TextModel) -> str:
     records = model.records is not None
     licence = model.checkpoint.meta.get("licence")
     notes = [
-        "The network invents what it writes. It runs inside this page, also offline, and nothing "
+        "The network invents what it writes. It runs inside this page, even offline, and nothing "
         "that you type leaves it.",
         *([licence[:LICENCE]] if isinstance(licence, str) else []),
         "Made with charrnn.",
@@ -144,7 +144,7 @@ def _body(model: TextModel) -> str:
 <label for="prime">{begin} <span class="hint">(may be empty)</span></label>
 <textarea id="prime" rows="2" spellcheck="false" autocapitalize="off"></textarea>
 <div class="settings">
-<label>Temperature <output id="degree" for="temperature">0.80</output>
+<label for="temperature">Temperature <output id="degree" for="temperature">0.80</output>
 <input type="range" id="temperature" min="0" max="2" step="0.05" value="0.8"
  title="0 always takes the likeliest symbol; higher values are bolder"></label>
 <label>{what} <input type="number" id="length" min="1" max="{most}" step="1" value="{usual}"

@@ -39,6 +39,8 @@ def test_a_page_writes_what_its_engine_writes(worker: str, tmp_path: Path) -> No
     with Browser(tmp_path / "profile") as browser:
         browser.call("Page.addScriptToEvaluateOnNewDocument", source=WORKERS[worker])
         browser.open(Path("page.html"))
+        labels = "[...document.querySelectorAll('label')].map((label) => label.control.id)"
+        assert browser.value(labels) == ["prime", "temperature", "length", "seed"]
         browser.value(filled(**asked))
         browser.value("document.getElementById('prime').focus()")
         browser.press("Enter", ctrl=True)
@@ -48,6 +50,25 @@ def test_a_page_writes_what_its_engine_writes(worker: str, tmp_path: Path) -> No
         assert browser.complaints == []
         kinds = {url.split(":")[0] for url in browser.requests}
         assert kinds == ({"file", "blob"} if worker == "worker" else {"file"})
+
+
+def test_a_long_text_is_in_blocks_of_whole_lines(tmp_path: Path) -> None:
+    model = charrnn.TextModel(tiny())
+    asked = {"prime": "ab", "temperature": 1, "length": 40_000, "seed": 7}
+    text = in_node(model, {"write": asked})
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(Path("page.html"))
+        browser.value(filled(**asked) + "; document.getElementById('write').click()")
+        browser.until(f"{STATUS}.startsWith('40,000 characters, ')")
+        assert browser.value(f"{TEXT}.textContent") == f"ab{text}"
+        parts = "[...document.getElementById('text').children]"
+        blocks = browser.value(f"{parts}.map((part) => part.textContent)")
+        assert len(blocks) >= 5
+        assert all(block.endswith("\n") for block in blocks[:-1])
+        assert max(map(len, blocks)) < 8000
+        assert browser.value(f"{TEXT}.innerText").rstrip("\n").count("\n") >= text.count("\n") - 2
+        shown = f"{parts}.map((part) => getComputedStyle(part).display)"
+        assert set(browser.value(shown)[1:]) == {"block"}
 
 
 def test_a_text_is_stopped_and_another_begun_by_keys_and_buttons(tmp_path: Path) -> None:

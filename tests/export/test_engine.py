@@ -145,7 +145,9 @@ def test_lines_are_those_of_sample(prime: str) -> None:
 @pytest.mark.parametrize(("vocab", "prime", "said"), [
     (letters(), "an é", "does not know the character “é” (U+00E9)"),
     (letters(), "a😀", "does not know the character “😀” (U+1F600)"),
-    (BYTES, "a\n", "does not know the byte A."),
+    (BYTES, "a\n", "does not know line breaks: remove them."),
+    (BYTES, "a\t", "does not know the character “\t” (U+0009): remove it."),
+    (Vocab((0x61, 0xC3), (1, 1), is_bytes=True), "aé", "the character “é” (U+00E9): remove it."),
     (SYMBOLS, "CCC", "does not know the character “C” (U+0043)"),
 ])  # fmt: skip
 def test_a_beginning_that_cannot_be_read_is_refused(vocab: Vocab, prime: str, said: str) -> None:
@@ -241,6 +243,17 @@ def test_half_precision_and_rounding_are_numpy_s() -> None:
     np.testing.assert_array_equal(found, every.view(np.float16).astype(float))
     numbers = [*np.arange(-5, 5, 0.25).tolist(), 16383.5, -16382.5, 0.49999997]
     assert in_node(model, {"rounded": numbers}) == np.rint(numbers).tolist()
+
+
+def test_characters_are_counted_that_JavaScript_keeps_in_two_parts() -> None:
+    model = charrnn.TextModel(network(vocab=letters("😀𝔸ab")))
+    asked = {"prime": "", "temperature": 2, "length": 50, "seed": 1}
+    *pieces, last = in_node(
+        model, {"served": [{"after": 1, "message": {"run": 1, "write": asked}}]}
+    )
+    text = "".join(answer.get("piece", "") for answer in pieces)
+    assert any(character in text for character in "😀𝔸")
+    assert (len(text), last["count"]) == (50, 50)
 
 
 def test_a_text_can_be_stopped_and_replaced_by_another() -> None:

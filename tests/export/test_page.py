@@ -95,6 +95,7 @@ def test_every_field_has_a_name_and_the_page_says_what_it_knows() -> None:
     labels = [a.get("for") for name, a in found.elements if name == "label"]
     assert len(labels) == 4  # the others are around their fields
     assert "prime" in labels
+    assert "temperature" in labels  # else the label would be that of the first field in it
     for said in ("lstm 2 × 16", "30 symbols", "trained on novel.txt", "val 1.5000 nats/char"):
         assert said in found.text
     assert f"{tiny().config.parameters:,} weights" in found.text

@@ -69,11 +69,43 @@
     status.textContent = "Ready.";
   }
 
+  // Browsers lay out the whole block that text is added to. So a long text is in several blocks,
+  // and the more time they take to show it, the less often it is shown.
+  const LONG = 5000, REST = 4; // characters; times as long as showing took, for everything else
+  let waiting = "", timer = 0, rest = 0;
+
   function show(piece) {
-    const following = follow();
-    text.lastChild.appendData(piece);
-    if (text.lastChild.length > 5000) text.append(""); // adding to a long one is slow
-    if (following) scrollTo(0, document.documentElement.scrollHeight);
+    waiting += piece;
+    timer ||= setTimeout(showAll, rest);
+  }
+
+  function showAll() {
+    const started = performance.now(), following = follow();
+    clearTimeout(timer);
+    add(waiting);
+    [waiting, timer] = ["", 0];
+    const { scrollHeight } = document.documentElement; // lays out the page
+    if (following) scrollTo(0, scrollHeight);
+    rest = REST * (performance.now() - started);
+  }
+
+  /** Adds a text; where the last block is long, a line begins another. */
+  function add(piece) {
+    for (const line of piece.match(/[^\n]*\n|[^\n]+/g) ?? []) {
+      const { data, length } = text.lastChild.lastChild;
+      if (length > LONG) {
+        if (data.endsWith("\n")) text.append(document.createElement("span"));
+        text.lastChild.append(""); // adding to a long text node is slow
+      }
+      text.lastChild.lastChild.appendData(line);
+    }
+  }
+
+  function clear() {
+    waiting = "";
+    const first = document.createElement("span"); // goes on in the last line of the beginning
+    first.append("");
+    text.replaceChildren(first);
   }
 
   function result({ count, seconds, stopped }) {
@@ -83,6 +115,7 @@
   }
 
   function finish(message) {
+    showAll();
     writing = false;
     status.textContent = message;
     text.setAttribute("aria-busy", "false");
@@ -98,7 +131,7 @@
     run += 1;
     const beginning = prime.value;
     shown.textContent = model.lines ? beginning.split("\n").pop() : beginning;
-    text.replaceChildren("");
+    clear();
     text.setAttribute("aria-busy", "true");
     stop.disabled = false;
     status.textContent = `Writing, seed ${chosen}.`;

@@ -15,24 +15,29 @@ class Alphabet {
 
   /** The ids of a text. */
   encode(text) {
-    if (this.bytes) return [...new TextEncoder().encode(text)].map((byte) => this.idOfByte(byte));
+    if (this.bytes) return [...text].flatMap((character) => this.idsOfBytes(character));
     const found = this.cutter ? this.cutter.cut(text) : [...text];
     // a longer symbol that is too rare to be known is read character by character
     return found.flatMap((name) => this.ids.get(name) ?? [...name].map((each) => this.idOf(each)));
   }
 
   idOf(character) {
-    const id = this.ids.get(character);
-    if (id !== undefined) return id;
+    return this.ids.get(character) ?? this.refuse(character);
+  }
+
+  /** The ids of a character's bytes in UTF-8. */
+  idsOfBytes(character) {
+    const bytes = [...new TextEncoder().encode(character)];
+    return bytes.map((byte) => this.ids.get(String.fromCodePoint(byte)) ?? this.refuse(character));
+  }
+
+  refuse(character) {
+    if (character === "\n") {
+      throw new Unreadable("The network does not know line breaks: remove them.");
+    }
     const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
     throw new Unreadable(
       `The network does not know the character “${character}” (U+${code}): remove it.`);
-  }
-
-  idOfByte(byte) {
-    const id = this.ids.get(String.fromCodePoint(byte));
-    if (id !== undefined) return id;
-    throw new Unreadable(`The network does not know the byte ${byte.toString(16).toUpperCase()}.`);
   }
 
   byteOf(id) {
@@ -197,7 +202,7 @@ function serve(post) {
           return end({});
         }
         piece += value;
-        count += value.length;
+        count += [...value].length;
       } while (performance.now() < until);
       post({ run, piece });
       turn.postMessage(null);
