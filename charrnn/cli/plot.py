@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -13,6 +14,7 @@ from charrnn import outlet
 from charrnn.cli.figure import PICTURE, checked_picture
 from charrnn.cli.options import path, runs, takes
 from charrnn.cli.output import TextWriter, check_stdout, write_file
+from charrnn.errors import ConfigError
 from charrnn.insight.learning import Across
 from charrnn.settings import Option
 
@@ -69,6 +71,7 @@ def plot(
     check_stdout()
     kind = _checked(out)
     found = read_runs(run or (), note)
+    _check_spared(out, found)
     if kind == TABLE:
         _write(out, as_csv(found))
         return
@@ -90,6 +93,15 @@ def _checked(out: Path | None) -> str:
     if out is not None and str(out) == "-":
         return TABLE
     return checked_picture(out, tables=(TABLE,))
+
+
+def _check_spared(out: Path | None, found: Sequence[Learning]) -> None:
+    """Refuse to write over the reports of a run, also through a link."""
+    for run in found:
+        with suppress(OSError):  # one of the two is not there
+            if out is not None and out.samefile(run.path):
+                message = f"is {out}, which has the reports of {run.name}"
+                raise ConfigError(message, "name another file", setting="out")
 
 
 def _write(out: Path | None, table: bytes) -> None:

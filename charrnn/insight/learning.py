@@ -198,7 +198,7 @@ def so_many(place: float, x: Across) -> str:
     """A place on the axis ``x`` in words: ``1,200 steps``."""
     if x == "time":
         word, unit = unit_of_time(place)
-        return f"{place / unit:.{1 if unit > 1 else 0}f} {word}"
+        return f"{place / unit:.1f} {word}" if unit > 1 else counted(round(place), "second")
     if x == "epoch":
         return f"{place:.2f} epochs"
     return counted(round(place), "step" if x == "step" else "character")

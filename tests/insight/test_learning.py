@@ -126,6 +126,8 @@ def test_the_first_losses_of_a_long_run_and_its_spikes_need_not_be_shown() -> No
         ("step", 1, "1 step"),
         ("chars", 12345, "12,345 characters"),
         ("epoch", 1.828, "1.83 epochs"),
+        ("time", 0.132, "0 seconds"),
+        ("time", 1.2, "1 second"),
         ("time", 59.6, "60 seconds"),
         ("time", 3600, "60.0 minutes"),
         ("time", 36000, "10.0 hours"),
