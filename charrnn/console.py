@@ -132,6 +132,11 @@ def weight_count(number: int) -> str:
     return f"{number / 1e6:.2f} M" if number >= 1e5 else f"{number:,}"
 
 
+def byte_count(number: int) -> str:
+    """A number of bytes in a unit that suits it: ``8.0 MB``, ``74.1 kB``."""
+    return f"{number / 1e6:,.1f} MB" if number >= 1e5 else f"{number / 1e3:,.1f} kB"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
     """Print a table on stdout: with lines on a wide terminal, tab-separated in a pipe."""
     shown = [[one_line(cell) for cell in row] for row in rows]

@@ -128,7 +128,7 @@ def _configs(settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
 
 
 def _print_scale(scale: Scale) -> None:
-    from charrnn.console import table
+    from charrnn.console import byte_count, table
 
     heads = [f"N = {point.processes}" for point in scale.curves[-1].points]
     rows = []
@@ -137,7 +137,7 @@ def _print_scale(scale: Scale) -> None:
         rows.append((curve.link, *shown, *("-" for _ in heads[len(shown) :])))
     table(("char/s (efficiency)", *heads), rows)
     how = f"measured on {scale.device}" if scale.device else "as given"
-    size, every = _bytes(scale.exchanged_bytes), scale.sync_every
+    size, every = byte_count(scale.exchanged_bytes), scale.sync_every
     apart = f"every {every:,} steps, {size} of weights and moments are exchanged"
     what = f"its gradient has {size}" if every == 1 else apart
     sys.stdout.write(
@@ -187,11 +187,6 @@ def _time(milliseconds: float) -> str:
     if milliseconds < 1000:
         return f"{milliseconds:.4g} ms"
     return f"{_show(milliseconds / 1000)} s"
-
-
-def _bytes(count: int) -> str:
-    """Bytes in a unit that suits them."""
-    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
 
 def _show(value: object) -> str:

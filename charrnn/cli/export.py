@@ -27,7 +27,7 @@ FILE = typer.Argument(
 def export(checkpoint: Path = CHECKPOINT, file: Path = FILE, *, quiet: bool = False) -> None:
     """Write a model in a form for use without charrnn, and print the path."""
     from charrnn import interrupts
-    from charrnn.console import note
+    from charrnn.console import byte_count, note
     from charrnn.export.api import exported
     from charrnn.textmodel import load
 
@@ -41,5 +41,5 @@ def export(checkpoint: Path = CHECKPOINT, file: Path = FILE, *, quiet: bool = Fa
         interrupts.check()
     save_file(file, data, "file")
     if not quiet:
-        note(f"{file}: {len(data) / 1e6:,.1f} MB")
+        note(f"{file}: {byte_count(len(data))}")
     print_path(file)

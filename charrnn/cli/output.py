@@ -161,12 +161,11 @@ def save_file(path: Path, data: bytes, setting: str = "out") -> None:
         CharRNNError: it cannot be written.
 
     """
-    place = path.resolve() if path.is_symlink() else path
     with _at(path, setting):
-        if place.exists() and not place.is_file():  # a device or a pipe: it must not be replaced
-            place.write_bytes(data)
+        if path.exists() and not path.is_file():  # a device or a pipe: it must not be replaced
+            path.write_bytes(data)  # by this name: what /dev/stdout resolves to may have none
         else:
-            write_atomic(place, [data])
+            write_atomic(path.resolve() if path.is_symlink() else path, [data])
 
 
 @contextmanager

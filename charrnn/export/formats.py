@@ -76,4 +76,4 @@ def format_of(file: str | Path) -> Format:
 def listed() -> str:
     """The suffixes of all formats, each with what it means."""
     each = [f"{' or '.join(each.suffixes)} ({each.description})" for each in FORMATS]
-    return ", or ".join(each)
+    return f"{', '.join(each[:-1])} or {each[-1]}"

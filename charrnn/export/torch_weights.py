@@ -34,7 +34,7 @@ def torch_weights(checkpoint: Checkpoint) -> Iterable[bytes | memoryview[Any]]:
     config.check_causal("be run by plain torch modules")
     if (name := config.definition.name) not in CELLS:
         known = ", ".join(CELLS)
-        raise CheckpointError(f"torch has no module for the cell {name}, but for {known}")
+        raise CheckpointError(f"torch has no module for the cell {name}, only for {known}")
     tensors = {new: np.asarray(value, np.float32) for new, value in _renamed(checkpoint)}
     # "pt" says that its tensors are as torch saves them: some readers insist on it
     yield from pack(tensors, {"format": "pt", EXPORTED: description(checkpoint)})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.cli.output import save_file
 from tests.support.command_line import RUN, Call
 
 pytestmark = pytest.mark.usefixtures("a_run")
@@ -15,10 +16,19 @@ pytestmark = pytest.mark.usefixtures("a_run")
 def test_the_command_writes_a_file_prints_its_path_and_says_its_size(call: Call) -> None:
     code, out, err = call("export", str(RUN), "page.html")
     size = Path("page.html").stat().st_size
-    assert (code, out, err) == (0, "page.html\n", f"charrnn: page.html: {size / 1e6:.1f} MB\n")
+    assert size < 1e5
+    assert (code, out, err) == (0, "page.html\n", f"charrnn: page.html: {size / 1e3:.1f} kB\n")
     before = Path("page.html").read_bytes()
     assert call("export", "novel", "page.html", "-q") == (0, "page.html\n", "")
     assert Path("page.html").read_bytes() == before  # nothing in it is random
+
+
+def test_a_pipe_without_a_name_is_written_by_its_descriptor() -> None:
+    reading, writing = os.pipe()  # as /dev/stdout before a pipe
+    save_file(Path(f"/dev/fd/{writing}"), b"a page")
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == b"a page"
 
 
 @pytest.mark.parametrize(("args", "code", "said"), [

@@ -81,7 +81,7 @@ def test_a_cell_that_torch_lacks_is_refused(cell: str) -> None:
     with pytest.raises(CheckpointError) as refused:
         exported(checkpoint)
     name, known = checkpoint.config.cell, "elman, gru, irnn, lstm, rnn-relu"
-    assert str(refused.value) == f"torch has no module for the cell {name}, but for {known}"
+    assert str(refused.value) == f"torch has no module for the cell {name}, only for {known}"
 
 
 def test_a_bidirectional_network_is_refused() -> None:
