@@ -32,8 +32,8 @@ RUNS = typer.Argument(
 OUT = PICTURE.replace(
     variable="CHARRNN_PLOT_OUT",
     unset="a chart on a terminal, else NAME.png",
-    help="Picture to write (.svg, .png or .pdf; needs matplotlib), or table (.csv); - is a table "
-    "on standard output.",
+    help="Picture to write (.svg, .png or .pdf; needs matplotlib), or table (.csv); - writes a "
+    "table to standard output.",
 )
 X = Option(
     name="x",

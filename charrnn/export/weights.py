@@ -1,4 +1,4 @@
-"""The weights of a model for an engine that multiplies in int8, in few bytes and nothing lost.
+"""The weights of a model for an engine that multiplies in int8, in few bytes and without loss.
 
 The matrices that charrnn's engines round to int8 are int8, with a scale for each row. All others
 have the smallest type that holds their values exactly. So such an engine writes what charrnn does.

@@ -36,6 +36,7 @@ LINES: Any = {
     "train_nats": {"linewidth": THIN, "alpha": 0.75},
     "val_nats": {"linewidth": THICK},
 }
+LEAST = 1e-30  # the lowest norm on a logarithmic scale: ticks overflow if it has 300 decades
 ROUND = [1, 2, 5, 10]  # digits of the numbers at an axis
 
 
@@ -151,7 +152,7 @@ def _name_panel(ax: Axes, name: str) -> None:
     ax.yaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
     if name != "grad_norm":
         ax.set_ylim(bottom=0)
-    elif high > 5 * low > 0:
+    elif high > 5 * low > LEAST:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
         ax.yaxis.set_minor_formatter(NullFormatter())

@@ -73,7 +73,8 @@ def test_names_are_shown_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("norms", "ticks"), [((0.2, 4.0), {"0.5", "1", "2"}), ((1e-3, 1e3), {"1", "1000"}),
-                         ((1.0, 2.0), {"1", "1.5", "2"}), ((0.0, 2.0), {"0", "1", "2"})],
+                         ((1.0, 2.0), {"1", "1.5", "2"}), ((0.0, 2.0), {"0", "1", "2"}),
+                         ((5e-324, 2.0), {"0", "1", "2"})],
 )  # fmt: skip
 def test_norms_have_a_logarithmic_scale_if_they_need_one(
     norms: tuple[float, float], ticks: set[str]
