@@ -104,7 +104,7 @@ def test_without_matplotlib_one_line_says_how_to_get_it(
     (["full", "-o", "x.gif"], 2, "--out ends in .gif: a picture ends in .svg, .png, .pdf, and a"),
     (["full", "-o", "."], 2, "--out is .: name a file"),
     (["full", "-o", "link.csv"], 2, "--out is link.csv, which has the reports of full; name"),
-    (["full", "-o", "link"], 2, "--out is link, which has the reports of full; name another"),
+    (["full", "-o", "same.csv"], 2, "--out is same.csv, which has the reports of full; name"),
     (["full", "-o", "new/x.csv"], 2, "there is no folder new; create it first"),
     (["full", "-o", "/proc/x.csv"], 1, "cannot write to /proc/x.csv"),
 ])  # fmt: skip
@@ -114,8 +114,8 @@ def test_invalid_arguments_are_refused_in_one_line(
     run_in("full", report(1))
     run_in("empty").write_text("")
     reports = Path("full/metrics.jsonl")
-    os.link(reports, "link.csv")
-    Path("link").symlink_to(reports)
+    os.link(reports, "same.csv")
+    Path("link.csv").symlink_to(reports)
     before = reports.read_bytes()
     left = call("plot", *args)
     assert (left.code, left.out) == (code, "")
