@@ -39,14 +39,14 @@ Progress = Callable[[float, str], None]
 
 
 @contextmanager
-def progress(total: float, quiet: bool) -> Iterator[Progress]:
+def progress(total: float, quiet: bool, *, product: bool = True) -> Iterator[Progress]:
     """``tell(done, text)`` moves a bar to ``done`` of ``total``, with a text beside it.
 
     The bar appears after a second. Nothing is drawn if ``quiet``, if stderr is no place for bars,
-    or if stdout is a terminal: there the product itself shows the progress, and a bar would cut
-    through it.
+    or if stdout is a terminal where the product appears meanwhile (``product``): that shows the
+    progress, and a bar would cut through it.
     """
-    if quiet or is_plain(sys.stderr) or sys.stdout.isatty():
+    if quiet or is_plain(sys.stderr) or (product and sys.stdout.isatty()):
         yield lambda done, text: None
         return
     began = time.time()

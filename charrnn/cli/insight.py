@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charrnn.cli.bar import progress
 from charrnn.cli.options import CHECKPOINT, CORPUS, ENCODING, SEED, UNKNOWN, read_text, takes
 from charrnn.cli.output import check_stdout, check_writable, write_file
 from charrnn.config import Unknown, draw_seed
@@ -70,7 +71,7 @@ def insight(
     if text is None and seed is None:
         seed = draw_seed()
         which.append(f"seed {seed}")
-    with interrupts.graceful():
+    with interrupts.graceful(), progress(1.0, quiet=False, product=False) as tell:
         page = insight_page(
             model,
             read,
@@ -79,6 +80,8 @@ def insight(
             seed=seed,
             unknown=unknown,
             on_note=note,
+            # before that, the time spent writing the text would distort the estimate
+            on_progress=lambda done, total: done < total / 50 or tell(done / total, "reading"),
         )
         interrupts.check()
     if which:

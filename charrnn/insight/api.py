@@ -36,6 +36,7 @@ def insight_page(
     seed: int | None = None,
     unknown: Unknown = "error",
     on_note: Callable[[str], object] = lambda note: None,
+    on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> str:
     """One self-contained HTML page that shows what ``model`` learned.
 
@@ -56,6 +57,8 @@ def insight_page(
         seed: seed of the text that the model writes itself. Default: random.
         unknown: what to do about characters of ``text`` that the vocabulary lacks.
         on_note: is called with a line about each part of ``text`` that was not used.
+        on_progress: is called again and again with how many symbols of the text the network has
+            read, and how many there are.
 
     Returns:
         The HTML document. It contains no scripts and refers to no other file.
@@ -79,7 +82,7 @@ def insight_page(
         ids, about = _read(model, text, source, unknown, most, on_note), Path(source).name
     copied = _copied(model, ids, corpus)  # early, because ``corpus`` may be the wrong file
     history = History(**losses(model.path.with_name(METRICS))) if model.path else History()
-    traced = traced_by(model, ids)
+    traced = traced_by(model, ids, lambda done: on_progress(min(done, len(ids)), len(ids)))
     return page(model.name, model.checkpoint, traced, history, copied, about or "The text")
 
 
@@ -138,11 +141,13 @@ def _begun(vocab: Vocab, text: str | bytes, most: int) -> str | bytes:
     return text[: ends[max(bisect_right(ends, most) - 1, 0)]]
 
 
-def traced_by(model: TextModel, ids: Ids) -> Trace:
+def traced_by(
+    model: TextModel, ids: Ids, on_read: Callable[[int], object] = lambda done: None
+) -> Trace:
     """The network reading ``ids``, records each by itself."""
     if model.records is None:
-        return trace(model.checkpoint, ids)
-    traced = trace(model.checkpoint, *model.records.apart(ids))
+        return trace(model.checkpoint, ids, on_read=on_read)
+    traced = trace(model.checkpoint, *model.records.apart(ids), on_read=on_read)
     parts = {name: getattr(traced, name)[1:] for name in ("ids", "nats", "units")}
     before = {name: values[1:] for name, values in traced.before.items()}
     return replace(traced, **parts, before=before)

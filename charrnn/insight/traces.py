@@ -5,6 +5,7 @@ Characters here are the symbols that the network reads, whatever they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,11 +65,18 @@ def longest(config: ModelConfig) -> int:
     return min(LENGTH, VALUES // (config.layers * _traced(config)[1]))
 
 
-def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = None) -> Trace:
+def trace(
+    checkpoint: Checkpoint,
+    ids: Ids,
+    ranges: tuple[Range, ...] | None = None,
+    *,
+    on_read: Callable[[int], object] = lambda done: None,
+) -> Trace:
     """Trace the network in ``checkpoint`` while it reads ``ids (N,)``.
 
     With ``ranges``, each of them begins with the zero state, in which the character before it is
-    read; the last one ends with the text. Needs memory for N · L · width float16.
+    read; the last one ends with the text. Needs memory for N · L · width float16. ``on_read`` is
+    called after each step with how many symbols were read.
 
     Raises:
         CorpusError: there are fewer than two symbols.
@@ -78,13 +86,16 @@ def trace(checkpoint: Checkpoint, ids: Ids, ranges: tuple[Range, ...] | None = N
     config, (part, width) = checkpoint.config, _traced(checkpoint.config)
     units = np.zeros((len(ids), config.layers * width), np.float16)
     before = _states(config, len(ids))
-    watched = len(next(iter(before.values())))
+    watched, done = len(next(iter(before.values()))), 0
 
     def hold(engine: AnyEngine, targets: NDArray[np.int64], counted: NDArray[np.bool_]) -> None:
+        nonlocal done
         units[targets[counted] - 1] = _held(engine, part)[counted]
         if (early := counted & (targets < watched)).any():
             for values, *layers in zip(before.values(), *engine.state, strict=True):
                 values[targets[early]] = np.stack(layers, axis=1)[early]
+        done += int(np.count_nonzero(counted))
+        on_read(done)
 
     if len(ids) < 2:
         raise CorpusError(f"the text to read needs at least two {checkpoint.vocab.unit}s")

@@ -1,4 +1,4 @@
-"""The bar of ``sample --count`` and ``score --lines``: on a terminal, and only where it helps."""
+"""The bars of sampling, scoring and ``insight``: on a terminal, and only where they help."""
 
 from __future__ import annotations
 
@@ -68,6 +68,15 @@ def test_there_is_none_where_it_would_disturb(way: tuple[str, ...], call: Call) 
     quiet = into_a_file(*words, "-q", out=OUT).text
     assert (bars(quiet), "refused" in quiet, OUT.read_text()) == ([], False, plain.out)
     assert bars(on_a_terminal(*words).text) == []  # the product is there already
+
+
+def test_a_page_is_read_with_a_bar_and_ends_with_its_path() -> None:
+    seen = on_a_terminal("insight", "novel", "--text", "text", "-o", "page.html")
+    assert (seen.code, bars(seen.text) != []) == (0, True)
+    assert all(" reading  00:0" in shown for shown in bars(seen.text))
+    assert re.search(r"\r +\rpage\.html\r\n$", seen.text)
+    code, text = on_a_terminal("insight", "novel", "--text", "text", TERM="dumb")
+    assert (code, bars(text)) == (0, [])
 
 
 def test_the_quiet_print_only_warnings(call: Call) -> None:

@@ -63,6 +63,17 @@ def test_what_is_not_read_is_noted(model: charrnn.TextModel) -> None:
     assert "a/text.txt" not in made
 
 
+def test_progress_is_told_while_the_network_reads(model: charrnn.TextModel) -> None:
+    told: list[tuple[int, int]] = []
+    text = "the old prince\n" * 20
+    made = charrnn.insight_page(model, text, on_progress=lambda *both: told.append(both))
+    assert made == charrnn.insight_page(model, text)
+    assert {total for _, total in told} == {300}
+    assert len(told) > 100
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (300, 300)
+
+
 def test_what_is_wrong_with_a_text_names_it(model: charrnn.TextModel) -> None:
     with pytest.raises(UnknownCharacterError, match=r"^text: character '§' "):
         charrnn.insight_page(model, "the §", source="text")
@@ -114,9 +125,9 @@ def test_so_many_characters_are_read_whatever_the_symbols(monkeypatch: pytest.Mo
     model = charrnn.TextModel(tiny(in_words(text)))
     read: list[str] = []
 
-    def kept(own: charrnn.TextModel, ids: Any) -> Any:
+    def kept(own: charrnn.TextModel, ids: Any, on_read: Any) -> Any:
         read.append(own.vocab.decode(ids))
-        return traced_by(own, ids)
+        return traced_by(own, ids, on_read)
 
     monkeypatch.setattr("charrnn.insight.api.traced_by", kept)
     charrnn.insight_page(model, text)
