@@ -150,7 +150,21 @@ def find_checkpoint(path: str | Path | None) -> Path:
         for candidate in _meant_by(Path(path)):
             if candidate.is_file():
                 return candidate
-    raise CheckpointError(f"no checkpoint at {path}", "{list_checkpoints()} lists the checkpoints")
+    message = f"no checkpoint at {path}{_near(Path(path))}"
+    raise CheckpointError(message, "{list_checkpoints()} lists the checkpoints")
+
+
+def _near(path: Path) -> str:
+    """A question whether another run was meant, if one has a name like ``path``."""
+    import difflib  # not needed unless something is wrong
+
+    if len(path.parts) != 1:
+        return ""
+    names: list[str] = []
+    with suppress(OSError):  # a run that is removed meanwhile
+        names = [found.parent.name for found in list_checkpoints()]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _meant_by(path: Path) -> Iterator[Path]:

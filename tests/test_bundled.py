@@ -74,6 +74,19 @@ def listed(capfd: pytest.CaptureFixture[str]) -> dict[str, bool]:
     return {Path(entry["path"]).parent.name: entry["bundled"] for entry in entries}
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("mien", "mine"), (SMALLER.upper(), ""), (SMALLER[1:], SMALLER), ("x", "")]
+)
+def test_a_run_of_almost_that_name_is_asked_for(
+    typed: str, meant: str, checkout: Path, tmp_path: Path
+) -> None:
+    tiny().save(tmp_path / "checkpoints" / "mine" / BEST)
+    with pytest.raises(CheckpointError) as caught:
+        find_checkpoint(typed)
+    asked = f" (did you mean {meant}?)" if meant else ""
+    assert caught.value.message == f"no checkpoint at {typed}{asked}"
+
+
 def test_a_run_in_a_checkout_is_not_bundled(
     checkout: Path, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
