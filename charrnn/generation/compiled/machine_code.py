@@ -23,10 +23,12 @@ from charrnn.atomic_io import ABANDONED_S, code_cache, is_trusted, sweep_tempora
 from charrnn.generation.compiled.layout import Variant
 from charrnn.paths import cache_folder
 
-# the sources that determine the code, which also depends on the processor
+# the package's sources that determine the code, which also depends on the processor
+PACKAGE, HERE = Path(__file__).parents[2], "generation/compiled"
 SOURCES = (
-    "cells.py", "codegen.py", "draw.py", "kernels.py", "layout.py", "machine_code.py", "plan.py",
-    "teamwork.py", "tiles.py",
+    "amx.py", f"{HERE}/cells.py", f"{HERE}/codegen.py", f"{HERE}/draw.py", f"{HERE}/kernels.py",
+    f"{HERE}/layout.py", f"{HERE}/machine_code.py", f"{HERE}/plan.py", f"{HERE}/teamwork.py",
+    f"{HERE}/tiles.py",
 )  # fmt: skip
 
 Run = Callable[[int, int], None]
@@ -128,8 +130,9 @@ def compile_module(text: str) -> bytes:
 
 
 def _key(variant: Variant) -> str:
-    parts = [repr(variant), repr(processor()), repr(llvm.llvm_version_info)]
-    parts += [Path(__file__).with_name(name).read_text("utf-8") for name in SOURCES]
+    # what is rounded to integers is decided elsewhere
+    parts = [repr((variant, variant.integer)), repr(processor()), repr(llvm.llvm_version_info)]
+    parts += [(PACKAGE / name).read_text("utf-8") for name in SOURCES]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
