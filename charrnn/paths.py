@@ -24,7 +24,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def home_folder() -> Path | None:
     """The user's home folder, or None if there is none, as in some containers."""
-    with suppress(RuntimeError):  # a user whom the system does not know
+    with suppress(RuntimeError):  # the system has no entry for this user
         if (home := Path.home()).is_dir():
             return home
     return None
@@ -150,12 +150,12 @@ def find_checkpoint(path: str | Path | None) -> Path:
         for candidate in _meant_by(Path(path)):
             if candidate.is_file():
                 return candidate
-    message = f"no checkpoint at {path}{_near(Path(path))}"
+    message = f"no checkpoint at {path}{near(Path(path))}"
     raise CheckpointError(message, "{list_checkpoints()} lists the checkpoints")
 
 
-def _near(path: Path) -> str:
-    """A question whether another run was meant, if one has a name like ``path``."""
+def near(path: Path) -> str:
+    """Ask in parentheses for a run or bundled checkpoint of a name like ``path``; "" if none."""
     import difflib  # not needed unless something is wrong
 
     if len(path.parts) != 1:
@@ -163,8 +163,8 @@ def _near(path: Path) -> str:
     names: list[str] = []
     with suppress(OSError):  # a run that is removed meanwhile
         names = [found.parent.name for found in list_checkpoints()]
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    found = difflib.get_close_matches(path.name, names, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _meant_by(path: Path) -> Iterator[Path]:

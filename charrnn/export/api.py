@@ -18,15 +18,17 @@ def export_model(model: TextModel, file: str | Path) -> Path:
 
     Args:
         model: a trained model, as ``charrnn.load`` returns it.
-        file: the file. Its suffix decides what it becomes: with ``.html``, a web page that writes
-            text by itself.
+        file: the file. What its name ends in decides what it becomes: a web page that writes text
+            by itself (``.html``), a network for ONNX runtimes (``.onnx``), or weights for plain
+            torch modules (``.torch.safetensors``).
 
     Returns:
         The path of the file.
 
     Raises:
-        ConfigError: ``file`` has another suffix, or is the checkpoint itself.
+        ConfigError: the name of ``file`` ends in something else, or it is the checkpoint itself.
         CheckpointError: the format cannot hold such a network.
+        ModuleNotFoundError: the format needs a package that is not installed.
         OSError: the file could not be written; an older file is still there.
 
     """

@@ -156,14 +156,7 @@ def compare(
         how = training | _own(name, shape) | {"cell": name, "hidden": model.hidden}
         if name in kept:
             how = {option: how[option] for option in MACHINE & how.keys()} | {"resume": True}
-        try:
-            found.append(_run(corpus, out / name, name, listener, how))
-        except NonFiniteLossError as error:
-            if len(names) == 1:
-                raise
-            size = model.hidden, model.parameters
-            run = Compared(name, *size, out / name, None, [], error.message)
-            found.append(_failed(out / name, run))
+        found.append(_run(corpus, out / name, model, listener, how, alone=len(names) == 1))
         on_run(found[-1])
     return sorted(found, key=lambda run: math.inf if run.best is None else run.best)
 
@@ -171,18 +164,28 @@ def compare(
 def _run(
     corpus: Sequence[str | Path],
     folder: Path,
-    name: str,
+    model: ModelConfig,
     listener: Listener | None,
     how: dict[str, Any],
+    *,
+    alone: bool,
 ) -> Compared:
-    """Train the cell ``name`` in ``folder``, unless it is finished; its result."""
+    """Train ``model`` in ``folder``, which is named like its cell, unless it is finished there.
+
+    A loss that is not finite is an error if the run is ``alone``, else part of the result.
+    """
     try:
         if "resume" not in how or not is_finished(folder):
             train(*corpus, out=folder, listener=listener, **how)
     except Interrupted as stop:
         stop.hint = Hint("to continue, repeat the comparison with {resume}")  # not the run
         raise
-    return read_run(folder, name)
+    except NonFiniteLossError as error:
+        if alone:
+            raise
+        size = model.hidden, model.parameters
+        return _failed(folder, Compared(folder.name, *size, folder, None, [], error.message))
+    return read_run(folder, folder.name)
 
 
 def _model(name: str, parameters: int, V: int, shape: Mapping[str, Any]) -> ModelConfig:

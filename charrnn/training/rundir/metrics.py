@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from charrnn.atomic_io import write_atomic
 from charrnn.errors import CheckpointError, os_message
-from charrnn.paths import CHECKPOINTS, SUFFIX, bundled_checkpoints
+from charrnn.paths import CHECKPOINTS, SUFFIX, bundled_checkpoints, near
 
 METRICS = "metrics.jsonl"
 # the largest file and values that are read
@@ -139,7 +139,9 @@ def find_metrics(run: str | Path | None) -> Path:
     folders = [file.parent for file in bundled_checkpoints() if file.parent.name == str(path)]
     if folder := folder or next(iter(folders), None):
         raise CheckpointError(f"{folder} has no {METRICS}", "name the folder of a run")
-    raise CheckpointError(f"no run at {path}", "{list_checkpoints()} lists the checkpoints")
+    raise CheckpointError(
+        f"no run at {path}{near(path)}", "{list_checkpoints()} lists the checkpoints"
+    )
 
 
 def _newest() -> Path:

@@ -124,6 +124,7 @@ def test_a_run_s_metrics_are_found_as_its_checkpoint_is(tmp_path: Path) -> None:
         ("x" * 5000, "no run at xxx"),
         ("folder", "folder has no metrics.jsonl"),
         ("text.txt", "no run at text.txt"),
+        (BUNDLED[0][1:], rf"no run at \w+ \(did you mean {BUNDLED[0]}\?\)"),
         (BUNDLED[0], f"{BUNDLED[0]} has no metrics.jsonl"),
     ],
 )
